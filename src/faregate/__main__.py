@@ -1,0 +1,5 @@
+"""`python -m faregate` is the `faregate` command."""
+
+from faregate.entrypoints.cli import main
+
+main()

@@ -1,0 +1,108 @@
+"""The door to the credit context: submit, look, decide nothing. Takes and returns frozen data of `contracts`.
+
+Do not import other modules of this context from outside; do not pass rows or requests through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from faregate.credit.contracts import DecisionView, ReplayReport, SignalView, StatusView, Submission
+from faregate.credit.domain.application import DecisionNotMade
+from faregate.credit.handlers.decide import replay_decisions
+from faregate.credit.handlers.identity import IdentityVault, rotate_identities
+from faregate.credit.handlers.status import StatusSnapshots, read_status
+from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
+from faregate.credit.handlers.submit import Answer, known_answer
+from faregate.credit.store import applications, decisions
+from faregate.gateway.api import accept_callback, reseal_answers
+from faregate.gateway.contracts import Callback
+from faregate.infra.coalescer import Coalescer
+from faregate.infra.database import Database
+from faregate.infra.http.idempotency_store import Attempt, KeyState
+from faregate.rules.api import Rulesets
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditApi:
+    """Everything that others may ask of credit. A `client_id` of None asks as the operator, who sees all."""
+
+    database: Database
+    submissions: Coalescer[Submission, Answer]
+    snapshots: StatusSnapshots
+    vault: IdentityVault
+    rulesets: Rulesets
+
+    async def submit(self, submission: Submission) -> Answer:
+        """Submit an application, together with whatever else arrives at the moment."""
+        return await self.submissions.submit(submission)
+
+    async def known_answer(self, attempt: Attempt) -> KeyState:
+        """Say what is known of an idempotency key without creating anything."""
+        return await known_answer(self.database, attempt)
+
+    async def status(self, *, application_id: str, client_id: str | None) -> StatusView:
+        """Return where an application stands; raise ApplicationNotFound."""
+        return await read_status(
+            database=self.database,
+            snapshots=self.snapshots,
+            client_id=client_id,
+            application_id=application_id,
+        )
+
+    async def decision(self, *, application_id: str, client_id: str | None) -> DecisionView:
+        """Return the newest decision; raise ApplicationNotFound or DecisionNotMade."""
+        status = await self.status(application_id=application_id, client_id=client_id)
+        found = await self.newest_decision(application_id=application_id)
+        if found is None:
+            raise DecisionNotMade("no decision has been made yet", application_status=status.status.value)
+        return found
+
+    async def newest_decision(self, *, application_id: str) -> DecisionView | None:
+        """Return the newest decision, None while there is none."""
+        async with self.database.connection() as conn:
+            return await decisions.decision_of(conn, application_id)
+
+    async def accept_callback(self, *, callback: Callback, dedupe_key: str) -> bool:
+        """Keep a verified callback durably; False for a repetition. Raises ProviderRequestNotFound."""
+        async with self.database.transaction() as conn:
+            return await accept_callback(
+                conn, callback=callback, dedupe_key=dedupe_key, seal=self.vault.seal_response
+            )
+
+    async def signals(self, *, application_id: str) -> Sequence[SignalView]:
+        """Return what each check of an application found."""
+        async with self.database.connection() as conn:
+            return await decisions.signals_of(conn, application_id)
+
+    async def audit_trail(self, *, application_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return what happened to an application, oldest first."""
+        async with self.database.connection() as conn:
+            return await decisions.audit_trail(conn, application_id)
+
+    async def counts_by_status(self) -> Mapping[str, int]:
+        """Return how many applications stand in each state."""
+        async with self.database.connection() as conn:
+            return await applications.counts_by_status(conn)
+
+    async def outcomes_of(self, application_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Return state, instants and outcome of the given applications, for reports."""
+        async with self.database.connection() as conn:
+            return await decisions.outcomes_of(conn, application_ids)
+
+    async def replay(self, *, application_id: str | None = None) -> ReplayReport:
+        """Recompute recorded decisions and compare them with what was recorded."""
+        return await replay_decisions(self.database, rulesets=self.rulesets, application_id=application_id)
+
+    async def rotate_keys(self, *, on_progress: Callable[[int], None]) -> int:
+        """Re-encrypt every identity and raw answer under the current key; return how many changed."""
+        identities = await rotate_identities(self.database, vault=self.vault, on_progress=on_progress)
+        answers = await reseal_answers(
+            self.database, reseal=self.vault.reseal_response, on_progress=on_progress
+        )
+        return identities + answers
+
+
+__all__ = ["SUBMIT_ROUTE", "CreditApi"]

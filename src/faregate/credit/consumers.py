@@ -1,0 +1,55 @@
+"""What the credit context does when events arrive: start runs, process signals, refresh snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from faregate.credit.handlers.checks import process_signals
+from faregate.credit.handlers.decide import APPLICATION_RUN
+from faregate.credit.handlers.status import StatusSnapshots, refresh_snapshots
+from faregate.credit.handlers.tools import Tools
+from faregate.events.credit import ApplicationSubmitted, DecisionFinalized, ExternalCompleted
+from faregate.infra.database import Connection
+from faregate.infra.eventlog import Handler
+from faregate.infra.workflow import NewRun, start_runs
+from faregate.kernel.event import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerGroup:
+    """A group's name, the event types that it handles, and its handler."""
+
+    name: str
+    types: tuple[str, ...]
+    handler: Handler
+
+
+def consumer_groups(*, tools: Tools, snapshots: StatusSnapshots) -> list[ConsumerGroup]:
+    """Return the consumer groups of this context."""
+
+    async def processor(conn: Connection, events: Sequence[Event]) -> None:
+        completed = [ExternalCompleted.from_event(event) for event in events]
+        traces = traceparents(events)
+        await process_signals(conn, completed, tools=tools, traceparents=traces, take_snapshots=snapshots.put)
+
+    async def refresher(conn: Connection, events: Sequence[Event]) -> None:
+        finalized = [DecisionFinalized.from_event(event) for event in events]
+        await refresh_snapshots(conn, finalized, snapshots=snapshots)
+
+    return [
+        ConsumerGroup(name="credit.runs", types=(ApplicationSubmitted.type,), handler=start_application_runs),
+        ConsumerGroup(name="credit.signals", types=(ExternalCompleted.type,), handler=processor),
+        ConsumerGroup(name="credit.snapshots", types=(DecisionFinalized.type,), handler=refresher),
+    ]
+
+
+async def start_application_runs(conn: Connection, events: Sequence[Event]) -> None:
+    """Start the run of each submitted application; one that was started before stays as it is."""
+    runs = [NewRun(id=event.aggregate_id, input={"traceparent": event.traceparent}) for event in events]
+    await start_runs(conn, workflow=APPLICATION_RUN, runs=runs)
+
+
+def traceparents(events: Sequence[Event]) -> Mapping[str, str]:
+    """Return the newest trace context of each application in the batch."""
+    return {event.aggregate_id: event.traceparent for event in events if event.traceparent}

@@ -1,0 +1,77 @@
+"""The state machine of an application and the names of its steps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date
+from typing import Final
+
+from faregate.credit.contracts import Status
+from faregate.credit.domain.checks import PROVIDERS_OF_CHECK
+from faregate.kernel.errors import ConflictError, NotFoundError
+
+REQUIRED_CHECKS: Final = tuple(PROVIDERS_OF_CHECK)
+
+_NEXT: Final[Mapping[Status, frozenset[Status]]] = {
+    Status.PROCESSING: frozenset({Status.APPROVED, Status.DENIED, Status.MANUAL_REVIEW}),
+    Status.MANUAL_REVIEW: frozenset({Status.APPROVED, Status.DENIED}),
+    Status.APPROVED: frozenset(),
+    Status.DENIED: frozenset(),
+}
+_STEP_OF_SIGNAL: Final = {"done": "completed", "not_done": "failed", "unknown": "timeout"}
+
+
+class ApplicationNotFound(NotFoundError):
+    """There is no such application, or it belongs to another client."""
+
+
+class DecisionNotMade(NotFoundError):
+    """The application exists, but no decision has been made yet: poll its status."""
+
+
+class IllegalTransition(ConflictError):
+    """The application's state does not allow this decision; final states stay as they are."""
+
+
+class ApplicationExists(ConflictError):
+    """The same applicant applied for the same product a short while ago; follow `application_id`."""
+
+
+class KeyUsedElsewhere(ConflictError):
+    """This applicant and Idempotency-Key were already used by another client: send a new key."""
+
+
+def transition(*, current: Status, outcome: Status) -> Status:
+    """Return the state after a decision; raise IllegalTransition where the machine has no such edge."""
+    if outcome not in _NEXT[current]:
+        raise IllegalTransition(f"an application that is {current} cannot become {outcome}")
+    return outcome
+
+
+def step_of_signal(*, check: str, status: str) -> str:
+    """Return the step that a settled check leaves behind, such as `fraud_check_timeout`."""
+    return f"{check}_check_{_STEP_OF_SIGNAL[status]}"
+
+
+def step_of_decision(*, outcome: Status, statuses: Mapping[str, str]) -> str:
+    """Return the last step of a decided application: what sent it to review, or that it was finalized."""
+    if outcome is Status.MANUAL_REVIEW:
+        for check in REQUIRED_CHECKS:
+            if (status := statuses.get(check, "unknown")) != "done":
+                return step_of_signal(check=check, status=status)
+    return "decision_finalized"
+
+
+def missing_checks(settled: Collection[str]) -> list[str]:
+    """Return the required checks that have no settled signal yet, in their standard order."""
+    return [check for check in REQUIRED_CHECKS if check not in settled]
+
+
+def is_ready(settled: Iterable[str]) -> bool:
+    """Tell whether every required check has settled, whatever came of it."""
+    return not missing_checks(set(settled))
+
+
+def age_years(*, dob: date, on: date) -> int:
+    """Return the completed years of life on a day."""
+    return on.year - dob.year - ((on.month, on.day) < (dob.month, dob.day))

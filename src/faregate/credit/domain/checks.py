@@ -1,0 +1,25 @@
+"""The checks of an application and the providers that can answer each, in order of preference. Pure data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROVIDERS_OF_CHECK: Final[dict[str, tuple[str, ...]]] = {
+    "bureau": ("bureau", "bureau_alt"),
+    "kyc": ("kyc",),
+    "fraud": ("fraud",),
+    "income": ("income",),
+}
+CHECK_OF_PROVIDER: Final = {
+    provider: check for check, providers in PROVIDERS_OF_CHECK.items() for provider in providers
+}
+
+
+def primary_providers(checks: list[str]) -> list[str]:
+    """Return the first provider of each check, for naming what is missing."""
+    return [PROVIDERS_OF_CHECK[check][0] for check in checks]
+
+
+def check_of(provider: str) -> str:
+    """Return the check that a provider answers; KeyError for a provider that nobody declared."""
+    return CHECK_OF_PROVIDER[provider]

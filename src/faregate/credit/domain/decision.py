@@ -1,0 +1,324 @@
+"""The credit decision: a pure function of recorded inputs, a scorecard and a ruleset.
+
+`decide` first turns its inputs into the document that is recorded, and decides on that document alone, so
+that a replay of the record cannot see anything else. Only known facts of the right type get into it: whatever
+a provider sends, nothing breaks and no identifier of a person slips in. Loading, saving and announcing do not
+belong here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+import rfc8785
+
+from faregate.credit.contracts import Status
+from faregate.credit.domain.facts import FACTS, Check, FactValue, FraudLevel, Source
+from faregate.credit.domain.features import CANDIDATES
+from faregate.credit.domain.reasons import AdverseActionReason, reasons_of_rules, reasons_of_score
+from faregate.credit.domain.scorecard import Score, ScoringModel
+from faregate.kernel.errors import InvalidError
+from faregate.rules.contracts import Evaluation
+from faregate.rules.ruleset import RulesetFailed, RulesetInputRefused
+
+_INTEGER_MAX: Final = 2**53 - 1  # RFC 8785 has no larger ones
+_TEXT_CHARS_MAX: Final = 100
+
+
+class UnknownCheck(InvalidError):
+    """A check is required that no rule knows: its absence would go unnoticed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationFacts:
+    """What the form says. Money in whole units; `age_years` in completed years at submission."""
+
+    product_type: str
+    amount: int | None
+    purpose: str | None
+    annual_income: int
+    age_years: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSignal:
+    """What became of one check: `status` is done, not_done, unknown or missing."""
+
+    status: str
+    provider: str | None = None
+    provider_request_id: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionInputs:
+    """All that a decision is made from."""
+
+    application: ApplicationFacts
+    signals: Mapping[str, CheckSignal]
+    required_checks: Sequence[str]
+    latest_step: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionResult:
+    """A decision. `risk_score` is 0 to 1 with four decimals, higher is riskier."""
+
+    outcome: Status
+    risk_score: float
+    reason_codes: tuple[str, ...]
+    adverse_action_reasons: tuple[AdverseActionReason, ...]
+    scorecard_version: str
+    ruleset_version: str
+    trace: Mapping[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as it is recorded; JSON values only, equal for equal inputs and versions."""
+        return {
+            "outcome": self.outcome.value,
+            "risk_score": self.risk_score,
+            "reason_codes": list(self.reason_codes),
+            "adverse_action_reasons": [reason.document() for reason in self.adverse_action_reasons],
+            "scorecard_version": self.scorecard_version,
+            "ruleset_version": self.ruleset_version,
+            "trace": dict(self.trace),
+        }
+
+
+class Ruleset(Protocol):
+    """What a decision needs of the rules: the engine's compiled ruleset is one."""
+
+    @property
+    def label(self) -> str:
+        """The version as it is recorded."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the content."""
+        ...
+
+    @property
+    def codes(self) -> Mapping[str, Mapping[str, Any]]:
+        """The code set that the version was published with."""
+        ...
+
+    def evaluate(self, context: Mapping[str, Any]) -> Evaluation:
+        """Return the answer; may raise RulesetInputRefused or RulesetFailed."""
+        ...
+
+
+def decide(inputs: DecisionInputs, *, scorecard: ScoringModel, ruleset: Ruleset) -> DecisionResult:
+    """Return the decision. Total and deterministic: what cannot be decided by rule goes to manual review."""
+    return replay(inputs_document(inputs), scorecard=scorecard, ruleset=ruleset)
+
+
+def replay(document: Mapping[str, Any], *, scorecard: ScoringModel, ruleset: Ruleset) -> DecisionResult:
+    """Return the decision that recorded inputs lead to, equal to the first one under the same versions."""
+    score = scorecard.score({**_form_facts(document["application"]), **document["facts"]})
+    try:
+        _refuse_unknown_checks(document["required_checks"])
+        answer = ruleset.evaluate(_context(document, score=score))
+    except (UnknownCheck, RulesetInputRefused, RulesetFailed) as error:
+        trace = _trace(score, ruleset, error=error.detail)
+        return _review("RULES_NOT_EVALUATED", score=score, ruleset=ruleset, trace=trace)
+    return _result(answer, score=score, ruleset=ruleset)
+
+
+def inputs_document(inputs: DecisionInputs) -> dict[str, Any]:
+    """Return the canonical record of the inputs: known facts only, each of its own type, in a fixed shape."""
+    facts = {name: _fact(name, inputs.signals) for name in sorted(_KNOWN)}
+    return {
+        "format": 1,
+        "application": _application(inputs.application),
+        "required_checks": sorted({_text(check) or "" for check in inputs.required_checks}),
+        "checks": {check.value: _check(inputs.signals.get(check.value)) for check in Check},
+        "facts": {name: value for name, value in facts.items() if value is not None},
+        "latest_step": _text(inputs.latest_step),
+    }
+
+
+def document_sha256(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a document's canonical JSON (RFC 8785), in hex."""
+    return hashlib.sha256(rfc8785.dumps(dict(document))).hexdigest()
+
+
+def _refuse_unknown_checks(required: Sequence[str]) -> None:
+    if unknown := sorted(set(required) - {check.value for check in Check}):
+        raise UnknownCheck(f"no rule knows the required checks {', '.join(unknown)}", checks=unknown)
+
+
+def _application(facts: ApplicationFacts) -> dict[str, Any]:
+    return {
+        "product_type": _text(facts.product_type) or "",
+        "amount": _integer(facts.amount),
+        "purpose": _text(facts.purpose),
+        "annual_income": _integer(facts.annual_income) or 0,
+        "age_years": _integer(facts.age_years) or 0,
+    }
+
+
+def _check(signal: CheckSignal | None) -> dict[str, Any]:
+    if signal is None or signal.status not in ("done", "not_done", "unknown"):
+        return {"status": "missing", "provider": None, "provider_request_id": None}
+    return {
+        "status": signal.status,
+        "provider": _text(signal.provider),
+        "provider_request_id": _text(signal.provider_request_id),
+    }
+
+
+def _fact(name: str, signals: Mapping[str, CheckSignal]) -> Any:
+    check, read = _KNOWN[name]
+    signal = signals.get(check.value)
+    return read(signal.facts.get(name)) if signal is not None and signal.status == "done" else None
+
+
+def _integer(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _INTEGER_MAX:
+        return None
+    return int(value)
+
+
+def _boolean(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _share(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if math.isfinite(value) and 0 <= value <= 1 else None
+
+
+def _text(value: object) -> str | None:
+    """Keep text that JSON can carry; a lone surrogate would break the canonical form."""
+    if not isinstance(value, str):
+        return None
+    return value.encode("utf-8", errors="replace").decode()[:_TEXT_CHARS_MAX]
+
+
+def _one_of(values: frozenset[FactValue]) -> Callable[[object], FactValue | None]:
+    def read(value: object) -> FactValue | None:
+        return next((v for v in values if type(v) is type(value) and v == value), None)
+
+    return read
+
+
+def _known_facts() -> dict[str, tuple[Check, Callable[[object], Any]]]:
+    from_checks = (fact for fact in FACTS.values() if fact.source is not Source.FORM)
+    known: dict[str, tuple[Check, Callable[[object], Any]]] = {
+        fact.name: (Check(fact.source.value), _one_of(fact.values) if fact.values else _integer)
+        for fact in from_checks
+    }
+    return known | {
+        "identity_verified": (Check.KYC, _boolean),
+        "watchlist_match": (Check.KYC, _boolean),
+        "sanctioned": (Check.KYC, _boolean),
+        "fraud_level": (Check.FRAUD, _one_of(frozenset(level.value for level in FraudLevel))),
+        "fraud_score": (Check.FRAUD, _share),
+        "annual_income_verified": (Check.INCOME, _integer),
+    }
+
+
+_KNOWN: Final = MappingProxyType(_known_facts())
+_RULE_FACTS: Final = (
+    "identity_verified",
+    "watchlist_match",
+    "sanctioned",
+    "fraud_level",
+    "fraud_score",
+    "annual_income_verified",
+)
+_SCORED: Final = {feature.fact for feature in CANDIDATES}
+NEEDED_FACTS: Final[Mapping[Check, frozenset[str]]] = {
+    check: frozenset(
+        name
+        for name, (source, _) in _KNOWN.items()
+        if source is check and (name in _SCORED or name in set(_RULE_FACTS) - {"sanctioned", "fraud_score"})
+    )
+    for check in Check
+}
+"""What a done check must have answered before anybody is approved or denied by score."""
+
+
+def _form_facts(application: Mapping[str, Any]) -> dict[str, FactValue | None]:
+    return {name: application[name] for name, fact in FACTS.items() if fact.source is Source.FORM}
+
+
+def _context(document: Mapping[str, Any], *, score: Score) -> dict[str, Any]:
+    """Return what the rules see: no provider names, no request ids."""
+    return {
+        "application": document["application"],
+        "checks": {check.value: _state(check, document) for check in Check},
+        "facts": {name: document["facts"].get(name) for name in _RULE_FACTS},
+        "score": {"risk_score": score.risk_score, "points": score.points},
+    }
+
+
+def _state(check: Check, document: Mapping[str, Any]) -> str:
+    status = str(document["checks"][check.value]["status"])
+    if check.value not in document["required_checks"] and status != "done":
+        return "not_required"
+    if status == "done" and not NEEDED_FACTS[check] <= document["facts"].keys():
+        return "incomplete"
+    return status
+
+
+def _result(answer: Evaluation, *, score: Score, ruleset: Ruleset) -> DecisionResult:
+    outcome, trace = Status(answer.result["outcome"]), _trace(score, ruleset, nodes=answer.trace)
+    reasons = _adverse_reasons(answer.result, score=score, ruleset=ruleset)
+    if outcome is Status.DENIED and not reasons:
+        return _review("NO_ADVERSE_REASON", score=score, ruleset=ruleset, trace=trace)
+    return DecisionResult(
+        outcome=outcome,
+        risk_score=score.risk_score,
+        reason_codes=tuple(dict.fromkeys(answer.result["reason_codes"])),
+        adverse_action_reasons=reasons if outcome is Status.DENIED else (),
+        scorecard_version=score.version,
+        ruleset_version=ruleset.label,
+        trace=trace,
+    )
+
+
+def _adverse_reasons(
+    result: Mapping[str, Any], *, score: Score, ruleset: Ruleset
+) -> tuple[AdverseActionReason, ...]:
+    if result["denied_by_score"]:
+        return reasons_of_score(score.contributions, code_set=ruleset.codes)
+    return reasons_of_rules(result["adverse_codes"], code_set=ruleset.codes)
+
+
+def _review(code: str, *, score: Score, ruleset: Ruleset, trace: Mapping[str, Any]) -> DecisionResult:
+    return DecisionResult(
+        outcome=Status.MANUAL_REVIEW,
+        risk_score=score.risk_score,
+        reason_codes=(code,),
+        adverse_action_reasons=(),
+        scorecard_version=score.version,
+        ruleset_version=ruleset.label,
+        trace=trace,
+    )
+
+
+def _trace(
+    score: Score, ruleset: Ruleset, *, nodes: Sequence[Mapping[str, Any]] = (), error: str | None = None
+) -> dict[str, Any]:
+    return {
+        "scorecard": {
+            "version": score.version,
+            "sha256": score.sha256,
+            "points": score.points,
+            "contributions": {c.fact: c.points for c in score.contributions},
+        },
+        "ruleset": {
+            "version": ruleset.label,
+            "sha256": ruleset.sha256,
+            "nodes": [dict(node) for node in nodes],
+            "error": error,
+        },
+    }

@@ -1,0 +1,63 @@
+"""Adverse-action reasons: which factors hurt, how they rank, and the words that an applicant reads.
+
+The wording follows sample form C-1 of Regulation B (12 CFR part 1002, appendix C), as the ruleset's own code
+set maps it. Sending notices does not belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from faregate.credit.domain.scorecard import Contribution
+
+REASONS_MAX: Final = 4
+"""More than four reasons are unlikely to help an applicant; four is also what a score disclosure may hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdverseActionReason:
+    """One principal reason. `points_lost` counts from a neutral value; None if a rule denies outright."""
+
+    code: str
+    wording: str
+    points_lost: int | None
+
+    def document(self) -> dict[str, Any]:
+        """Return the reason as it is stored and answered."""
+        return {"code": self.code, "wording": self.wording, "points_lost": self.points_lost}
+
+
+def reasons_of_rules(
+    codes: Iterable[str], *, code_set: Mapping[str, Mapping[str, Any]]
+) -> tuple[AdverseActionReason, ...]:
+    """Return the reasons of rules that deny outright, in the order in which the rules stand."""
+    return _named([(code, None) for code in codes], code_set=code_set)
+
+
+def reasons_of_score(
+    contributions: Iterable[Contribution], *, code_set: Mapping[str, Mapping[str, Any]]
+) -> tuple[AdverseActionReason, ...]:
+    """Return the factors that cost points, most points first; equal losses keep the order of the card."""
+    hurting = [c for c in contributions if c.points < 0]
+    ranked = sorted(hurting, key=lambda c: c.points)
+    return _named([(c.reason, -c.points) for c in ranked], code_set=code_set)
+
+
+def _named(
+    found: Iterable[tuple[str | None, int | None]], *, code_set: Mapping[str, Mapping[str, Any]]
+) -> tuple[AdverseActionReason, ...]:
+    """Keep the first of each code; a code without wording is left out, for nobody could be told."""
+    reasons: dict[str, AdverseActionReason] = {}
+    for code, points_lost in found:
+        if code is None or (wording := wording_of(code, code_set=code_set)) is None:
+            continue
+        reasons.setdefault(code, AdverseActionReason(code=code, wording=wording, points_lost=points_lost))
+    return tuple(reasons.values())[:REASONS_MAX]
+
+
+def wording_of(code: str, *, code_set: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return what form C-1 calls the reason, or what is specified under its "Other"; None if unmapped."""
+    entry = code_set.get(code, {})
+    return str(entry.get("specify") or entry["form_c1"]) if entry.get("form_c1") else None

@@ -1,0 +1,239 @@
+"""The two steps of an application's run: dispatch the checks, then decide. And the replay of what was decided.
+
+Each step is one transaction and may be repeated by the engine: what is there already is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import structlog
+
+from faregate.credit.contracts import ReplayReport, Status
+from faregate.credit.domain.application import REQUIRED_CHECKS, missing_checks, step_of_decision, transition
+from faregate.credit.domain.checks import PROVIDERS_OF_CHECK, primary_providers
+from faregate.credit.domain.decision import (
+    ApplicationFacts,
+    CheckSignal,
+    DecisionInputs,
+    DecisionResult,
+    decide,
+    document_sha256,
+    inputs_document,
+    replay,
+)
+from faregate.credit.domain.scorecard import ScoringModel
+from faregate.credit.handlers.checks import GatewayHooks
+from faregate.credit.handlers.tools import Tools
+from faregate.credit.store import applications, decisions
+from faregate.credit.store.applications import LockedApplication
+from faregate.credit.store.artefacts import load_ruleset_document, load_scorecard
+from faregate.events.base import PublishedEvent
+from faregate.events.credit import DecisionFinalized, DecisionReady
+from faregate.gateway.api import declare
+from faregate.gateway.intent import NewIntent
+from faregate.infra.database import Connection, Database
+from faregate.infra.eventlog import append
+from faregate.infra.telemetry.tracing import current_traceparent
+from faregate.kernel.errors import NotFoundError
+from faregate.rules.api import Rulesets, activate, activations, publish
+from faregate.rules.ruleset import CompiledRuleset
+
+APPLICATION_RUN = "credit.application"
+RULESET_NAME = "card-eligibility"
+ACTOR = "decision-service"
+OVERDUE_AFTER = timedelta(seconds=30)
+OVERDUE_BATCH = 100
+_log = structlog.get_logger(__name__)
+_OUTCOMES: Mapping[Status, Literal["approved", "denied", "manual_review"]] = {
+    Status.APPROVED: "approved",
+    Status.DENIED: "denied",
+    Status.MANUAL_REVIEW: "manual_review",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionService:
+    """The single writer of decisions."""
+
+    tools: Tools
+    hooks: GatewayHooks
+    rulesets: Rulesets
+    scorecard: ScoringModel
+
+    async def dispatch(self, conn: Connection, application_id: str) -> dict[str, str]:
+        """Declare every check of an application and announce the requests; return the run's deadline."""
+        deadline_at = await applications.begin_execution(conn, application_id, now=self.tools.clock.now())
+        declared = await declare(
+            conn,
+            [
+                NewIntent(
+                    subject_id=application_id,
+                    check=check,
+                    provider=providers[0],
+                    deadline=deadline_at,
+                    traceparent=current_traceparent(),
+                )
+                for check, providers in PROVIDERS_OF_CHECK.items()
+            ],
+        )
+        if declared:
+            await self.hooks.announce(conn, declared)
+        return {"deadline": deadline_at.isoformat()}
+
+    async def decide(self, conn: Connection, application_id: str) -> dict[str, str]:
+        """Decide an application once, on the signals that there are; a decided one is left as it is."""
+        application = await applications.lock_application(conn, application_id)
+        if application.decision_version:
+            return {"status": application.status.value}
+        inputs = _inputs(application)
+        now = self.tools.clock.now()
+        ruleset = await self.rulesets.active(conn, name=RULESET_NAME, at=now)
+        result = decide(inputs, scorecard=self.scorecard, ruleset=ruleset)
+        status = transition(current=application.status, outcome=result.outcome)
+        await decisions.insert_decision(conn, _decision(application, inputs, result), now=now)
+        await append(conn, [self.tools.stamp(event) for event in _announcements(application, result)])
+        return {"status": status.value}
+
+
+async def decide_overdue(database: Database, *, service: DecisionService) -> None:
+    """Decide what no run decided long after its deadline, so that no application is stranded.
+
+    A run fails for good when its steps keep failing; `decide` writes once, whoever calls it.
+    """
+    before, after_id = service.tools.clock.now() - OVERDUE_AFTER, ""
+    while True:
+        async with database.connection() as conn:
+            ids = await applications.overdue(conn, before=before, after_id=after_id, limit=OVERDUE_BATCH)
+        if not ids:
+            return
+        for application_id in ids:
+            await _decide_one_overdue(database, application_id, service=service)
+        after_id = ids[-1]
+
+
+async def _decide_one_overdue(database: Database, application_id: str, *, service: DecisionService) -> None:
+    try:
+        async with database.transaction() as conn:
+            decided = await service.decide(conn, application_id)
+    except Exception:  # noqa: BLE001 - one that cannot be decided must not hold up the others; it is tried again
+        _log.exception("overdue_application_not_decided", application_id=application_id)
+        return
+    _log.warning("overdue_application_decided", application_id=application_id, **decided)
+
+
+def _inputs(application: LockedApplication) -> DecisionInputs:
+    return DecisionInputs(
+        application=ApplicationFacts(
+            product_type=application.product_type,
+            amount=application.amount,
+            purpose=application.purpose,
+            annual_income=application.annual_income,
+            age_years=application.age_years,
+        ),
+        signals={
+            signal["check"]: CheckSignal(
+                status=signal["status"],
+                provider=signal["provider"],
+                provider_request_id=signal["provider_request_id"],
+                facts=signal["facts"],
+            )
+            for signal in application.signals
+        },
+        required_checks=REQUIRED_CHECKS,
+        latest_step=application.latest_step,
+    )
+
+
+def _decision(
+    application: LockedApplication, inputs: DecisionInputs, result: DecisionResult
+) -> decisions.NewDecision:
+    document = inputs_document(inputs)
+    statuses = {check: signal.status for check, signal in inputs.signals.items()}
+    return decisions.NewDecision(
+        application_id=application.id,
+        version=application.decision_version + 1,
+        outcome=result.outcome,
+        step=step_of_decision(outcome=result.outcome, statuses=statuses),
+        risk_score=result.risk_score,
+        reason_codes=result.reason_codes,
+        adverse_action_reasons=[reason.document() for reason in result.adverse_action_reasons],
+        ruleset_version=result.ruleset_version,
+        scorecard_version=result.scorecard_version,
+        inputs=document,
+        inputs_sha256=bytes.fromhex(document_sha256(document)),
+        result=result.document(),
+        actor=ACTOR,
+    )
+
+
+def _announcements(application: LockedApplication, result: DecisionResult) -> list[PublishedEvent]:
+    """Return what a decision announces; at the deadline also that it was made without some signals."""
+    finalized = DecisionFinalized(
+        application_id=application.id,
+        outcome=_OUTCOMES[result.outcome],
+        risk_score=result.risk_score,
+        reason_codes=result.reason_codes,
+        ruleset_version=result.ruleset_version,
+    )
+    if application.ready_at is not None:
+        return [finalized]
+    settled = {signal["check"] for signal in application.signals}
+    unanswered = [signal["provider"] for signal in application.signals if signal["status"] != "done"]
+    ready = DecisionReady(
+        application_id=application.id,
+        required_signals_complete=False,
+        missing_providers=(*primary_providers(missing_checks(settled)), *unanswered),
+    )
+    return [ready, finalized]
+
+
+async def replay_decisions(
+    database: Database, *, rulesets: Rulesets, application_id: str | None = None
+) -> ReplayReport:
+    """Recompute recorded decisions from their recorded inputs and versions, and compare the whole results."""
+    replayed, different = 0, []
+    async with database.transaction() as conn:
+        async for recorded in decisions.recorded_decisions(conn, application_id=application_id):
+            if not await _is_reproduced_by_its_versions(conn, recorded, rulesets=rulesets):
+                different.append(f"{recorded.application_id}/{recorded.version}")
+            replayed += 1
+    return ReplayReport(replayed=replayed, different=tuple(different))
+
+
+async def _is_reproduced_by_its_versions(
+    conn: Connection, recorded: decisions.RecordedDecision, *, rulesets: Rulesets
+) -> bool:
+    name, _, version = recorded.ruleset_version.rpartition("-")
+    try:
+        ruleset = await rulesets.version(conn, name=name, version=int(version))
+        scorecard = load_scorecard(recorded.scorecard_version)
+    except (NotFoundError, ValueError):
+        return False  # A record that names versions which never were is as wrong as one that names others.
+    return is_reproduced(recorded, scorecard=scorecard, ruleset=ruleset)
+
+
+def is_reproduced(
+    recorded: decisions.RecordedDecision, *, scorecard: ScoringModel, ruleset: CompiledRuleset
+) -> bool:
+    """Tell whether the recorded inputs are as they were hashed and lead to all that is recorded, bit for bit."""
+    if bytes.fromhex(document_sha256(recorded.inputs)) != recorded.inputs_sha256:
+        return False
+    again = replay(recorded.inputs, scorecard=scorecard, ruleset=ruleset).document()
+    shown = {name: again[name] for name in recorded.shown}
+    return document_sha256(again) == document_sha256(recorded.result) and shown == recorded.shown
+
+
+async def publish_first_ruleset(database: Database, *, now: datetime) -> None:
+    """Publish and activate the ruleset of the package, unless some ruleset is active already."""
+    async with database.transaction() as conn:
+        if await activations(conn, name=RULESET_NAME):
+            return
+        document = load_ruleset_document(f"{RULESET_NAME}-1")
+        published = await publish(conn, document=document, published_at=now, published_by=ACTOR)
+        await activate(
+            conn, name=RULESET_NAME, version=published.version, activated_at=now, activated_by=ACTOR
+        )

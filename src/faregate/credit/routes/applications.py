@@ -1,0 +1,147 @@
+"""The routes of clients: submit an application, poll its status, read its decision."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from faregate.credit.api import SUBMIT_ROUTE, CreditApi
+from faregate.credit.contracts import Identity, Submission
+from faregate.credit.domain.application import (
+    ApplicationExists,
+    ApplicationNotFound,
+    DecisionNotMade,
+    KeyUsedElsewhere,
+)
+from faregate.credit.routes.forms import (
+    FORM_EXAMPLE,
+    RECEIPT_EXAMPLE,
+    ApplicationForm,
+    DecisionAnswer,
+    ReceiptAnswer,
+    StatusAnswer,
+)
+from faregate.infra.http.authentication import Authenticator
+from faregate.infra.http.body import ValidationFailed, check_media_type, parse_json, validate
+from faregate.infra.http.idempotency import fingerprint, read_key
+from faregate.infra.http.idempotency_store import Attempt, Fresh, KeyScope, KeyState, StoredResponse
+from faregate.infra.http.idempotent_route import response_of, to_http
+from faregate.infra.http.openapi import Answer, operation
+from faregate.infra.http.routing import make_router
+from faregate.infra.telemetry.tracing import current_traceparent
+from faregate.kernel.clock import Clock
+
+_ONE = SUBMIT_ROUTE + "/{application_id}"
+_SUBMIT = operation(
+    summary="Submit an application; the answer waits for no provider",
+    body=ApplicationForm,
+    examples={"a cashback card": FORM_EXAMPLE},
+    answers={
+        202: Answer(
+            description="Accepted; poll the status",
+            model=ReceiptAnswer,
+            example=asdict(RECEIPT_EXAMPLE),
+            headers={
+                "Location": "Where the status is",
+                "Idempotent-Replayed": "`true` for a repeated request",
+            },
+        )
+    },
+    problems=[ApplicationExists, KeyUsedElsewhere],
+    scope="credit:submit",
+    idempotent=True,
+)
+_STATUS = operation(
+    summary="Where an application stands",
+    answers={200: Answer(description="The present state", model=StatusAnswer)},
+    problems=[ApplicationNotFound],
+    scope="credit:read",
+)
+_DECISION = operation(
+    summary="The newest decision on an application",
+    answers={200: Answer(description="The decision with its reasons", model=DecisionAnswer)},
+    problems=[ApplicationNotFound, DecisionNotMade],
+    scope="credit:read",
+)
+
+
+def application_routes(*, credit: CreditApi, authenticator: Authenticator, clock: Clock) -> APIRouter:
+    """Return the routes of clients. Another client's application is not found."""
+    router = make_router(tags=["credit applications"])
+    may_submit, may_read = authenticator.require("credit:submit"), authenticator.require("credit:read")
+
+    @router.post(SUBMIT_ROUTE, **_SUBMIT)
+    async def submit(request: Request) -> Response:
+        caller = await may_submit(request)
+        check_media_type(request)
+        body = parse_json(await request.body())
+        key = read_key(request)
+        draft = _Draft(caller.client_id, key, fingerprint(method="POST", route=SUBMIT_ROUTE, body=body))
+        try:
+            form = validate(ApplicationForm, body)
+            form.refuse_future_birth(today=clock.now().date())
+        except ValidationFailed as refusal:
+            return await draft.answer_invalid(credit, refusal)
+        return _answer(await credit.submit(draft.submission(form)))
+
+    @router.get(_ONE, **_STATUS)
+    async def status(request: Request) -> Response:
+        caller = await may_read(request)
+        application_id = request.path_params["application_id"]
+        view = await credit.status(application_id=application_id, client_id=caller.client_id)
+        return _json(StatusAnswer.of(view))
+
+    @router.get(_ONE + "/decision", **_DECISION)
+    async def decision(request: Request) -> Response:
+        caller = await may_read(request)
+        application_id = request.path_params["application_id"]
+        view = await credit.decision(application_id=application_id, client_id=caller.client_id)
+        return _json(DecisionAnswer.of(view))
+
+    return router
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What is known of a submission before its form is."""
+
+    client_id: str
+    key: str
+    fingerprint: bytes
+
+    def submission(self, form: ApplicationForm) -> Submission:
+        person = form.applicant
+        return Submission(
+            client_id=self.client_id,
+            idempotency_key=self.key,
+            fingerprint=self.fingerprint,
+            identity=Identity(legal_name=person.legal_name, dob=person.dob, ssn_last4=person.ssn_last4),
+            product_type=form.product_type,
+            annual_income=person.annual_income,
+            amount=form.amount,
+            purpose=form.purpose.value if form.purpose else None,
+            traceparent=current_traceparent(),
+        )
+
+    async def answer_invalid(self, credit: CreditApi, refusal: ValidationFailed) -> Response:
+        """A known key is answered even when the body is not valid; a new one keeps nothing."""
+        scope = KeyScope(self.client_id, "POST", SUBMIT_ROUTE, self.key)
+        state = await credit.known_answer(Attempt(scope, self.fingerprint))
+        if isinstance(state, Fresh):
+            raise refusal
+        return response_of(state)
+
+
+def _answer(answer: StoredResponse | KeyState) -> Response:
+    if isinstance(answer, Fresh):
+        raise ValueError("a fresh attempt has an answer of its own")
+    return to_http(answer) if isinstance(answer, StoredResponse) else response_of(answer)
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")

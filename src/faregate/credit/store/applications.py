@@ -1,0 +1,241 @@
+"""Applications and applicants: creation in batches, states, identities."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from faregate.credit.contracts import Status, StatusView
+from faregate.credit.domain.application import ApplicationNotFound
+from faregate.infra.database import Connection
+from faregate.infra.queries import load_queries
+
+_Q = load_queries("faregate.credit.store")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicantHash:
+    """The keyed hash under which a person is found, and the id that the person gets if new."""
+
+    new_id: str
+    key_id: str
+    digest: bytes
+    older: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewApplication:
+    """A row to insert; `identity_encrypted` is bound to `id`."""
+
+    id: str
+    client_id: str
+    applicant_id: str
+    idempotency_key: str
+    product_type: str
+    amount: int | None
+    purpose: str | None
+    annual_income: int
+    age_years: int
+    identity_encrypted: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """An application that the n-th wanted one would repeat."""
+
+    n: int
+    id: str
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedApplication:
+    """What a decision needs of an application, read under its row lock. `signals` are in order of their checks."""
+
+    id: str
+    status: Status
+    product_type: str
+    amount: int | None
+    purpose: str | None
+    annual_income: int
+    age_years: int
+    decision_version: int
+    ready_at: datetime | None
+    latest_step: str
+    signals: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredIdentity:
+    """An applicant's encrypted identity and what else the providers are told."""
+
+    id: str
+    identity_encrypted: bytes
+    annual_income: int
+    amount: int | None
+    purpose: str | None
+
+
+async def find_or_create_applicants(
+    conn: Connection, hashes: Sequence[ApplicantHash], *, now: datetime
+) -> tuple[dict[bytes, str], set[str]]:
+    """Return the surrogate id by digest, and which ids are new. The people's rows stay locked."""
+    known = await _known_under_older_keys(conn, hashes)
+    wanted = {h.digest: h for h in hashes if h.digest not in known}
+    new: set[str] = set()
+    if wanted:
+        people = [{"id": h.new_id, "key_id": h.key_id, "digest": h.digest.hex()} for h in wanted.values()]
+        cursor = await conn.execute(_Q["upsert_applicants"], {"people": _json(people), "now": now})
+        for row in await cursor.fetchall():
+            known[bytes.fromhex(row["digest"])] = row["id"]
+            if row["is_new"]:
+                new.add(row["id"])
+    return known, new
+
+
+async def _known_under_older_keys(conn: Connection, hashes: Sequence[ApplicantHash]) -> dict[bytes, str]:
+    older = {digest: h for h in hashes for _, digest in h.older}
+    if not older:
+        return {}
+    pairs = [(key_id, digest) for h in hashes for key_id, digest in h.older]
+    cursor = await conn.execute(
+        _Q["find_applicants"], {"key_ids": [k for k, _ in pairs], "digests": [d for _, d in pairs]}
+    )
+    known = {older[bytes(row["digest"])].digest: str(row["id"]) for row in await cursor.fetchall()}
+    await conn.execute(_Q["lock_applicants"], {"ids": sorted(known.values())})
+    return known
+
+
+async def earlier_applications(
+    conn: Connection, wanted: Sequence[tuple[int, NewApplication]], *, since: datetime
+) -> dict[int, Earlier]:
+    """Return for each wanted application, by its number, the one that it would repeat (same key first)."""
+    cursor = await conn.execute(
+        _Q["earlier_applications"],
+        {
+            "ns": [n for n, _ in wanted],
+            "applicant_ids": [a.applicant_id for _, a in wanted],
+            "keys": [a.idempotency_key for _, a in wanted],
+            "client_ids": [a.client_id for _, a in wanted],
+            "product_types": [a.product_type for _, a in wanted],
+            "since": since,
+        },
+    )
+    earlier: dict[int, Earlier] = {}
+    for row in await cursor.fetchall():
+        earlier.setdefault(row["n"], Earlier(**row))
+    return earlier
+
+
+async def insert_applications(
+    conn: Connection, applications: Sequence[NewApplication], *, now: datetime, deadline_at: datetime
+) -> None:
+    """Insert new applications with their first audit entries."""
+    rows = [
+        {
+            "id": a.id,
+            "client_id": a.client_id,
+            "applicant_id": a.applicant_id,
+            "idempotency_key": a.idempotency_key,
+            "product_type": a.product_type,
+            "amount": a.amount,
+            "purpose": a.purpose,
+            "annual_income": a.annual_income,
+            "age_years": a.age_years,
+            "identity": b64encode(a.identity_encrypted).decode(),
+        }
+        for a in applications
+    ]
+    given = {"applications": _json(rows), "now": now, "deadline_at": deadline_at}
+    await conn.execute(_Q["insert_applications"], given)
+
+
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One JSON text costs a fraction of as many arrays as there are columns."""
+    return orjson.dumps(rows).decode()
+
+
+async def status_of(conn: Connection, application_id: str) -> StatusView:
+    """Return the state of one application; raise ApplicationNotFound."""
+    cursor = await conn.execute(_Q["application_status"], {"id": application_id})
+    if (row := await cursor.fetchone()) is None:
+        raise ApplicationNotFound(f"there is no application {application_id}")
+    return _status_view(row)
+
+
+async def statuses_of(conn: Connection, application_ids: Sequence[str]) -> list[StatusView]:
+    """Return the states of those of the applications that exist."""
+    cursor = await conn.execute(_Q["statuses"], {"ids": list(application_ids)})
+    return [_status_view(row) for row in await cursor.fetchall()]
+
+
+def _status_view(row: dict[str, object]) -> StatusView:
+    return StatusView(**{**row, "status": Status(str(row["status"]))})  # type: ignore[arg-type]
+
+
+async def lock_application(conn: Connection, application_id: str) -> LockedApplication:
+    """Lock one application to the end of the transaction and return it; raise ApplicationNotFound."""
+    cursor = await conn.execute(_Q["lock_application"], {"id": application_id})
+    if (row := await cursor.fetchone()) is None:
+        raise ApplicationNotFound(f"there is no application {application_id}")
+    return LockedApplication(**{**row, "status": Status(row["status"])})
+
+
+async def lock_applications(conn: Connection, application_ids: Sequence[str]) -> dict[str, Status]:
+    """Lock applications in id order and return their states by id."""
+    cursor = await conn.execute(_Q["lock_applications"], {"ids": list(application_ids)})
+    return {row["id"]: Status(row["status"]) for row in await cursor.fetchall()}
+
+
+async def begin_execution(conn: Connection, application_id: str, *, now: datetime) -> datetime:
+    """Lock an application, record that its run has begun, and return the deadline that it has from now on.
+
+    A repetition changes nothing and returns the same.
+
+    Raises ApplicationNotFound.
+    """
+    cursor = await conn.execute(_Q["begin_execution"], {"id": application_id, "now": now})
+    if (row := await cursor.fetchone()) is None:
+        raise ApplicationNotFound(f"there is no application {application_id}")
+    deadline_at: datetime = row["deadline_at"]
+    return deadline_at
+
+
+async def overdue(conn: Connection, *, before: datetime, after_id: str, limit: int) -> list[str]:
+    """Return a page of the dispatched applications that nobody decided though their deadline passed before."""
+    cursor = await conn.execute(
+        _Q["overdue_applications"], {"before": before, "after_id": after_id, "limit": limit}
+    )
+    return [row["id"] for row in await cursor.fetchall()]
+
+
+async def identities(conn: Connection, application_ids: Sequence[str]) -> list[StoredIdentity]:
+    """Return what the providers must be told, with the identities still encrypted."""
+    cursor = await conn.execute(_Q["identities"], {"ids": list(application_ids)})
+    return [
+        StoredIdentity(**{**row, "identity_encrypted": bytes(row["identity_encrypted"])})
+        for row in await cursor.fetchall()
+    ]
+
+
+async def identities_after(conn: Connection, *, after_id: str, limit: int) -> list[tuple[str, bytes]]:
+    """Return a page of encrypted identities in id order."""
+    cursor = await conn.execute(_Q["identities_under_other_keys"], {"after_id": after_id, "limit": limit})
+    return [(row["id"], bytes(row["identity_encrypted"])) for row in await cursor.fetchall()]
+
+
+async def replace_identity(conn: Connection, application_id: str, *, old: bytes, new: bytes) -> bool:
+    """Store an identity under a new key; False if somebody changed it meanwhile."""
+    cursor = await conn.execute(_Q["replace_identity"], {"id": application_id, "old": old, "new": new})
+    return cursor.rowcount == 1
+
+
+async def counts_by_status(conn: Connection) -> dict[str, int]:
+    """Return how many applications stand in each state."""
+    cursor = await conn.execute(_Q["counts_by_status"])
+    return {row["status"]: row["applications"] for row in await cursor.fetchall()}

@@ -1,0 +1,196 @@
+-- name: find_applicants
+-- People already known under any of these keyed hashes; under key rotation a person has one per key.
+select id, blind_index as digest from credit.applicant
+where (blind_index_key_id, blind_index) in (
+  select * from unnest(%(key_ids)s::text[], %(digests)s::bytea[]));
+
+-- name: upsert_applicants
+-- Finds or creates people by their keyed hash, in hash order, and locks their rows to the end.
+insert into credit.applicant as a (id, blind_index_key_id, blind_index, created_at)
+select w.id, w.key_id, decode(w.digest, 'hex'), %(now)s
+from json_to_recordset(%(people)s::json) as w (id text, key_id text, digest text)
+order by w.digest
+on conflict (blind_index_key_id, blind_index) do update set blind_index = excluded.blind_index
+returning a.id, encode(a.blind_index, 'hex') as digest, (a.xmax = 0) as is_new;
+
+-- name: lock_applicants
+-- Locks known people in a fixed order, so that two submissions for one person go one after the other.
+select id from credit.applicant where id = any(%(ids)s::text[]) order by id for update;
+
+-- name: earlier_applications
+-- Applications that a new one would repeat: the same applicant and key, or the same product in the window.
+select w.n, a.id, a.client_id
+from unnest(%(ns)s::int[], %(applicant_ids)s::text[], %(keys)s::text[], %(client_ids)s::text[],
+            %(product_types)s::text[]) as w (n, applicant_id, key, client_id, product_type)
+join credit.application a on a.applicant_id = w.applicant_id
+where a.idempotency_key = w.key
+   or (a.client_id = w.client_id and a.product_type = w.product_type and a.submitted_at > %(since)s)
+order by w.n, a.idempotency_key = w.key desc, a.submitted_at desc;
+
+-- name: insert_applications
+-- New applications and their first audit entry, in one statement.
+with added as (
+  insert into credit.application (
+    id, client_id, applicant_id, idempotency_key, product_type, amount, purpose, annual_income,
+    age_years, identity_encrypted, deadline_at, submitted_at, updated_at)
+  select w.id, w.client_id, w.applicant_id, w.idempotency_key, w.product_type, w.amount, w.purpose,
+         w.annual_income, w.age_years, decode(w.identity, 'base64'), %(deadline_at)s, %(now)s, %(now)s
+  from json_to_recordset(%(applications)s::json)
+    as w (id text, client_id text, applicant_id text, idempotency_key text, product_type text, amount bigint,
+          purpose text, annual_income bigint, age_years smallint, identity text)
+  returning id, client_id)
+insert into credit.audit_entry (application_id, at, actor, action, details)
+select id, %(now)s, 'client:' || client_id, 'application.submitted', '{}' from added;
+
+-- name: application_status
+-- The state of one application, as pollers see it.
+select id as application_id, client_id, status, latest_step, updated_at
+from credit.application where id = %(id)s;
+
+-- name: statuses
+-- The states of several applications, for their snapshots.
+select id as application_id, client_id, status, latest_step, updated_at
+from credit.application where id = any(%(ids)s::text[]);
+
+-- name: lock_application
+-- One application with its signals, locked: events of this key are appended in the order of this lock.
+select id, status, product_type, amount, purpose, annual_income, age_years, decision_version, ready_at,
+       latest_step,
+       (select coalesce(jsonb_agg(jsonb_build_object(
+                 'check', s.check_name, 'status', s.status, 'provider', s.provider,
+                 'provider_request_id', s.provider_request_id, 'facts', s.facts) order by s.check_name), '[]')
+        from credit.risk_signal s where s.application_id = a.id) as signals
+from credit.application a where id = %(id)s for update of a;
+
+-- name: lock_applications
+-- Several applications, locked in id order.
+select id, status from credit.application where id = any(%(ids)s::text[]) order by id for update;
+
+-- name: begin_execution
+-- The run of an application begins, with its row locked; a repeated dispatch changes nothing but returns the same.
+-- The checks get their whole time, however long the application waited for a worker.
+with locked as (
+  select id, %(now)s + (deadline_at - submitted_at) as deadline_at, deadline_at as stored_deadline_at
+  from credit.application where id = %(id)s for update),
+begun as (
+  insert into credit.workflow_execution (application_id, run_id, status, started_at)
+  select id, id, 'waiting', %(now)s from locked on conflict do nothing returning application_id),
+stepped as (
+  update credit.application a set latest_step = 'checks_requested', updated_at = %(now)s, deadline_at = l.deadline_at
+  from locked l
+  where a.id = l.id and a.id in (select application_id from begun) and a.status = 'processing')
+select case when exists (select from begun) then deadline_at else stored_deadline_at end as deadline_at from locked;
+
+-- name: overdue_applications
+-- Applications that no run decided although their deadline is long past: their runs failed.
+select a.id from credit.application a
+where a.status = 'processing' and a.deadline_at < %(before)s and a.id > %(after_id)s
+  and exists (select from credit.workflow_execution e where e.application_id = a.id)
+order by a.id limit %(limit)s;
+
+-- name: identities
+-- What the providers must be told of these applicants; the identity is still encrypted.
+select id, identity_encrypted, annual_income, amount, purpose
+from credit.application where id = any(%(ids)s::text[]);
+
+-- name: upsert_signals
+-- The newest outcome of each check; an answer replaces "unknown" and "not done", never the reverse.
+insert into credit.risk_signal as s (
+  application_id, check_name, status, provider, provider_request_id, reason, facts, received_at)
+select w.application_id, w.check_name, w.status, w.provider, w.provider_request_id, w.reason, w.facts, w.received_at
+from unnest(%(application_ids)s::text[], %(checks)s::text[], %(statuses)s::text[], %(providers)s::text[],
+            %(provider_request_ids)s::text[], %(reasons)s::text[], %(facts)s::jsonb[],
+            %(received_ats)s::timestamptz[])
+  as w (application_id, check_name, status, provider, provider_request_id, reason, facts, received_at)
+on conflict (application_id, check_name) do update
+set status = excluded.status, provider = excluded.provider, reason = excluded.reason, facts = excluded.facts,
+    provider_request_id = excluded.provider_request_id, received_at = excluded.received_at
+where s.status <> 'done';
+
+-- name: record_steps
+-- The step that each application took last, while it is still being processed.
+update credit.application a set latest_step = w.step, updated_at = %(now)s
+from unnest(%(ids)s::text[], %(steps)s::text[]) as w (id, step)
+where a.id = w.id and a.status = 'processing';
+
+-- name: mark_ready
+-- The applications whose required checks have all settled and that nobody has called ready before.
+update credit.application a set ready_at = %(now)s
+where a.id = any(%(ids)s::text[]) and a.ready_at is null and a.status = 'processing'
+  and (select count(*) from credit.risk_signal s
+       where s.application_id = a.id and s.check_name = any(%(required)s::text[])) = %(required_count)s
+returning a.id, (select coalesce(array_agg(s.provider), '{}') from credit.risk_signal s
+                 where s.application_id = a.id and s.status <> 'done') as missing_providers;
+
+-- name: signals
+-- The signals of one application, in the order of their checks' names.
+select check_name as "check", status, provider, provider_request_id, reason, facts, received_at
+from credit.risk_signal where application_id = %(id)s order by check_name;
+
+-- name: insert_decision
+-- A decision, the state that it leaves, the end of the run and the audit entry, in one statement.
+with decided as (
+  insert into credit.decision (
+    application_id, version, outcome, risk_score, reason_codes, adverse_action_reasons, ruleset_version,
+    scorecard_version, inputs, inputs_sha256, result, decided_at)
+  values (%(id)s, %(version)s, %(outcome)s, %(risk_score)s, %(reason_codes)s::text[],
+    %(adverse_action_reasons)s, %(ruleset_version)s, %(scorecard_version)s, %(inputs)s,
+    %(inputs_sha256)s, %(result)s, %(now)s)
+  returning application_id),
+moved as (
+  update credit.application set status = %(outcome)s, latest_step = %(step)s, updated_at = %(now)s,
+    decision_version = %(version)s, ready_at = coalesce(ready_at, %(now)s)
+  where id = (select application_id from decided)),
+ended as (
+  update credit.workflow_execution set status = 'finished', finished_at = %(now)s
+  where application_id = (select application_id from decided))
+insert into credit.audit_entry (application_id, at, actor, action, details)
+select application_id, %(now)s, %(actor)s, 'decision.finalized',
+       jsonb_build_object('version', %(version)s::int, 'outcome', %(outcome)s::text, 'result', %(result)s::jsonb)
+from decided;
+
+-- name: decision
+-- The newest decision of one application.
+select d.application_id, a.client_id, d.version, d.outcome, d.risk_score, d.reason_codes,
+       d.adverse_action_reasons, d.ruleset_version, d.scorecard_version, d.decided_at
+from credit.decision d join credit.application a on a.id = d.application_id
+where d.application_id = %(id)s order by d.version desc limit 1;
+
+-- name: recorded_decisions
+-- Recorded inputs and results after a key, for replay in pages.
+select application_id, version, inputs, inputs_sha256, result, ruleset_version, scorecard_version,
+       jsonb_build_object(
+         'outcome', outcome, 'risk_score', risk_score, 'reason_codes', reason_codes,
+         'adverse_action_reasons', adverse_action_reasons, 'ruleset_version', ruleset_version,
+         'scorecard_version', scorecard_version) as shown
+from credit.decision
+where (application_id, version) > (%(after_id)s, %(after_version)s)
+  and (%(id)s::text is null or application_id = %(id)s)
+order by application_id, version limit %(limit)s;
+
+-- name: audit_trail
+-- What happened to one application, oldest first.
+select at, actor, action, details from credit.audit_entry where application_id = %(id)s order by id;
+
+-- name: counts_by_status
+-- How many applications stand where.
+select status, count(*) as applications from credit.application group by status order by status;
+
+-- name: outcomes_of
+-- Status, submission and decision instants of the given applications, for reports.
+select a.id as application_id, a.status, a.submitted_at, d.decided_at, d.outcome, d.risk_score,
+       (select count(*) from credit.decision n where n.application_id = a.id) as decisions,
+       (select count(*) from credit.risk_signal s
+        where s.application_id = a.id and s.status = 'done') as checks_done,
+       (select e.started_at from credit.workflow_execution e where e.application_id = a.id) as started_at
+from credit.application a left join credit.decision d on d.application_id = a.id and d.version = 1
+where a.id = any(%(ids)s::text[]);
+
+-- name: identities_under_other_keys
+-- A page of identities that were not encrypted under the given key, for rotation.
+select id, identity_encrypted from credit.application
+where id > %(after_id)s order by id limit %(limit)s;
+
+-- name: replace_identity
+-- One identity under a new key, unless somebody changed it since it was read.
+update credit.application set identity_encrypted = %(new)s where id = %(id)s and identity_encrypted = %(old)s;

@@ -1,0 +1,113 @@
+"""Starts a system of its own for each benchmark of `bench`, and the peer where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+from faregate.bench.cpu import cpu_seconds, used_between
+from faregate.bench.credit import drain_of, result_of, wait_drained
+from faregate.bench.loadgen import Progress
+from faregate.bench.partner import Habits, Partner, Submitted
+from faregate.bench.report import BenchResult
+from faregate.bench.submit import SubmitPlan, measure_submit
+from faregate.bench.temporal_flow import Artefacts, Providers
+from faregate.bench.temporal_peer import PeerLoad, PeerReport, Store, measure_peer
+from faregate.bench.verdict import judge
+from faregate.entrypoints.local_client import connected, new_token, set_faults
+from faregate.infra.local_system import LocalSystem, Plan, local_system
+from faregate.infra.settings import Settings
+from faregate.sandbox.people import application
+from faregate.sandbox.plans import PLANS
+
+Say = Callable[[str], None]
+BACKLOG_DEADLINE_S = "900"
+PEER_LOADS = ((Store.FILE, 5), (Store.FILE, 20), (Store.FILE_WAL, 20), (Store.MEMORY, 20))
+
+
+async def bench_submit(plan: SubmitPlan, *, home: Path, say: Say, workers: int, apis: int) -> BenchResult:
+    """Measure submission on a fresh system."""
+
+    def progress(at: Progress) -> None:
+        say(f"{at.answered:,} of {at.count:,} answered")
+
+    async with (
+        local_system(Plan(home=home, workers=workers, apis=apis)) as system,
+        connected(system) as (site, credit, _),
+    ):
+        return await measure_submit(
+            plan,
+            cpu_now=lambda: cpu_seconds(system.pids()),
+            urls=system.api_urls,
+            token=await new_token(site, client_id="bench"),
+            credit=credit,
+            run=uuid4().hex[:8],
+            on_progress=progress,
+        )
+
+
+async def bench_credit(
+    *, applications: int, workers: int, home: Path, say: Say, peer_seconds: float
+) -> BenchResult:
+    """Measure decisions on a fresh system, then the peer on the same sandbox."""
+    backlog = Plan(home=home, workers=0, environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S})
+    async with local_system(backlog) as system:
+        submitted = await _submit(system, applications)
+    say(f"{applications:,} applications accepted; the workers start")
+    async with (
+        local_system(replace(backlog, workers=workers)) as system,
+        connected(system) as (_, credit, session),
+    ):
+        pids = system.pids()
+        before = cpu_seconds(pids)
+        await wait_drained(
+            credit, on_progress=lambda done, total: say(f"{done:,} of {total:,} decided"), timeout_s=600
+        )
+        used = used_between(before, cpu_seconds(pids))
+        verdict = await judge(
+            credit=credit, session=session, sandbox_url=system.sandbox_url, submitted=submitted
+        )
+        rows = await credit.outcomes_of(list(submitted.application_ids.values()))
+        drain = drain_of(
+            dispatched_at=[row["started_at"] for row in rows if row["started_at"]],
+            decided_at=[row["decided_at"] for row in rows if row["decided_at"]],
+            workers=workers,
+        )
+    peers = await _peers(home, say=say, seconds=peer_seconds) if peer_seconds else []
+    return result_of(drain, verdict, peers, cpu_s=used)
+
+
+async def _submit(system: LocalSystem, applications: int) -> Submitted:
+    async with connected(system) as (site, _, session):
+        await set_faults(session, system, PLANS["instant"])
+        partner = Partner(
+            session=session,
+            urls=system.api_urls,
+            token=await new_token(site, client_id="bench"),
+            body_of=application,
+            run=uuid4().hex[:8],
+            habits=Habits(concurrency=64, doubled_share=0, repeated_share=0),
+        )
+        return await partner.submit(range(applications), on_progress=lambda _: None)
+
+
+async def _peers(home: Path, *, say: Say, seconds: float) -> list[PeerReport]:
+    """Measure the peer with each store; the sandbox runs alone beside it."""
+    peers = []
+    async with local_system(Plan(home=home, workers=0, apis=0)) as system:
+        providers = Providers.of(Settings(), sandbox_url=system.sandbox_url)
+        for store, in_flight in PEER_LOADS:
+            say(f"Temporal development server, {store.value}, {in_flight} in flight")
+            load = PeerLoad(
+                folder=home / "temporal",
+                store=store,
+                in_flight=in_flight,
+                seconds=seconds,
+                run=uuid4().hex[:8],
+            )
+            artefacts = Artefacts(scorecard="german-1", ruleset="card-eligibility-1")
+            peers.append(await measure_peer(load, providers=providers, artefacts=artefacts))
+            say(f"{peers[-1].label}: {peers[-1].workflows_per_s:.1f} workflows/s")
+    return peers

@@ -1,0 +1,92 @@
+"""The providers of credit checks: their credentials and their adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from faregate.credit.domain.checks import PROVIDERS_OF_CHECK
+from faregate.credit.providers import (
+    BureauAdapter,
+    BureauAltAdapter,
+    FraudAdapter,
+    IncomeAdapter,
+    KycAdapter,
+)
+from faregate.gateway.contracts import Adapter
+from faregate.gateway.policy import Policies, RetryPolicy, Route
+from faregate.infra.clock import SystemClock
+from faregate.infra.settings import Settings
+from faregate.sandbox.credentials import SandboxCredentials
+
+_PATIENT = RetryPolicy(sends_max=8, backoff_s=0.25)
+"""For a provider that nobody can stand in for: a blip of some seconds does not cost the check."""
+
+
+def sandbox_credentials(settings: Settings) -> SandboxCredentials:
+    """Return what the sandbox expects of its callers: what we send to the providers."""
+    return SandboxCredentials(
+        bureau_api_key=settings.bureau_api_key.get_secret_value(),
+        bureau_alt_user=settings.bureau_alt_user,
+        bureau_alt_password=settings.bureau_alt_password.get_secret_value(),
+        kyc_api_key=settings.kyc_api_key.get_secret_value(),
+        kyc_callback_secret=settings.kyc_callback_secret.get_secret_value(),
+        fraud_hmac_secret=settings.fraud_hmac_secret.get_secret_value(),
+        income_client_id=settings.income_client_id,
+        income_client_secret=settings.income_client_secret.get_secret_value(),
+        income_callback_secret=settings.income_callback_secret.get_secret_value(),
+    )
+
+
+def adapters(settings: Settings, session: aiohttp.ClientSession) -> dict[str, Adapter]:
+    """Return the adapter of each provider."""
+    secrets, clock = sandbox_credentials(settings), SystemClock()
+    made: list[Adapter] = [
+        BureauAdapter(
+            session=session, base_url=settings.provider_url("bureau"), api_key=secrets.bureau_api_key
+        ),
+        BureauAltAdapter(
+            session=session,
+            base_url=settings.provider_url("bureau_alt"),
+            user=secrets.bureau_alt_user,
+            password=secrets.bureau_alt_password,
+        ),
+        KycAdapter(session=session, base_url=settings.provider_url("kyc"), api_key=secrets.kyc_api_key),
+        FraudAdapter(
+            session=session,
+            base_url=settings.provider_url("fraud"),
+            hmac_secret=secrets.fraud_hmac_secret,
+            clock=clock,
+        ),
+        IncomeAdapter(
+            session=session,
+            base_url=settings.provider_url("income"),
+            client_id=secrets.income_client_id,
+            client_secret=secrets.income_client_secret,
+            clock=clock,
+        ),
+    ]
+    return {adapter.capabilities.provider: adapter for adapter in made}
+
+
+async def provider_session(stack: AsyncExitStack) -> aiohttp.ClientSession:
+    """Open the connection pool to the providers."""
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=128, keepalive_timeout=30)
+    return await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+
+
+def _has_fallback(provider: str) -> bool:
+    return any(provider in providers[:-1] for providers in PROVIDERS_OF_CHECK.values())
+
+
+def policies(known: Mapping[str, Adapter]) -> Policies:
+    """Return how each check is routed and each provider treated."""
+    return Policies(
+        routes={
+            check: Route(check=check, providers=providers) for check, providers in PROVIDERS_OF_CHECK.items()
+        },
+        capabilities={name: adapter.capabilities for name, adapter in known.items()},
+        retries={name: RetryPolicy() if _has_fallback(name) else _PATIENT for name in known},
+    )

@@ -1,0 +1,169 @@
+"""The worker process: sequencer, consumers, provider pools, callback settler and workflow engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from faregate.credit.consumers import consumer_groups
+from faregate.credit.handlers.checks import GatewayHooks
+from faregate.credit.handlers.decide import DecisionService, decide_overdue, publish_first_ruleset
+from faregate.credit.store.artefacts import load_scorecard
+from faregate.credit.workflows import application_workflow
+from faregate.entrypoints.bootstrap.providers import adapters, policies, provider_session
+from faregate.entrypoints.bootstrap.site import Site, database_check, identity_vault, tools
+from faregate.gateway.callbacks import CallbackSettler, SettlerOptions
+from faregate.gateway.contracts import Adapter
+from faregate.gateway.poller import Intervals
+from faregate.gateway.pool import PoolOptions, ProviderPool
+from faregate.gateway.recorder import Recorder
+from faregate.infra.clock import SystemClock
+from faregate.infra.database import Database
+from faregate.infra.eventlog import Listener, PostgresEventSource, Sequencer
+from faregate.infra.eventlog.admin import INBOX_RETENTION_DAYS, prune_inbox
+from faregate.infra.http.health import Check
+from faregate.infra.http.idempotency_store import prune_keys
+from faregate.infra.loops import LoopKeeper
+from faregate.infra.periodic import run_periodically
+from faregate.infra.workflow.dbos_engine import DbosEngine
+from faregate.kernel.errors import UnavailableError
+from faregate.rules.api import Rulesets
+
+HOUSEKEEPING_S = 3600.0
+OVERDUE_S = 10.0
+GATHER_S = 0.03
+"""How long each hop of an application gathers work under load: a batch costs little more than one item does.
+
+Six hops of this are a fifth of a second, against the ten seconds that a decision may take.
+"""
+_INTERVALS = Intervals(busy_s=GATHER_S, idle_s=0.05)
+
+Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""Runs until the event is set."""
+
+
+class EngineNotLaunched(UnavailableError):
+    """The workflow engine lost its stay and could not begin a new one yet: it executes no run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """The loops of a worker process by name, the workflow engine beside them, its database, and the event log's."""
+
+    loops: Mapping[str, Loop]
+    engine: DbosEngine
+    database: Database
+    log: Database
+
+
+async def worker(stack: AsyncExitStack, site: Site) -> Worker:
+    """Open a worker process: sequencer, consumers, provider pools, callback settler and workflow engine."""
+    settings, clock = site.settings, SystemClock()
+    database = await site.database(stack, "credit", connections_max=2 * settings.database_connections_max)
+    log = await site.database(stack, "eventlog", connections_max=6)
+    known = adapters(settings, await provider_session(stack))
+    hooks = GatewayHooks(
+        tools=tools(),
+        vault=identity_vault(settings),
+        callback_url_of=lambda provider: f"{settings.public_url}/internal/providers/{provider}/callbacks",
+        timeout_s_of=lambda provider: known[provider].capabilities.timeout_s,
+    )
+    service = DecisionService(
+        tools=tools(),
+        hooks=hooks,
+        rulesets=Rulesets(),
+        scorecard=load_scorecard(settings.scorecard),
+    )
+    await publish_first_ruleset(database, now=clock.now())
+    engine = DbosEngine(database_url=site.database_url, clock=clock)
+    engine.register(
+        application_workflow(service=service, database=database, working_max=settings.working_steps_max)
+    )
+    loops = {
+        "housekeeping": _housekeeping(database, log),
+        "overdue": _overdue(database, service),
+        **await _event_loops(stack, site, database, log),
+        **_gateway_loops(database, known, hooks),
+    }
+    return Worker(loops=loops, engine=engine, database=database, log=log)
+
+
+def readiness(opened: Worker, keeper: LoopKeeper) -> Mapping[str, Check]:
+    """Return what a worker needs to work: its database, its engine and every one of its loops."""
+
+    async def engine() -> None:
+        if not opened.engine.is_launched:
+            raise EngineNotLaunched("the workflow engine is not launched")
+
+    return {"database": database_check(opened.database), "engine": engine, "loops": keeper.check}
+
+
+def _housekeeping(database: Database, log: Database) -> Loop:
+    """Return the loop that forgets what its published retention has ended for."""
+
+    async def prune() -> None:
+        now = SystemClock().now()
+        await prune_inbox(log, before=now - timedelta(days=INBOX_RETENTION_DAYS))
+        async with database.transaction() as conn:
+            await prune_keys(conn, now=now)
+
+    return lambda stop: run_periodically(stop, name="housekeeping", every_s=HOUSEKEEPING_S, work=prune)
+
+
+def _overdue(database: Database, service: DecisionService) -> Loop:
+    """Return the loop that decides what no run decided."""
+    return lambda stop: run_periodically(
+        stop, name="overdue", every_s=OVERDUE_S, work=lambda: decide_overdue(database, service=service)
+    )
+
+
+async def _event_loops(
+    stack: AsyncExitStack, site: Site, database: Database, log: Database
+) -> dict[str, Loop]:
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    sequencer = Sequencer(database=log, holder=holder, pause_s=GATHER_S)
+    listener = await stack.enter_async_context(Listener(database))
+    source = PostgresEventSource(listener=listener)
+    groups = consumer_groups(tools=tools(), snapshots=await site.snapshots(stack))
+    consumers = {
+        group.name: source.subscribe(
+            database=database, group=group.name, types=group.types, handler=group.handler
+        ).run
+        for group in groups
+    }
+    return {"sequencer": sequencer.run, **consumers}
+
+
+def _gateway_loops(database: Database, known: Mapping[str, Adapter], hooks: GatewayHooks) -> dict[str, Loop]:
+    rules = policies(known)
+    recorder = Recorder(database=database, hooks=hooks, pause_s=GATHER_S)
+    pools = {
+        f"pool.{name}": ProviderPool(
+            adapter=adapter,
+            database=database,
+            hooks=hooks,
+            policies=rules,
+            recorder=recorder,
+            holder=f"{socket.gethostname()}:{os.getpid()}",
+            chance=random.random,
+            new_token=uuid4,
+            options=PoolOptions(intervals=_INTERVALS),
+        ).run
+        for name, adapter in known.items()
+    }
+    settler = CallbackSettler(
+        database=database,
+        hooks=hooks,
+        policies=rules,
+        chance=random.random,
+        options=SettlerOptions(intervals=_INTERVALS),
+    )
+    return {**pools, "callbacks": settler.run}

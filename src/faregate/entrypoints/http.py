@@ -1,0 +1,35 @@
+"""The API process: serves until SIGTERM or SIGINT, then lets requests in flight end."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+
+from faregate.entrypoints.bootstrap.api import api_app
+from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.servers import observe, site_of
+from faregate.infra.http.server import listen, serving
+from faregate.infra.lifetime import stop_event
+from faregate.infra.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+def run_api(settings: Settings) -> None:
+    """Serve the API until a signal."""
+    observe(settings, "faregate-api")
+    with site_of(settings) as site, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(site))
+
+
+async def _serve(site: Site) -> None:
+    stop = stop_event()
+    async with AsyncExitStack() as stack:
+        app = await api_app(stack, site)
+        listener = listen(host=site.settings.api_host, port=site.settings.api_port)
+        url = await stack.enter_async_context(serving(app, listener=listener))
+        _log.info("api_ready", url=url)
+        await stop.wait()

@@ -1,0 +1,50 @@
+"""An operator's own view of a system that runs on this machine: its tables, its sandbox, an API key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from faregate.credit.api import CreditApi
+from faregate.entrypoints.bootstrap.credit import credit_api
+from faregate.entrypoints.bootstrap.site import Site
+from faregate.infra.clock import SystemClock
+from faregate.infra.http.api_keys import create_api_key
+from faregate.infra.local_system import LocalSystem
+from faregate.infra.settings import Settings
+from faregate.sandbox.faults import FaultPlan
+
+
+@asynccontextmanager
+async def connected(system: LocalSystem) -> AsyncIterator[tuple[Site, CreditApi, aiohttp.ClientSession]]:
+    """Open the tables of a running system and an HTTP session."""
+    settings = Settings(home=Path(system.environment["FAREGATE_HOME"]))
+    site = Site(settings=settings, database_url=system.database_url, valkey_url=system.valkey_url)
+    async with AsyncExitStack() as stack:
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        yield site, await credit_api(stack, site), session
+
+
+async def new_token(site: Site, *, client_id: str) -> str:
+    """Make an API key that may submit and read, and return its token."""
+    async with AsyncExitStack() as stack:
+        database = await site.database(stack, "access", connections_max=1)
+        async with database.transaction() as conn:
+            key = await create_api_key(
+                conn,
+                client_id=client_id,
+                scopes=["credit:submit", "credit:read"],
+                now=SystemClock().now(),
+                note="made for this run",
+            )
+    return key.token
+
+
+async def set_faults(session: aiohttp.ClientSession, system: LocalSystem, plan: FaultPlan) -> None:
+    """Tell the sandbox what to do wrong from now on."""
+    async with session.put(f"{system.sandbox_url}/admin/faults", data=plan.model_dump_json()) as answer:
+        answer.raise_for_status()

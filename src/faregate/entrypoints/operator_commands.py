@@ -1,0 +1,183 @@
+"""`faregate keys|events|pii`: what an operator does to a running system."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from faregate.entrypoints.servers import on_site
+from faregate.infra.clock import SystemClock
+from faregate.infra.eventlog import lag as lag_of
+from faregate.infra.eventlog import replay as replay_group
+from faregate.infra.http.api_keys import (
+    KNOWN_SCOPES,
+    create_api_key,
+    list_api_keys,
+    require_known_scopes,
+    revoke_api_key,
+)
+from faregate.infra.security.keys import NOTICED_WITHIN_S, begin_rotation, finish_rotation
+from faregate.infra.settings import Settings
+
+if TYPE_CHECKING:
+    from faregate.entrypoints.bootstrap.site import Site
+
+keys = typer.Typer(
+    no_args_is_help=True, help="API keys of clients.", epilog="Example: faregate keys create partner-1"
+)
+events = typer.Typer(
+    no_args_is_help=True, help="The event log: lag and replay.", epilog="Example: faregate events lag"
+)
+pii = typer.Typer(
+    no_args_is_help=True,
+    help="Keys that personal data is encrypted with.",
+    epilog="Example: faregate pii rotate",
+)
+
+SCOPES = ", ".join(sorted(KNOWN_SCOPES))
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@keys.command(
+    "create", epilog="Example: faregate keys create partner-1 --scope credit:submit --scope credit:read"
+)
+def create(
+    client: Annotated[str, typer.Argument(help="Id of the client; the client owns what it submits.")],
+    scope: Annotated[list[str], typer.Option(help=f"What the key may do; may be repeated: {SCOPES}.")] = [  # noqa: B006
+        "credit:submit",
+        "credit:read",
+    ],
+    note: Annotated[str, typer.Option(help="What the key is for.")] = "",
+) -> None:
+    """Make a key and print its token, which is shown this once and kept nowhere."""
+    require_known_scopes(scope)
+
+    async def act(stack: AsyncExitStack, site: Site) -> str:
+        database = await site.database(stack, "access")
+        async with database.transaction() as conn:
+            key = await create_api_key(
+                conn, client_id=client, scopes=scope, now=SystemClock().now(), note=note
+            )
+        return key.token
+
+    typer.echo(on_site(act))
+
+
+@keys.command("revoke", epilog="Example: faregate keys revoke 0a1b2c3d4e5f6071")
+def revoke(key_id: Annotated[str, typer.Argument(help="The id inside the token: fg_ID_secret.")]) -> None:
+    """End a key for ever; running processes notice within seconds."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> None:
+        database = await site.database(stack, "access")
+        async with database.transaction() as conn:
+            await revoke_api_key(conn, key_id=key_id, now=SystemClock().now())
+
+    on_site(act)
+    typer.echo(f"revoked {key_id}")
+
+
+@keys.command("list", epilog="Example: faregate keys list --json")
+def list_keys(as_json: Json = False) -> None:
+    """List every key ever made, without its secret."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
+        database = await site.database(stack, "access")
+        async with database.connection() as conn:
+            found = await list_api_keys(conn)
+        return [
+            {
+                "id": key.id,
+                "client": key.client_id,
+                "scopes": sorted(key.scopes),
+                "note": key.note,
+                "created_at": key.created_at,
+                "revoked_at": key.revoked_at,
+            }
+            for key in found
+        ]
+
+    show(on_site(act), as_json=as_json)
+
+
+@events.command("lag", epilog="Example: faregate events lag")
+def lag(as_json: Json = False) -> None:
+    """Show how far each consumer group is behind."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
+        database = await site.database(stack, "eventlog")
+        async with database.connection() as conn:
+            groups = await lag_of(conn)
+        return [{"group": g.group, "events": g.events, "seconds": round(g.seconds, 3)} for g in groups]
+
+    show(on_site(act), as_json=as_json)
+
+
+@events.command("replay", epilog="Example: faregate events replay credit.snapshots --from-seq 1 --again")
+def replay(
+    group: Annotated[str, typer.Argument(help="The consumer group to set back.")],
+    from_seq: Annotated[int, typer.Option(help="First event to read again.")],
+    again: Annotated[
+        bool, typer.Option("--again", help="Also repeat the effects of events handled before.")
+    ] = False,
+) -> None:
+    """Set a consumer group back to an earlier event; running workers notice within seconds.
+
+    Events that the group has handled are passed over, unless --again: then its handler runs for them once more.
+    """
+
+    async def act(stack: AsyncExitStack, site: Site) -> None:
+        database = await site.database(stack, "eventlog")
+        async with database.transaction() as conn:
+            await replay_group(conn, group=group, from_seq=from_seq, effects_again=again)
+
+    on_site(act)
+    typer.echo(f"{group} reads again from event {from_seq}")
+
+
+@pii.command("rotate", epilog="Example: faregate pii rotate")
+def rotate() -> None:
+    """Make a new encryption key and re-encrypt what is stored; run again, it takes up an interrupted rotation.
+
+    Running processes learn of the new key by themselves. With keys from settings, add the new key there first
+    (FAREGATE_PII_KEYS, FAREGATE_PII_KEY_ID), restart the processes, then run this: it makes no key then.
+    """
+    from faregate.entrypoints.bootstrap.site import KEY_FILE
+
+    settings = Settings()
+    file = settings.home / KEY_FILE
+    rotation = begin_rotation(file, purpose="encryption") if settings.pii_keys is None else None
+    if rotation:
+        typer.echo(f"{'going on with' if rotation.resumed else 'new'} key {rotation.key_id}")
+    typer.echo(f"{on_site(_reencrypt_all)} values are now under the current key")
+    if rotation:
+        finish_rotation(file, purpose="encryption", key_id=rotation.key_id)
+
+
+async def _reencrypt_all(stack: AsyncExitStack, site: Site) -> int:
+    """Sweep until nothing is left: other processes may write under the old key until they notice the new one."""
+    from faregate.entrypoints.bootstrap.credit import credit_api
+
+    credit, total = await credit_api(stack, site), 0
+    await asyncio.sleep(NOTICED_WITHIN_S)
+    while changed := await credit.rotate_keys(
+        on_progress=lambda n: typer.echo(f"{n} re-encrypted", err=True)
+    ):
+        total += changed
+    return total
+
+
+def show(rows: list[dict[str, object]], *, as_json: bool) -> None:
+    """Print rows as a table or as JSON."""
+    if as_json:
+        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        return
+    table = Table(*(rows[0] if rows else ["nothing yet"]))
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)

@@ -1,0 +1,195 @@
+"""`faregate up|demo|bench|chaos`: commands that run all of faregate on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from faregate.infra.lifetime import stop_event
+from faregate.infra.local_system import Plan, local_system
+from faregate.infra.settings import Settings
+
+if TYPE_CHECKING:
+    from faregate.bench.report import BenchResult
+
+JsonPath = Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON here.")]
+JsonTarget = Annotated[
+    str | None, typer.Option("--json", help="Write the result as JSON to this path; - prints it.")
+]
+
+bench = typer.Typer(no_args_is_help=True, help="Benchmarks against peers, measured in the same run.")
+chaos = typer.Typer(no_args_is_help=True, help="Fault runs, with the invariants checked after.")
+
+
+def up(
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
+    sandbox: Annotated[bool, typer.Option(help="Also run the sandbox of providers.")] = True,
+) -> None:
+    """Run everything on this machine until Ctrl-C: servers, API, workers and the sandbox."""
+    settings = Settings()
+    plan = Plan(
+        home=settings.home.absolute(),
+        workers=workers,
+        sandbox=sandbox,
+        api_port=settings.api_port,
+        sandbox_port=settings.sandbox_port,
+        database_url=settings.database_url.get_secret_value() if settings.database_url else None,
+        valkey_url=settings.valkey_url.get_secret_value() if settings.valkey_url else None,
+        on_restart=lambda name, status: typer.echo(f"{name} ended with {status}; it is started again"),
+    )
+    asyncio.run(_up(plan))
+    typer.echo("stopped")
+
+
+async def _up(plan: Plan) -> None:
+    stop = stop_event()
+    async with local_system(plan) as system:
+        typer.echo(f"API      {system.api_url}  (documentation at {system.api_url}/docs)")
+        typer.echo(f"sandbox  {system.sandbox_url}  (personas at {system.sandbox_url}/personas)")
+        typer.echo(f"logs     {plan.home / 'logs'}")
+        typer.echo("Make an API key with: faregate keys create CLIENT. Ctrl-C stops everything.")
+        await stop.wait()
+
+
+def demo(
+    exit_after: Annotated[bool, typer.Option("--exit", help="Stop everything after the summary.")] = False,
+    json_path: JsonPath = None,
+    applicants: Annotated[int, typer.Option(help="How many applicants.", min=1)] = 1000,
+) -> None:
+    """Decide 1,000 real applicants on the running system while the outside world misbehaves.
+
+    Exit status 1 if one of the checks fails. Example: faregate demo --exit --json demo.json
+    """
+    from faregate.entrypoints.demo import fresh_home
+
+    settings, console = Settings(), Console()
+    with fresh_home(settings.home.absolute() / "demo") as home:
+        is_good = asyncio.run(_demo(settings, home, applicants, json_path, console, stay=not exit_after))
+    raise typer.Exit(0 if is_good else 1)
+
+
+async def _demo(
+    settings: Settings, home: Path, applicants: int, json_path: Path | None, console: Console, *, stay: bool
+) -> bool:
+    from faregate.entrypoints.demo import MISBEHAVIOUR, demo_plan, run_demo, summary_of
+    from faregate.entrypoints.demo_view import show_misbehaviour, show_next_steps, show_summary
+    from faregate.sandbox.plans import PLANS
+
+    stop = stop_event()
+    console.print("Starting PostgreSQL, Valkey, sandbox, API and worker …")
+    async with local_system(demo_plan(settings, home)) as system:
+        console.print(f"API {system.api_url}, sandbox {system.sandbox_url}, logs {home / 'logs'}")
+        show_misbehaviour(PLANS[MISBEHAVIOUR], console=console)
+        report, token = await run_demo(system, applicants=applicants, console=console)
+        summary = summary_of(report)
+        show_summary(summary, console=console)
+        if json_path:
+            _write(json_path, summary)
+        if stay:
+            show_next_steps(system, token=token, example=report.example, console=console)
+            await stop.wait()
+    return report.verdict.is_good
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+@chaos.callback()
+@bench.callback()
+def group() -> None:
+    """Keep a group a group while it has a single command."""
+
+
+@chaos.command("credit")
+def chaos_credit(
+    applications: Annotated[int, typer.Option(help="How many applications are submitted.", min=1)] = 1000,
+    kills: Annotated[int, typer.Option(help="Most kills, all parts together.", min=3)] = 30,
+    pause_s_max: Annotated[float, typer.Option(help="Longest pause between two kills.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="The same seed kills the same parts after the same pauses.")] = 1,
+    json_path: JsonPath = None,
+) -> None:
+    """Kill API, worker and sandbox at random while applications arrive; nothing may be lost or doubled.
+
+    Exit status 1 if a check fails. Example: faregate chaos credit --applications 2000 --seed 7
+    """
+    from faregate.bench.chaos import ChaosPlan, report_of
+    from faregate.entrypoints.chaos import VICTIMS, run_chaos
+    from faregate.sandbox.plans import PLANS
+
+    console = Console()
+    plan = ChaosPlan(
+        applications=applications, victims=VICTIMS, kills_max=kills, pause_s_max=pause_s_max, seed=seed
+    )
+    with TemporaryDirectory(prefix="faregate-chaos-") as home:
+        report = asyncio.run(
+            run_chaos(plan, home=Path(home) / "home", faults=PLANS["rough"], on_event=console.log)
+        )
+    document = report_of(report)
+    console.print_json(data=document)
+    if json_path:
+        _write(json_path, document)
+    raise typer.Exit(0 if all(report.checks.values()) else 1)
+
+
+@bench.command("submit")
+def bench_submit(
+    flat_out: Annotated[int, typer.Option(help="Requests sent as fast as they are answered.")] = 15_000,
+    workers: Annotated[
+        int, typer.Option(help="Workers that decide meanwhile; they share the processors.")
+    ] = 0,
+    apis: Annotated[int, typer.Option(help="API processes.", min=1)] = 1,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure accepted applications a second and their latency. Example: faregate bench submit --json -"""
+    from faregate.bench.submit import SubmitPlan
+    from faregate.entrypoints import benches
+
+    def measure(home: Path, say: Callable[[str], None]) -> Coroutine[Any, Any, BenchResult]:
+        return benches.bench_submit(
+            SubmitPlan(flat_out=flat_out), home=home, say=say, workers=workers, apis=apis
+        )
+
+    _bench(measure, json_to=json_to)
+
+
+@bench.command("credit")
+def bench_credit(
+    applications: Annotated[int, typer.Option(help="Applications in the backlog.")] = 1_500,
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    peer_seconds: Annotated[
+        float, typer.Option(help="How long each peer is measured; 0 leaves it out.")
+    ] = 20,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure decided applications a second against the Temporal development server.
+
+    Example: faregate bench credit --workers 2 --peer-seconds 0
+    """
+    from faregate.entrypoints import benches
+
+    def measure(home: Path, say: Callable[[str], None]) -> Coroutine[Any, Any, BenchResult]:
+        return benches.bench_credit(
+            applications=applications, workers=workers, home=home, say=say, peer_seconds=peer_seconds
+        )
+
+    _bench(measure, json_to=json_to)
+
+
+def _bench(
+    measure: Callable[[Path, Callable[[str], None]], Coroutine[Any, Any, BenchResult]], *, json_to: str | None
+) -> None:
+    """Run a benchmark in a home of its own, with progress on standard error; exit 1 if a check fails."""
+    from faregate.bench.report import emit
+
+    console = Console(stderr=True)
+    with TemporaryDirectory(prefix="faregate-bench-") as home, console.status("starting …") as status:
+        result = asyncio.run(measure(Path(home) / "home", status.update))
+    raise typer.Exit(emit(result, json_to=json_to))

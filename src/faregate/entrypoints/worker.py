@@ -1,0 +1,76 @@
+"""The worker process: works until SIGTERM or SIGINT, then finishes the batches at hand and gives the rest back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+import uvloop
+
+import faregate
+from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.worker import Worker, readiness, worker
+from faregate.entrypoints.servers import observe, site_of
+from faregate.infra.eventlog import lag
+from faregate.infra.http.app import create_app
+from faregate.infra.http.server import listen, serving
+from faregate.infra.lifetime import stop_event
+from faregate.infra.loops import LoopKeeper
+from faregate.infra.settings import Settings
+from faregate.infra.telemetry.metrics import Metrics
+from faregate.infra.workflow.prepare import prepare
+
+_log = structlog.get_logger(__name__)
+
+
+def run_worker(settings: Settings) -> None:
+    """Work until a signal."""
+    observe(settings, "faregate-worker")
+    with site_of(settings) as site, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        prepare(site.database_url)
+        runner.run(_work(site))
+
+
+async def _work(site: Site) -> None:
+    stop = stop_event()
+    async with AsyncExitStack() as stack:
+        opened = await worker(stack, site)
+        await opened.engine.open()
+        stack.push_async_callback(opened.engine.close)
+        keeper = LoopKeeper(opened.loops)
+        await stack.enter_async_context(_health(site, opened, keeper))
+        _log.info("worker_ready", loops=sorted(opened.loops))
+        await keeper.run(stop)
+
+
+def worker_metrics(opened: Worker) -> Metrics:
+    """Return metrics that tell how far the consumer groups are behind."""
+    metrics = Metrics()
+    events = metrics.gauge("faregate_eventlog_lag_events", "Events still to handle", labels=("group",))
+    seconds = metrics.gauge("faregate_eventlog_lag_seconds", "Age of the oldest of them", labels=("group",))
+
+    async def probe() -> None:
+        async with opened.log.connection() as conn:
+            for group in await lag(conn):
+                events.labels(group.group).set(group.events)
+                seconds.labels(group.group).set(group.seconds)
+
+    metrics.add_probe(probe)
+    return metrics
+
+
+@asynccontextmanager
+async def _health(site: Site, opened: Worker, keeper: LoopKeeper) -> AsyncIterator[str]:
+    """Serve health and metrics of a worker beside its work."""
+    app = create_app(
+        title="faregate worker",
+        version=faregate.__version__,
+        routers=[],
+        checks=readiness(opened, keeper),
+        metrics=worker_metrics(opened),
+    )
+    listener = listen(host=site.settings.api_host, port=site.settings.worker_port)
+    async with serving(app, listener=listener) as url:
+        yield url

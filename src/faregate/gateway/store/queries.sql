@@ -1,0 +1,41 @@
+-- name: declare
+-- Declare intents in the caller's transaction; the answer holds the new ones.
+select * from gateway.declare(%(intents)s)
+
+-- name: claim
+-- Claim due intents of one provider under a lease.
+select * from gateway.claim(%(provider)s, %(holder)s, %(token)s, %(lease_s)s, %(most)s)
+
+-- name: record
+-- Write what became of intents; the answer holds the ids of those that were still ours to write.
+select provider_request_id from gateway.record(%(changes)s) as recorded (provider_request_id)
+
+-- name: accept_callback
+-- Keep a provider's message before it is answered.
+select known, fresh
+from gateway.accept_callback(%(provider)s, %(provider_request_id)s, %(dedupe_key)s, %(outcome)s, %(response)s)
+
+-- name: claim_callbacks
+-- Lock unprocessed callbacks and their intents until the end of the transaction.
+select ord, outcome, response, received_at, (intent).* from gateway.claim_callbacks(%(most)s)
+
+-- name: close_callbacks
+-- Mark callbacks as processed, or put them off.
+select gateway.close_callbacks(%(closed)s)
+
+-- name: history
+-- Everything that was asked about one subject.
+select * from gateway.history(%(subject_id)s)
+
+-- name: summary
+-- How many intents stand where, a row for each provider and state.
+select * from gateway.summary()
+
+-- name: sealed_answers
+-- A page of encrypted raw answers, of intents and of callbacks.
+select provider_request_id, ord, response
+from gateway.sealed_answers(%(after_request)s, %(after_ord)s, %(most)s)
+
+-- name: reseal_answer
+-- One answer under another key.
+select gateway.reseal_answer(%(provider_request_id)s, %(ord)s, %(old)s, %(new)s) as resealed

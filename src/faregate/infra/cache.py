@@ -1,0 +1,154 @@
+"""The door to Valkey. What stands in it can be lost at any time, and rebuilt from the tables."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from glide import (
+    AdvancedGlideClientConfiguration,
+    BackoffStrategy,
+    ConditionalChange,
+    ExpirySet,
+    ExpiryType,
+    GlideClient,
+    GlideClientConfiguration,
+    GlideError,
+    Logger,
+    LogLevel,
+    NodeAddress,
+    ServerCredentials,
+)
+
+from faregate.kernel.errors import InvalidError, UnavailableError
+
+REQUEST_TIMEOUT_MS = 250
+RETRY_AFTER_S = 1.0
+PORT_DEFAULT = 6379
+
+_NOT_A_URL = "FAREGATE_VALKEY_URL is no URL of a Valkey: write redis://host:6379 or unix:///path"
+
+# Waits of 50, 100, 200 and from then on 400 ms: the library's own grow to seconds.
+_RECONNECT = BackoffStrategy(num_of_retries=3, factor=50, exponent_base=2)
+
+_T = TypeVar("_T")
+
+Logger.set_logger_config(LogLevel.OFF)  # it writes to stdout, where commands print JSON
+
+
+class CacheUnavailable(UnavailableError):
+    """Valkey does not answer. The caller goes on without it."""
+
+
+class InvalidCacheUrl(InvalidError):
+    """The URL of the cache is none of `unix:///path`, `/path`, `redis://…` and `rediss://…`."""
+
+
+class Cache:
+    """Bytes by key, each with a time to live. Make it with `Cache.open`.
+
+    A Valkey that does not answer costs one call its time-out; then every call raises CacheUnavailable at
+    once, and one call every `retry_after_s` tries again.
+    """
+
+    def __init__(self, client: GlideClient, *, retry_after_s: float) -> None:
+        self._client = client
+        self._retry_after_s = retry_after_s
+        self._try_again_at = 0.0
+
+    @classmethod
+    async def open(
+        cls, url: str, *, request_timeout_ms: int = REQUEST_TIMEOUT_MS, retry_after_s: float = RETRY_AFTER_S
+    ) -> Cache:
+        """Make a client that connects at its first call: a Valkey that is down keeps nobody from starting."""
+        configuration = configuration_of(url)
+        configuration.request_timeout = request_timeout_ms
+        configuration.lazy_connect = True
+        configuration.advanced_config = AdvancedGlideClientConfiguration(
+            connection_timeout=request_timeout_ms
+        )
+        configuration.reconnect_strategy = _RECONNECT
+        return cls(await GlideClient.create(configuration), retry_after_s=retry_after_s)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or None when there is none (any more)."""
+        return await self._guarded(lambda: self._client.get(key))
+
+    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Keep the value for `ttl_s` seconds, to the millisecond."""
+        expiry = ExpirySet(ExpiryType.MILLSEC, max(1, round(ttl_s * 1000)))
+        await self._guarded(lambda: self._client.set(key, value, expiry=expiry))
+
+    async def add(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Keep the value like `set`, unless the key has one already."""
+        expiry = ExpirySet(ExpiryType.MILLSEC, max(1, round(ttl_s * 1000)))
+        absent = ConditionalChange.ONLY_IF_DOES_NOT_EXIST
+        await self._guarded(lambda: self._client.set(key, value, conditional_set=absent, expiry=expiry))
+
+    async def delete(self, *keys: str) -> None:
+        """Forget the keys; unknown ones are no error."""
+        if keys:
+            await self._guarded(lambda: self._client.delete(list(keys)))
+
+    async def clear(self) -> None:
+        """Forget everything."""
+        await self._guarded(self._client.flushall)
+
+    async def ping(self) -> None:
+        """Return if Valkey answers, otherwise raise CacheUnavailable."""
+        await self._guarded(self._client.ping)
+
+    async def _guarded(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        now = asyncio.get_running_loop().time
+        if now() < self._try_again_at:
+            raise CacheUnavailable("Valkey did not answer a moment ago")
+        if self._try_again_at:
+            # This call is the probe; the others do not wait for it.
+            self._try_again_at = now() + self._retry_after_s
+        try:
+            answer = await call()
+        except (GlideError, OSError) as error:
+            self._try_again_at = now() + self._retry_after_s
+            raise CacheUnavailable(f"Valkey does not answer: {error}") from error
+        self._try_again_at = 0.0
+        return answer
+
+
+def configuration_of(url: str) -> GlideClientConfiguration:
+    """Read `unix:///path`, `/path`, `redis://[user:password@]host[:port][/db]` or `rediss://…` (TLS).
+
+    Raises InvalidCacheUrl, which never repeats the URL: there may be a password in it.
+    """
+    try:
+        return _configuration(urlsplit(url))
+    except ValueError:  # of urllib: a port that is no number, half an IPv6 address
+        raise InvalidCacheUrl(_NOT_A_URL) from None
+
+
+def _configuration(parts: SplitResult) -> GlideClientConfiguration:
+    if parts.scheme in ("", "unix") and parts.path.startswith("/") and not parts.netloc:
+        return GlideClientConfiguration([NodeAddress(unix_socket_path=Path(unquote(parts.path)))])
+    if parts.scheme not in ("redis", "rediss", "valkey", "valkeys") or not parts.hostname:
+        raise InvalidCacheUrl(_NOT_A_URL)
+    database = parts.path.strip("/")
+    if database and not database.isdigit():
+        raise InvalidCacheUrl("FAREGATE_VALKEY_URL ends with the number of a database, or with none")
+    return GlideClientConfiguration(
+        [NodeAddress(parts.hostname, parts.port or PORT_DEFAULT)],
+        use_tls=parts.scheme in ("rediss", "valkeys"),
+        credentials=_credentials(unquote(parts.username or ""), unquote(parts.password or "")),
+        database_id=int(database) if database else None,
+    )
+
+
+def _credentials(username: str, password: str) -> ServerCredentials | None:
+    if not password:
+        return None
+    return ServerCredentials(password=password, username=username or None)

@@ -1,0 +1,84 @@
+"""Turns many concurrent requests into few set-based ones: what arrives while a batch is written forms the next.
+
+An idle coalescer writes the first request at once, so that batching costs no latency when there is no load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from faregate.kernel.errors import UnavailableError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Coalescer(Generic[Item, Result]):
+    """Calls `write` with up to `batch_max` items, from at most `writers_max` tasks at once.
+
+    `write` returns one result an item, in order. A batch that fails is halved until the item at fault
+    stands alone, so that it takes nobody with it; unavailability is reported to all without more tries.
+    """
+
+    def __init__(
+        self,
+        *,
+        write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        batch_max: int = 200,
+        writers_max: int = 2,
+    ) -> None:
+        self._write = write
+        self._batch_max = batch_max
+        self._writers_max = writers_max
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._writers: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: Item) -> Result:
+        """Hand over one item and return its result, or raise what its write raised."""
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if len(self._writers) < self._writers_max:
+            writer = asyncio.create_task(self._drain())
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)
+        return await answer
+
+    async def close(self) -> None:
+        """Wait until everything that was handed over has been written."""
+        while self._writers:
+            await asyncio.gather(*self._writers, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            size = min(len(self._waiting), self._batch_max)
+            await self._write_batch([self._waiting.popleft() for _ in range(size)])
+
+    async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._write([item for item, _ in batch])
+        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, cancellation included
+            await self._write_failed(batch, error)
+            return
+        for (_, answer), result in zip(batch, results, strict=True):
+            if not answer.done():
+                answer.set_result(result)
+
+    async def _write_failed(
+        self, batch: list[tuple[Item, asyncio.Future[Result]]], error: BaseException
+    ) -> None:
+        hopeless = len(batch) == 1 or not isinstance(error, Exception) or isinstance(error, UnavailableError)
+        if not hopeless:
+            middle = len(batch) // 2
+            await self._write_batch(batch[:middle])
+            await self._write_batch(batch[middle:])
+            return
+        for _, answer in batch:
+            if not answer.done():
+                answer.set_exception(
+                    error if isinstance(error, Exception) else UnavailableError("shutting down")
+                )
+        if not isinstance(error, Exception):
+            raise error

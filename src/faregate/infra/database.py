@@ -1,0 +1,116 @@
+"""The one way to PostgreSQL: a pool whose connections act as one role. SQL belongs in a `queries.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from faregate.kernel.errors import UnavailableError
+
+Connection = psycopg.AsyncConnection[Any]
+"""A connection whose rows are dicts. Parts that may not import the driver annotate with this."""
+
+OPEN_TIMEOUT_S = 10.0
+POOL_WAIT_S = 5.0
+RECONNECT_ROUND_S = 2.0
+"""How long one connection is tried for. The pool doubles its pauses up to this: minutes of it after a long outage."""
+
+_LOST = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
+
+
+class DatabaseUnavailable(UnavailableError):
+    """PostgreSQL did not answer: it is down, restarting, or every pooled connection is in use."""
+
+
+def url_with_role(url: str, *, role: str) -> str:
+    """Return the URL with start-up options that make every session act as `role` from its first statement."""
+    parts = dict(conninfo_to_dict(url))
+    options = " ".join(filter(None, [str(parts.pop("options", "") or ""), f"-c role={role}"]))
+    user = quote(str(parts.pop("user", "") or ""), safe="")
+    password = parts.pop("password", None)
+    secret = f":{quote(str(password), safe='')}" if password else ""
+    login = f"{user}{secret}@" if user else ""
+    name = quote(str(parts.pop("dbname", "") or ""), safe="")
+    rest = "".join(f"&{key}={quote(str(value), safe='')}" for key, value in parts.items() if value)
+    return f"postgresql://{login}/{name}?options={quote(options, safe='')}{rest}"
+
+
+async def _try_again(pool: AsyncConnectionPool[Connection]) -> None:
+    """Begin the next round: a pool that gave up would leave those who wait for it to their time-out."""
+    await pool.check()
+
+
+class Database:
+    """A pool of connections to one database, all acting as one role. Make it with `Database.open`."""
+
+    def __init__(self, *, url: str, role: str, pool: AsyncConnectionPool[Connection]) -> None:
+        self.url = url
+        self.role = role
+        self._pool = pool
+
+    @classmethod
+    async def open(
+        cls, url: str, *, role: str, connections_max: int = 10, open_timeout_s: float = OPEN_TIMEOUT_S
+    ) -> Database:
+        """Connect as `role` (`faregate_credit`); a server that does not answer is DatabaseUnavailable."""
+        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url_with_role(url, role=role),
+            kwargs={"autocommit": True, "row_factory": dict_row, "application_name": role},
+            min_size=1,
+            max_size=connections_max,
+            timeout=POOL_WAIT_S,
+            reconnect_timeout=RECONNECT_ROUND_S,
+            reconnect_failed=_try_again,
+            open=False,
+            name=role,
+        )
+        try:
+            await pool.open(wait=True, timeout=open_timeout_s)
+        except PoolTimeout as error:
+            await pool.close()
+            raise DatabaseUnavailable(f"no connection as {role}: {error}") from error
+        return cls(url=url, role=role, pool=pool)
+
+    async def close(self) -> None:
+        """Close every connection; those in use are closed when they come back."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection on which each statement commits by itself."""
+        lent: Connection | None = None
+        try:
+            async with self._pool.connection() as lent:
+                yield lent
+        except (PoolTimeout, PoolClosed) as error:
+            raise DatabaseUnavailable(f"no free connection as {self.role}: {error}") from error
+        except _LOST as error:
+            if lent is None or not lent.broken:
+                raise
+            # The others in the pool were most likely lost too: replace them before anybody gets one.
+            await self._pool.check()
+            raise DatabaseUnavailable(f"the connection as {self.role} was lost: {error}") from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection inside one transaction: commit at the end, roll back on any error."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def connect(self) -> Connection:
+        """Open a connection outside the pool, for LISTEN or for session locks. The caller closes it."""
+        return await psycopg.AsyncConnection.connect(
+            url_with_role(self.url, role=self.role), autocommit=True, row_factory=dict_row
+        )
+
+    @property
+    def statistics(self) -> Mapping[str, int]:
+        """The pool's counters, for metrics (`pool_size`, `pool_available`, `requests_waiting`, …)."""
+        return self._pool.get_stats()

@@ -1,0 +1,36 @@
+"""The event log: append in your own transaction, consume at least once in and exactly once in effect.
+
+    append ──> eventlog.outbox ──> Sequencer ──> eventlog.event ──> EventSource.subscribe(...)
+
+Appending always belongs to the database, since it shares the transaction of the fact. Consuming is a port
+(`EventSource`): `PostgresEventSource` reads the log itself, another bus fills the same port. What an event
+means does not belong here: `faregate.events` says that.
+"""
+
+from faregate.infra.eventlog.admin import GroupLag, lag, prune_inbox, replay, skip, unsequenced
+from faregate.infra.eventlog.append import append
+from faregate.infra.eventlog.consumer import Consumer, LeaseLost
+from faregate.infra.eventlog.envelope import cloudevent
+from faregate.infra.eventlog.listener import Listener
+from faregate.infra.eventlog.port import EventSource, Handler, Subscription
+from faregate.infra.eventlog.sequencer import Sequencer
+from faregate.infra.eventlog.source import PostgresEventSource
+
+__all__ = [
+    "Consumer",
+    "EventSource",
+    "GroupLag",
+    "Handler",
+    "LeaseLost",
+    "Listener",
+    "PostgresEventSource",
+    "Sequencer",
+    "Subscription",
+    "append",
+    "cloudevent",
+    "lag",
+    "prune_inbox",
+    "replay",
+    "skip",
+    "unsequenced",
+]

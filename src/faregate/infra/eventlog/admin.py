@@ -1,0 +1,92 @@
+"""Looks after the log: lag, replay, skipping, pruning. Connections here act as `faregate_eventlog`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from faregate.infra.database import Connection, Database
+from faregate.infra.queries import load_queries
+from faregate.kernel.errors import NotFoundError
+
+_log = structlog.get_logger(__name__)
+_QUERIES = load_queries(__package__)
+
+INBOX_RETENTION_DAYS = 30
+"""How long an event is remembered as handled. A replay that reaches back farther repeats effects."""
+
+_PRUNE_ROWS = 10_000
+
+
+class ConsumerGroupUnknown(NotFoundError):
+    """No member of that group has ever run against this log."""
+
+
+class EventUnknown(NotFoundError):
+    """No such event in the log, or no such group, or the group has handled it already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupLag:
+    """How many events of its types a group has still to handle, and for how long the oldest has waited."""
+
+    group: str
+    events: int
+    seconds: float
+
+
+async def lag(conn: Connection) -> Sequence[GroupLag]:
+    """Return the lag of every group. The cost grows with the lag itself."""
+    rows = await (await conn.execute(_QUERIES["lag"])).fetchall()
+    return [GroupLag(group=row["group"], events=row["events"], seconds=row["seconds"]) for row in rows]
+
+
+async def unsequenced(conn: Connection) -> int:
+    """Return how many committed events are not in the log yet: many of them mean that no sequencer runs."""
+    row: Any = await (await conn.execute(_QUERIES["unsequenced"])).fetchone()
+    return int(row["events"])
+
+
+async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: bool = False) -> None:
+    """Make a group read the log again from an event on. Live members notice within a third of their lease.
+
+    By default the inbox still holds: an event that the group has handled is passed over, so only events that
+    it never handled (of a type that it has taken up since, say) reach the handler. With `effects_again` the
+    inbox of that range is cleared and the handler runs again for every event in it. Ask for that only when
+    the effects were removed before, or when the handler may repeat them. Call it inside a transaction;
+    batches being handled meanwhile roll back. An unknown group is ConsumerGroupUnknown.
+    """
+    given = {"group": group, "from_seq": from_seq}
+    # Positions first: that waits for a batch that is about to commit, and its inbox rows are seen below.
+    if not await (await conn.execute(_QUERIES["rewind"], given)).fetchall():
+        raise ConsumerGroupUnknown(f"there is no consumer group {group!r}", group=group)
+    if effects_again:
+        await conn.execute(_QUERIES["forget_handled"], given)
+    _log.info("eventlog.replay", group=group, from_seq=from_seq, effects_again=effects_again)
+
+
+async def skip(conn: Connection, *, group: str, event_id: UUID) -> None:
+    """Let a group pass over an event that it cannot handle. EventUnknown if there is nothing to skip."""
+    given = {"group": group, "event_id": event_id}
+    if await (await conn.execute(_QUERIES["skip"], given)).fetchone() is None:
+        raise EventUnknown(f"group {group!r} has no unhandled event {event_id}", group=group)
+    _log.warning("eventlog.event_skipped", group=group, event_id=str(event_id))
+
+
+async def prune_inbox(database: Database, *, before: datetime) -> int:
+    """Delete inbox rows older than an instant, in small transactions; return how many.
+
+    Keep at least INBOX_RETENTION_DAYS: the inbox is what makes a replay or a restored position harmless.
+    """
+    pruned = 0
+    async with database.connection() as conn:
+        while True:
+            done = await conn.execute(_QUERIES["prune_inbox"], {"before": before, "limit": _PRUNE_ROWS})
+            pruned += done.rowcount
+            if done.rowcount < _PRUNE_ROWS:
+                return pruned

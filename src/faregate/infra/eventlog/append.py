@@ -1,0 +1,40 @@
+"""Appends events in the transaction of the fact that they report. What follows does not belong here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from faregate.infra.database import Connection
+from faregate.infra.eventlog.tracing import current_traceparent
+from faregate.infra.queries import load_queries
+from faregate.kernel.event import NewEvent
+
+_QUERIES = load_queries(__package__)
+
+
+async def append(conn: Connection, events: Sequence[NewEvent]) -> None:
+    """Append events inside the caller's transaction, in any role: they exist if and only if it commits.
+
+    Events of one `aggregate_id` keep their order if their writers do: lock the key's row before appending.
+    An id enters the log once; appending it again later is ignored and counted by the sequencer. An event
+    without `traceparent` gets that of the current span.
+    """
+    if events:
+        current = current_traceparent()
+        batch = orjson.dumps([_as_row(event, traceparent=current) for event in events])
+        await conn.execute(_QUERIES["append"], {"events": batch.decode()})
+
+
+def _as_row(event: NewEvent, *, traceparent: str | None) -> Mapping[str, Any]:
+    return {
+        "id": event.id,
+        "aggregatetype": event.aggregate_type,
+        "aggregateid": event.aggregate_id,
+        "type": event.type,
+        "payload": dict(event.data),
+        "time": event.time,
+        "traceparent": event.traceparent or traceparent,
+    }

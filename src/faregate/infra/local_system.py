@@ -1,0 +1,168 @@
+"""All of faregate on this machine: embedded servers and one child process a part, under one supervisor.
+
+`faregate up`, the demo, the fault runs and the benchmarks differ only in the environment that they give it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from faregate.infra.embedded import embedded_servers, servers_of, start_again
+from faregate.infra.migrations import migrate
+from faregate.infra.periodic import run_periodically
+from faregate.infra.supervisor import Part, Supervisor, free_port
+
+_log = structlog.get_logger(__name__)
+
+HOST = "127.0.0.1"
+SERVERS_WATCH_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run. `environment` holds further `FAREGATE_*` variables for every part."""
+
+    home: Path
+    workers: int = 1
+    apis: int = 1
+    sandbox: bool = True
+    faults_file: Path | None = None
+    api_port: int | None = None
+    sandbox_port: int | None = None
+    database_url: str | None = None
+    valkey_url: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    on_restart: Callable[[str, int], None] | None = None
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether PostgreSQL or Valkey is ours to start."""
+        return not (self.database_url and self.valkey_url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSystem:
+    """A running system: where it listens and who supervises it. `api_urls` holds one address an API process."""
+
+    api_urls: tuple[str, ...]
+    sandbox_url: str
+    database_url: str
+    valkey_url: str
+    environment: Mapping[str, str]
+    supervisor: Supervisor
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids by name, of the embedded database too."""
+        postgres, valkey = servers_of(Path(self.environment["FAREGATE_HOME"]))
+        servers = {"postgres": postgres.pid(), "valkey": valkey.pid()}
+        return {**self.supervisor.pids(), **{name: pid for name, pid in servers.items() if pid}}
+
+    @property
+    def api_url(self) -> str:
+        """The address of the first API process."""
+        return self.api_urls[0]
+
+
+@asynccontextmanager
+async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
+    """Start everything that the plan names, wait until all of it is ready, and stop it at the end."""
+    with ExitStack() as servers:
+        database_url, valkey_url = await asyncio.to_thread(_servers, plan, servers)
+        await asyncio.to_thread(migrate, database_url)
+        api_ports = [
+            free_port(host=HOST, preferred=plan.api_port + n if plan.api_port else None)
+            for n in range(plan.apis)
+        ]
+        sandbox_port = free_port(host=HOST, preferred=plan.sandbox_port)
+        environment = {
+            **plan.environment,
+            "FAREGATE_HOME": str(plan.home),
+            "FAREGATE_DATABASE_URL": database_url,
+            "FAREGATE_VALKEY_URL": valkey_url,
+            **({"FAREGATE_PUBLIC_URL": f"http://{HOST}:{api_ports[0]}"} if api_ports else {}),
+            "FAREGATE_SANDBOX_HOST": HOST,
+            "FAREGATE_SANDBOX_PORT": str(sandbox_port),
+        }
+        parts = [
+            *([_sandbox(plan, environment, sandbox_port)] if plan.sandbox else []),
+            *(_api(plan, environment, n, port) for n, port in enumerate(api_ports, 1)),
+            *(_worker(plan, environment, n) for n in range(1, plan.workers + 1)),
+        ]
+        keeping = servers_kept_running(plan.home) if plan.is_embedded else nullcontext()
+        async with keeping, Supervisor(parts, on_restart=plan.on_restart) as supervisor:
+            yield LocalSystem(
+                api_urls=tuple(f"http://{HOST}:{port}" for port in api_ports),
+                sandbox_url=f"http://{HOST}:{sandbox_port}",
+                database_url=database_url,
+                valkey_url=valkey_url,
+                environment=environment,
+                supervisor=supervisor,
+            )
+
+
+@asynccontextmanager
+async def servers_kept_running(home: Path) -> AsyncIterator[None]:
+    """Start the embedded servers of `home` again whenever one dies. Only within `embedded_servers(home)`."""
+    stop = asyncio.Event()
+
+    async def watch() -> None:
+        if not all(server.pid() for server in servers_of(home)):
+            started = await asyncio.to_thread(start_again, home)
+            _log.warning("embedded_servers_died", started_again=started)
+
+    keeper = asyncio.create_task(
+        run_periodically(stop, name="embedded servers", every_s=SERVERS_WATCH_S, work=watch)
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await keeper
+
+
+def _servers(plan: Plan, servers: ExitStack) -> tuple[str, str]:
+    if plan.database_url and plan.valkey_url:
+        return plan.database_url, plan.valkey_url
+    embedded = servers.enter_context(embedded_servers(plan.home))
+    return plan.database_url or embedded.database_url, plan.valkey_url or f"unix://{embedded.valkey_socket}"
+
+
+def _log_file(plan: Plan, name: str) -> Path:
+    return plan.home / "logs" / f"{name}.log"
+
+
+def _sandbox(plan: Plan, environment: Mapping[str, str], port: int) -> Part:
+    return Part(
+        name="sandbox",
+        arguments=("sandbox", *(("--faults", str(plan.faults_file)) if plan.faults_file else ())),
+        environment=environment,
+        log=_log_file(plan, "sandbox"),
+        ready_url=f"http://{HOST}:{port}/healthz",
+    )
+
+
+def _api(plan: Plan, environment: Mapping[str, str], number: int, port: int) -> Part:
+    return Part(
+        name=f"api-{number}",
+        arguments=("serve",),
+        environment={**environment, "FAREGATE_API_HOST": HOST, "FAREGATE_API_PORT": str(port)},
+        log=_log_file(plan, f"api-{number}"),
+        ready_url=f"http://{HOST}:{port}/readyz",
+    )
+
+
+def _worker(plan: Plan, environment: Mapping[str, str], number: int) -> Part:
+    port = free_port(host=HOST)
+    return Part(
+        name=f"worker-{number}",
+        arguments=("work",),
+        environment={**environment, "FAREGATE_WORKER_PORT": str(port)},
+        log=_log_file(plan, f"worker-{number}"),
+        ready_url=f"http://{HOST}:{port}/readyz",
+    )

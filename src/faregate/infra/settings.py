@@ -1,0 +1,149 @@
+"""Every setting of faregate, read from `FAREGATE_*` variables and a `.env` file.
+
+A new setting is one field with a description; `faregate config` shows it at once. A setting that nothing
+reads is removed. Whatever grants access is a `SecretStr`, URLs with a password in them included. What the
+settings do does not belong here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "FAREGATE_"
+ENV_FILE = ".env"
+
+
+class Settings(BaseSettings):
+    """The effective settings of a process. The defaults make a laptop work with no configuration at all."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    # Servers
+    home: Path = Field(
+        default=Path(".faregate"),
+        description="Folder of the embedded servers' data, of keys made on this machine and of logs.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL 18, postgresql://…; unset: an embedded one in the home folder."
+    )
+    valkey_url: SecretStr | None = Field(
+        default=None, description="Valkey 9, unix:///path or redis://…; unset: an embedded one in the home."
+    )
+    database_connections_max: int = Field(
+        default=10, gt=0, description="Most connections that one process opens for one role."
+    )
+
+    # HTTP
+    api_host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    api_port: int = Field(default=8080, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    public_url: str = Field(
+        default="http://127.0.0.1:8080", description="Where providers reach the API for their callbacks."
+    )
+    submit_body_bytes_max: int = Field(
+        default=64 * 1024, gt=0, description="Longest request body that is read; a longer one is refused."
+    )
+    request_time_s_max: float = Field(
+        default=10.0, gt=0, description="Longest that a request may take before it is answered with an error."
+    )
+    worker_port: int = Field(
+        default=8081, ge=0, le=65535, description="Port of a worker's health and metrics; 0 takes a free one."
+    )
+
+    # Credit
+    working_steps_max: int = Field(
+        default=64, gt=0, description="Most workflow steps that work at one moment, over all processes."
+    )
+    application_deadline_s: float = Field(
+        default=60.0, gt=0, description="Longest that an application waits for its checks."
+    )
+    duplicate_window_days: int = Field(
+        default=30, gt=0, description="Days in which the same person's second application is a duplicate."
+    )
+    status_cache_ttl_s: float = Field(
+        default=5.0, gt=0, description="Seconds that an application's status may be answered from the cache."
+    )
+    scorecard: str = Field(
+        default="german-1", description="Scorecard that decides: the name of an artefact in the package."
+    )
+
+    # Personal data. The keys of encryption and those of the blind index are never the same.
+    pii_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys for personal data, JSON map of id to base64 of 32 bytes; unset: keys.json in home.",
+    )
+    pii_key_id: str = Field(default="k1", description="The one of pii_keys that encrypts new values.")
+    blind_index_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys that people are found by, a map like pii_keys; unset: keys.json in home.",
+    )
+    blind_index_key_id: str = Field(
+        default="k1", description="The one of blind_index_keys that indexes new people."
+    )
+
+    # Logs and traces
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe level that is logged."
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="One JSON object a line, or coloured lines for people."
+    )
+    trace_exporter: Literal["none", "otlp", "file"] = Field(
+        default="none", description="Where spans go: nowhere, to a collector, or into a file of JSON lines."
+    )
+    trace_endpoint: str = Field(
+        default="http://127.0.0.1:4318/v1/traces", description="OTLP over HTTP endpoint of the collector."
+    )
+    trace_file: Path | None = Field(
+        default=None, description="File that spans are appended to; unset: traces.jsonl in the home folder."
+    )
+    trace_sample_ratio: float = Field(
+        default=1.0, ge=0, le=1, description="Share of new traces that are recorded."
+    )
+
+    # The sandbox, and the providers, which are parts of it unless they have a URL of their own
+    sandbox_host: str = Field(default="127.0.0.1", description="Address that the sandbox listens on.")
+    sandbox_port: int = Field(
+        default=8090, ge=0, le=65535, description="Port of the sandbox; 0 takes a free one."
+    )
+    bureau_url: str | None = Field(default=None, description="Credit bureau; unset: the sandbox's.")
+    bureau_api_key: SecretStr = Field(
+        default=SecretStr("sandbox-bureau-key"), description="API key for the credit bureau."
+    )
+    bureau_alt_url: str | None = Field(
+        default=None, description="Second bureau, asked when the first did not do it; unset: the sandbox's."
+    )
+    bureau_alt_user: str = Field(default="faregate", description="User name at the second credit bureau.")
+    bureau_alt_password: SecretStr = Field(
+        default=SecretStr("sandbox-bureau-alt-password"), description="Password at the second credit bureau."
+    )
+    kyc_url: str | None = Field(default=None, description="Identity check; unset: the sandbox's.")
+    kyc_api_key: SecretStr = Field(
+        default=SecretStr("sandbox-kyc-key"), description="API key for the identity check."
+    )
+    kyc_callback_secret: SecretStr = Field(
+        default=SecretStr("sandbox-kyc-callback-secret"), description="Signs the identity check's callbacks."
+    )
+    fraud_url: str | None = Field(default=None, description="Fraud check; unset: the sandbox's.")
+    fraud_hmac_secret: SecretStr = Field(
+        default=SecretStr("sandbox-fraud-hmac-secret"), description="Signs our requests to the fraud check."
+    )
+    income_url: str | None = Field(default=None, description="Income verification; unset: the sandbox's.")
+    income_client_id: str = Field(default="faregate", description="OAuth2 client at the income verification.")
+    income_client_secret: SecretStr = Field(
+        default=SecretStr("sandbox-income-client-secret"), description="That client's secret."
+    )
+    income_callback_secret: SecretStr = Field(
+        default=SecretStr("whsec_c2FuZGJveC1pbmNvbWUtY2FsbGJhY2stc2VjcmV0ISE="),
+        description="Signs the income verification's callbacks, as a Standard Webhooks secret (whsec_…).",
+    )
+
+    def provider_url(self, provider: str) -> str:
+        """A provider's base URL without a slash at its end: its own setting, or its place in the sandbox."""
+        own: str | None = getattr(self, f"{provider}_url")
+        return (own or f"http://{self.sandbox_host}:{self.sandbox_port}/{provider}").rstrip("/")

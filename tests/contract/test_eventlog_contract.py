@@ -1,0 +1,243 @@
+"""What every event source must do, with real producers and consumers. A new bus adds a parameter to `log`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+import structlog
+
+from faregate.infra.database import Connection
+from faregate.infra.eventlog import append
+from faregate.kernel.event import Event, NewEvent
+from tests.conftest import OpenDatabase
+from tests.eventlog import (
+    Log,
+    assert_each_once_and_in_order,
+    event,
+    eventually,
+    recorder,
+    running,
+    running_log,
+)
+
+KEYS = [f"app_{number}" for number in range(40)]
+
+
+@pytest.fixture(params=["postgres"])
+async def log(open_database: OpenDatabase) -> AsyncIterator[Log]:
+    credit, admin = await open_database("credit"), await open_database("eventlog")
+    async with running_log(credit=credit, admin=admin) as log:
+        yield log
+
+
+@pytest.fixture(autouse=True)
+def log_lines() -> Iterator[list[Any]]:
+    """What was logged; captured always, since the console's rendering of tracebacks is slow."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def many(count: int, *, start: int = 0) -> list[NewEvent]:
+    return [event(KEYS[n % len(KEYS)], n=n) for n in range(start, start + count)]
+
+
+async def test_an_event_arrives_as_it_was_appended(log: Log) -> None:
+    seen: list[Event] = []
+
+    async def remember(conn: Connection, events: Sequence[Event]) -> None:
+        seen.extend(events)
+        await recorder("readers")(conn, events)
+
+    sent = NewEvent(
+        id=event().id,
+        type="credit.tested",
+        aggregate_type="credit.application",
+        aggregate_id="app_é",
+        time=event().time,
+        data={"n": 1, "nested": {"list": [1, 2.5, None, "ß"]}},
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+    async with running(log.member(handler=remember)):
+        await log.append(sent)
+        await log.until_effects(1)
+    fields = ("id", "type", "aggregate_type", "aggregate_id", "time", "data", "traceparent")
+    assert [[getattr(got, f) for f in fields] for got in seen] == [[getattr(sent, f) for f in fields]]
+
+
+async def test_events_of_a_rolled_back_transaction_never_arrive(log: Log) -> None:
+    async with running(log.member()):
+        async with log.credit.transaction() as conn:
+            await append(conn, [event("lost")])
+            raise psycopg.Rollback
+        await log.append(event("kept"))
+        effects = await log.until_effects(1)
+    assert [row["key"] for row in effects] == ["kept"]
+
+
+async def test_events_of_a_key_arrive_in_the_order_of_appending(log: Log) -> None:
+    sent = many(400)
+    async with running(log.member(batch_max=7)):
+        for start in range(0, 400, 9):
+            await log.append(*sent[start : start + 9])
+        effects = await log.until_effects(400)
+    assert_each_once_and_in_order(effects, sent)
+
+
+async def test_every_group_gets_every_event_from_the_start_of_the_log(log: Log) -> None:
+    sent = many(50)
+    await log.append(*sent)
+    async with running(log.member("early")):
+        await log.until_effects(50, "early")
+        async with running(log.member("late")):
+            effects = await log.until_effects(50, "late")
+    assert_each_once_and_in_order(effects, sent)
+    assert_each_once_and_in_order(await log.effects("early"), sent)
+
+
+async def test_a_group_gets_only_the_types_that_it_handles(log: Log) -> None:
+    async with running(log.member(types=["wanted"])):
+        await log.append(*(event(n=n, kind="wanted" if n % 3 == 0 else "other") for n in range(30)))
+        await log.append(event(n=99, kind="wanted"))
+        effects = await log.until_effects(11)
+    assert [row["n"] for row in effects] == [*range(0, 30, 3), 99]
+
+
+async def test_a_transaction_held_open_neither_delays_later_events_nor_loses_its_own(log: Log) -> None:
+    async with running(log.member()):
+        async with log.credit.transaction() as held:
+            await append(held, [event("held", n=-1)])
+            for n in range(20):
+                await log.append(event("later", n=n))
+            effects = await log.until_effects(20)
+            assert {row["key"] for row in effects} == {"later"}
+        effects = await log.until_effects(21)
+    assert [row["n"] for row in effects] == [*range(20), -1]
+
+
+async def test_a_stopped_group_goes_on_where_it_was(log: Log) -> None:
+    sent = many(60)
+    async with running(log.member()):
+        await log.append(*sent[:30])
+        await log.until_effects(30)
+    await log.append(*sent[30:])
+    async with running(log.member()):
+        effects = await log.until_effects(60)
+    assert_each_once_and_in_order(effects, sent)
+
+
+async def test_what_a_failing_handler_did_is_rolled_back_and_tried_again(log: Log) -> None:
+    attempts = []
+
+    async def fails_twice(conn: Connection, events: Sequence[Event]) -> None:
+        await recorder("readers")(conn, events)
+        attempts.append(len(events))
+        if len(attempts) < 3:
+            raise RuntimeError("not yet")
+
+    async with running(log.member(handler=fails_twice)):
+        await log.append(event())
+        effects = await log.until_effects(1)
+    assert len(effects) == 1
+    assert attempts == [1, 1, 1]
+
+
+@pytest.mark.parametrize("batch_max", [1, 50])
+async def test_a_poisonous_event_holds_up_its_own_key_only(log: Log, batch_max: int) -> None:
+    sent = [event("poison" if n == 5 else KEYS[n % len(KEYS)], n=n) for n in range(100)]
+    behind_it = event("poison", n=100)
+    handler, poison = refuses(5)
+    async with running(log.member(handler=handler, batch_max=batch_max)):
+        await log.append(*sent, behind_it)
+        await log.until_effects(80)
+        assert not {5, 100} & {row["n"] for row in await log.effects()}
+        poison.clear()
+        effects = await log.until_effects(101)
+    assert_each_once_and_in_order(effects, [*sent, behind_it])
+
+
+async def test_a_failure_is_logged_once_an_attempt_with_the_id_of_the_event_at_fault(
+    log: Log, log_lines: list[Any]
+) -> None:
+    sent = [event(KEYS[n], n=n) for n in range(20)]
+    handler, poison = refuses(7)
+    async with running(log.member(handler=handler)):
+        await log.append(*sent)
+        await eventually(has_line(log_lines, "eventlog.handler_failed"), what="a line about the failure")
+        poison.clear()
+        await log.until_effects(20)
+    failures = [line for line in log_lines if line["log_level"] == "error"]
+    assert {line["event_id"] for line in failures} == {str(sent[7].id)}
+    assert [line["attempt"] for line in failures] == list(range(1, len(failures) + 1))
+    assert {line["group"] for line in failures} == {"readers"}
+
+
+async def test_members_of_a_group_share_its_keys_and_keep_their_order(log: Log) -> None:
+    seen: dict[str, set[str]] = {"a": set(), "b": set(), "c": set()}
+    sent = many(1200)
+    async with running(*(log.member(handler=noting(name, seen), batch_max=5) for name in seen)):
+        await eventually(all_partitions_shared(log, 3), what="three members with a share each")
+        for start in range(0, 1200, 40):
+            await log.append(*sent[start : start + 40])
+        effects = await log.until_effects(1200)
+    assert_each_once_and_in_order(effects, sent)
+    assert all(seen.values())
+    assert sum(map(len, seen.values())) == len(KEYS)
+
+
+async def test_order_holds_while_members_come_and_go(log: Log) -> None:
+    sent = many(900)
+
+    async def produce() -> None:
+        for start in range(0, 900, 10):
+            await log.append(*sent[start : start + 10])
+            await asyncio.sleep(0.02)
+
+    producing = asyncio.create_task(produce())
+    async with running(log.member(batch_max=5)):
+        for _ in range(3):
+            async with running(log.member(batch_max=5), log.member(batch_max=5)):
+                await eventually(all_partitions_shared(log, 3), what="three members with a share each")
+        effects = await log.until_effects(900)
+    await producing
+    assert_each_once_and_in_order(effects, sent)
+
+
+def refuses(n: int) -> tuple[Any, set[int]]:
+    """A handler that refuses the event of that number until the returned set is emptied."""
+    poison = {n}
+
+    async def handle(conn: Connection, events: Sequence[Event]) -> None:
+        if poison & {e.data["n"] for e in events}:
+            raise RuntimeError("cannot handle this")
+        await recorder("readers")(conn, events)
+
+    return handle, poison
+
+
+def noting(name: str, seen: dict[str, set[str]]) -> Any:
+    async def handle(conn: Connection, events: Sequence[Event]) -> None:
+        seen[name].update(e.aggregate_id for e in events)
+        await recorder("readers")(conn, events)
+
+    return handle
+
+
+def has_line(lines: list[Any], name: str) -> Callable[[], Any]:
+    async def found() -> bool:
+        return any(line["event"] == name for line in lines)
+
+    return found
+
+
+def all_partitions_shared(log: Log, members: int) -> Callable[[], Any]:
+    async def shared() -> bool:
+        (row,) = await log.rows(
+            "select count(member) as held, count(distinct member) as members from eventlog.assignment"
+        )
+        return bool(row["held"] == 16 and row["members"] == members)
+
+    return shared

@@ -1,0 +1,148 @@
+"""A running event log for tests: producers, members of consumer groups, and the effects that they leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from faregate.infra.database import Connection, Database
+from faregate.infra.eventlog import EventSource, Handler, Listener, PostgresEventSource, Sequencer, append
+from faregate.kernel.event import Event, NewEvent
+
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+LEASE_S = 0.6
+DEADLINE_S = 30.0
+
+
+def event(key: str = "app_1", *, n: int = 0, kind: str = "credit.tested") -> NewEvent:
+    return NewEvent(
+        id=uuid4(),
+        type=kind,
+        aggregate_type="credit.application",
+        aggregate_id=key,
+        time=NOON,
+        data={"n": n},
+    )
+
+
+def recorder(group: str) -> Handler:
+    """A handler whose effect is one row an event, with no protection of its own against doing it twice."""
+
+    async def record(conn: Connection, events: Sequence[Event]) -> None:
+        await conn.execute(
+            "insert into credit.effect (consumer_group, event_id, key, n) "
+            "select %s, * from unnest(%s::uuid[], %s::text[], %s::int[])",
+            (group, [e.id for e in events], [e.aggregate_id for e in events], [e.data["n"] for e in events]),
+        )
+
+    return record
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, what: str) -> None:
+    """Wait until the condition holds; fail with its name after a generous while."""
+    async with asyncio.timeout(DEADLINE_S):
+        try:
+            while not await condition():  # noqa: ASYNC110 - the condition is in the database
+                await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"never came true: {what}") from None
+
+
+@asynccontextmanager
+async def running(*runs: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run sequencers or subscriptions beside the block, and stop them in order at its end."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for run in runs:
+            group.create_task(run(stop))  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+@dataclass(frozen=True)
+class Log:
+    """The log with a producer's database, its administrator's, and a source of events."""
+
+    credit: Database
+    admin: Database
+    source: EventSource
+
+    async def append(self, *events: NewEvent) -> None:
+        async with self.credit.transaction() as conn:
+            await append(conn, events)
+
+    def member(
+        self,
+        group: str = "readers",
+        *,
+        types: Collection[str] | None = None,
+        handler: Handler | None = None,
+        batch_max: int = 500,
+    ) -> Callable[[asyncio.Event], Awaitable[None]]:
+        return self.source.subscribe(
+            database=self.credit,
+            group=group,
+            types=types,
+            handler=handler or recorder(group),
+            batch_max=batch_max,
+        ).run
+
+    async def rows(self, query: str, *parameters: Any) -> list[Any]:
+        """Run a query as the log's administrator."""
+        async with self.admin.connection() as conn:
+            return await (await conn.execute(query, parameters or None)).fetchall()
+
+    async def effects(self, group: str = "readers") -> list[Any]:
+        async with self.credit.connection() as conn:
+            query = "select event_id, key, n from credit.effect where consumer_group = %s order by ord"
+            return await (await conn.execute(query, (group,))).fetchall()
+
+    async def until_effects(self, count: int, group: str = "readers") -> list[Any]:
+        async def enough() -> bool:
+            return len(await self.effects(group)) >= count
+
+        await eventually(enough, what=f"{count} effects of {group}")
+        return await self.effects(group)
+
+    async def until_sequenced(self, count: int) -> None:
+        async def enough() -> bool:
+            (row,) = await self.rows("select count(*) as n from eventlog.event")
+            return bool(row["n"] >= count)
+
+        await eventually(enough, what=f"{count} events in the log")
+
+
+async def make_effects_table(credit: Database) -> None:
+    async with credit.transaction() as conn:
+        await conn.execute(
+            "create table if not exists credit.effect (ord bigint generated always as identity primary key, "
+            "consumer_group text not null, event_id uuid not null, key text not null, n int not null)"
+        )
+
+
+@asynccontextmanager
+async def running_log(*, credit: Database, admin: Database) -> AsyncIterator[Log]:
+    """A log whose sequencer runs and whose source reads PostgreSQL."""
+    await make_effects_table(credit)
+    sequencer = Sequencer(database=admin, holder=uuid4().hex, lease_s=LEASE_S)
+    async with running(sequencer.run), Listener(credit) as listener:
+        yield Log(
+            credit=credit,
+            admin=admin,
+            source=PostgresEventSource(listener=listener, lease_s=LEASE_S, retry_max_s=0.2),
+        )
+
+
+def assert_each_once_and_in_order(effects: Sequence[Any], sent: Sequence[NewEvent]) -> None:
+    """Every event sent has exactly one effect, and those of a key stand in the order of sending."""
+    assert sorted(str(row["event_id"]) for row in effects) == sorted(str(e.id) for e in sent)
+    for key in {e.aggregate_id for e in sent}:
+        wanted = [e.data["n"] for e in sent if e.aggregate_id == key]
+        assert [row["n"] for row in effects if row["key"] == key] == wanted

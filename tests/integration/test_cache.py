@@ -1,0 +1,83 @@
+"""Valkey as a cache: bytes with a time to live, and a breaker when it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from faregate.infra.cache import Cache, CacheUnavailable, InvalidCacheUrl, configuration_of
+from tests.servers import own_servers
+
+
+async def test_a_value_is_there_until_it_is_deleted(cache: Cache) -> None:
+    assert await cache.get("a") is None
+    await cache.set("a", b"\x00\xff", ttl_s=60)
+    assert await cache.get("a") == b"\x00\xff"
+    await cache.delete("a", "never-there")
+    assert await cache.get("a") is None
+
+
+async def test_a_value_is_gone_after_its_time(cache: Cache) -> None:
+    await cache.set("a", b"1", ttl_s=0.001)
+    await asyncio.sleep(0.002)
+    assert await cache.get("a") is None
+
+
+async def test_a_valkey_that_was_never_there_is_unavailable_and_keeps_nobody_from_starting(
+    tmp_path: Path,
+) -> None:
+    cache = await Cache.open(f"unix://{tmp_path}/none.sock")
+    with pytest.raises(CacheUnavailable):
+        await cache.get("a")
+    await cache.close()
+
+
+async def test_after_one_failure_calls_fail_at_once_until_a_probe_succeeds(tmp_path: Path) -> None:
+    with own_servers(tmp_path / "home", migrated=False) as servers:
+        cache = await Cache.open(f"unix://{servers.valkey_socket}", retry_after_s=0.1)
+        await cache.set("a", b"1", ttl_s=60)
+        servers.valkey.kill9()
+        with pytest.raises(CacheUnavailable, match="does not answer"):
+            await cache.get("a")
+        with pytest.raises(CacheUnavailable, match="a moment ago"):
+            await cache.get("a")
+        servers.valkey.start()
+        assert await eventually_get(cache, "a") == b"1"
+        await cache.close()
+
+
+async def eventually_get(cache: Cache, key: str) -> bytes | None:
+    while True:
+        try:
+            return await cache.get(key)
+        except CacheUnavailable:
+            await asyncio.sleep(0.02)
+
+
+async def test_nothing_is_written_to_standard_output_by_a_dead_valkey(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cache = await Cache.open(f"unix://{tmp_path}/none.sock")
+    with pytest.raises(CacheUnavailable):
+        await cache.ping()
+    await cache.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_url_may_name_a_host_a_database_and_a_password() -> None:
+    configuration = configuration_of("rediss://me:p%40ss@cache.example:7000/3")
+    [address] = configuration.addresses
+    assert (address.host, address.port) == ("cache.example", 7000)
+    assert (configuration.use_tls, configuration.database_id) == (True, 3)
+    assert configuration.credentials is not None
+    assert (configuration.credentials.username, configuration.credentials.password) == ("me", "p@ss")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "cache:6379", "http://cache", "redis://", "redis://cache/first", "unix://x/y"]
+)
+def test_another_url_is_refused_without_repeating_its_secrets(url: str) -> None:
+    with pytest.raises(InvalidCacheUrl):
+        configuration_of(url)

@@ -1,0 +1,57 @@
+"""An application whose run failed is decided all the same, long after its deadline, and only once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.worker import worker
+from tests.credit_world import CreditWorld, world  # noqa: F401
+from tests.sandbox import until
+
+
+def _site(world: CreditWorld) -> Site:  # noqa: F811
+    return world.site
+
+
+async def _sweep_until_reviewed(world: CreditWorld, application_id: str) -> dict[str, object]:  # noqa: F811
+    """Run only the sweeper of a worker: neither the event log nor the workflow engine moves."""
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        opened = await worker(stack, _site(world))
+        sweeping = asyncio.create_task(opened.loops["overdue"](stop))
+        rows = await until(
+            lambda: world.sql(
+                "select * from credit.decision where application_id = %(id)s", id=application_id
+            ),
+            lambda found: bool(found),
+        )
+        stop.set()
+        await sweeping
+    return dict(rows[0]) | {"decisions": len(rows)}
+
+
+@pytest.mark.requirement("C18")
+@pytest.mark.requirement("C29")
+async def test_an_application_whose_run_failed_goes_to_review_after_its_deadline(
+    world: CreditWorld,  # noqa: F811
+) -> None:
+    application_id = await world.submitted()
+    await world.sql(
+        "update credit.application set deadline_at = now() - interval '1 hour' where id = %(id)s",
+        id=application_id,
+    )
+    await world.sql(
+        "insert into credit.workflow_execution (application_id, run_id, status, started_at)"
+        " values (%(id)s, %(id)s, 'waiting', now())",
+        id=application_id,
+    )
+    decision = await _sweep_until_reviewed(world, application_id)
+    assert decision["outcome"] == "manual_review"
+    assert decision["decisions"] == 1
+    status = (await world.status(application_id)).json
+    assert status["status"] == "manual_review"
+    assert status["latest_step"] == "bureau_check_timeout"

@@ -1,0 +1,98 @@
+"""The coalescing writer: batches under load, isolation of a bad item, nothing left behind at close."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from faregate.infra.coalescer import Coalescer
+from faregate.kernel.errors import UnavailableError
+
+
+class Writer:
+    """Records its batches; waits at a gate so that a test decides when a batch ends."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if -1 in items:
+            raise ValueError("a bad item")
+        if -2 in items:
+            raise UnavailableError("the database is down")
+        return [item * 10 for item in items]
+
+
+async def test_a_lone_item_is_written_at_once_and_gets_its_own_result() -> None:
+    writer = Writer()
+    writer.gate.set()
+    assert await Coalescer(write=writer).submit(4) == 40
+    assert writer.batches == [[4]]
+
+
+async def test_what_arrives_during_a_write_forms_the_next_batch() -> None:
+    writer = Writer()
+    coalescer = Coalescer(write=writer, writers_max=1)
+    tasks = [asyncio.create_task(coalescer.submit(n)) for n in range(5)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    writer.gate.set()
+    assert await asyncio.gather(*tasks) == [0, 10, 20, 30, 40]
+    assert [item for batch in writer.batches for item in batch] == [0, 1, 2, 3, 4]
+    assert len(writer.batches) <= 2
+
+
+async def test_a_batch_never_exceeds_its_limit() -> None:
+    writer = Writer()
+    writer.gate.set()
+    coalescer = Coalescer(write=writer, batch_max=3, writers_max=1)
+    await asyncio.gather(*(coalescer.submit(n) for n in range(10)))
+    assert max(map(len, writer.batches)) <= 3
+
+
+async def test_a_bad_item_fails_alone() -> None:
+    writer = Writer()
+    writer.gate.set()
+    coalescer = Coalescer(write=writer, writers_max=1)
+    answers = await asyncio.gather(*(coalescer.submit(n) for n in (1, -1, 3)), return_exceptions=True)
+    assert answers[0] == 10
+    assert isinstance(answers[1], ValueError)
+    assert answers[2] == 30
+
+
+async def test_unavailability_reaches_every_waiter_without_more_tries() -> None:
+    writer = Writer()
+    coalescer = Coalescer(write=writer, writers_max=1)
+    tasks = [asyncio.create_task(coalescer.submit(n)) for n in (1, -2, 3)]
+    await asyncio.sleep(0)
+    writer.gate.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert any(isinstance(answer, UnavailableError) for answer in answers)
+    assert len(writer.batches) <= 2
+
+
+async def test_close_waits_for_everything_handed_over() -> None:
+    writer = Writer()
+    coalescer = Coalescer(write=writer)
+    task = asyncio.create_task(coalescer.submit(7))
+    await asyncio.sleep(0)
+    writer.gate.set()
+    await coalescer.close()
+    assert await task == 70
+
+
+async def test_a_caller_that_gave_up_does_not_disturb_the_others() -> None:
+    writer = Writer()
+    coalescer = Coalescer(write=writer, writers_max=1)
+    gone, stays = (asyncio.create_task(coalescer.submit(n)) for n in (1, 2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    writer.gate.set()
+    assert await stays == 20
+    with pytest.raises(asyncio.CancelledError):
+        await gone

@@ -1,0 +1,109 @@
+"""The state machine of an application, its steps and its readiness."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from faregate.credit.contracts import Status
+from faregate.credit.domain import application as domain
+from faregate.credit.domain.checks import CHECK_OF_PROVIDER, PROVIDERS_OF_CHECK
+
+OUTCOMES = [Status.APPROVED, Status.DENIED, Status.MANUAL_REVIEW]
+ALLOWED = {
+    (Status.PROCESSING, Status.APPROVED),
+    (Status.PROCESSING, Status.DENIED),
+    (Status.PROCESSING, Status.MANUAL_REVIEW),
+    (Status.MANUAL_REVIEW, Status.APPROVED),
+    (Status.MANUAL_REVIEW, Status.DENIED),
+}
+
+
+@pytest.mark.requirement("C20")
+@pytest.mark.parametrize("current", list(Status))
+@pytest.mark.parametrize("outcome", list(Status))
+def test_only_the_listed_transitions_are_allowed(current: Status, outcome: Status) -> None:
+    if (current, outcome) in ALLOWED:
+        assert domain.transition(current=current, outcome=outcome) is outcome
+    else:
+        with pytest.raises(domain.IllegalTransition):
+            domain.transition(current=current, outcome=outcome)
+
+
+class ApplicationLife(RuleBasedStateMachine):
+    """Any sequence of decisions: a final state is never left and nothing returns to processing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = Status.PROCESSING
+        self.history = [self.status]
+
+    @rule(outcome=st.sampled_from(list(Status)))
+    def decide(self, outcome: Status) -> None:
+        before = self.status
+        try:
+            self.status = domain.transition(current=before, outcome=outcome)
+        except domain.IllegalTransition:
+            assert (before, outcome) not in ALLOWED
+            return
+        self.history.append(self.status)
+
+    @invariant()
+    def it_ends_at_most_once(self) -> None:
+        final = [s for s in self.history if s in (Status.APPROVED, Status.DENIED)]
+        assert len(final) <= 1
+        assert not final or self.history[-1] is final[0]
+
+    @invariant()
+    def it_is_reviewed_at_most_once_and_starts_processing(self) -> None:
+        assert self.history[0] is Status.PROCESSING
+        assert self.history.count(Status.PROCESSING) == 1
+        assert self.history.count(Status.MANUAL_REVIEW) <= 1
+
+
+TestApplicationLife = pytest.mark.requirement("C20")(ApplicationLife.TestCase)
+
+
+@given(st.sets(st.sampled_from(domain.REQUIRED_CHECKS)))
+def test_an_application_is_ready_exactly_when_no_required_check_is_missing(settled: set[str]) -> None:
+    assert domain.is_ready(settled) == (settled == set(domain.REQUIRED_CHECKS))
+    assert set(domain.missing_checks(settled)) == set(domain.REQUIRED_CHECKS) - settled
+
+
+@pytest.mark.requirement("C7")
+@pytest.mark.parametrize(
+    ("check", "status", "step"),
+    [
+        ("fraud", "unknown", "fraud_check_timeout"),
+        ("kyc", "not_done", "kyc_check_failed"),
+        ("bureau", "done", "bureau_check_completed"),
+    ],
+)
+def test_a_settled_check_names_its_step(check: str, status: str, step: str) -> None:
+    assert domain.step_of_signal(check=check, status=status) == step
+
+
+def test_a_review_names_the_first_check_that_caused_it() -> None:
+    statuses = {"bureau": "done", "kyc": "done", "fraud": "unknown", "income": "not_done"}
+    assert domain.step_of_decision(outcome=Status.MANUAL_REVIEW, statuses=statuses) == "fraud_check_timeout"
+    assert domain.step_of_decision(outcome=Status.DENIED, statuses=statuses) == "decision_finalized"
+
+
+def test_a_review_with_all_checks_done_is_a_finalized_decision() -> None:
+    statuses = dict.fromkeys(domain.REQUIRED_CHECKS, "done")
+    assert domain.step_of_decision(outcome=Status.MANUAL_REVIEW, statuses=statuses) == "decision_finalized"
+
+
+@pytest.mark.parametrize(
+    ("on", "years"), [(date(2026, 4, 7), 31), (date(2026, 4, 8), 32), (date(2026, 12, 31), 32)]
+)
+def test_age_counts_completed_years(on: date, years: int) -> None:
+    assert domain.age_years(dob=date(1994, 4, 8), on=on) == years
+
+
+def test_every_provider_answers_exactly_one_check() -> None:
+    assert sorted(CHECK_OF_PROVIDER) == sorted(p for ps in PROVIDERS_OF_CHECK.values() for p in ps)

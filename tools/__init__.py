@@ -1,0 +1,1 @@
+"""Tools for those who work on faregate: checks, own lints, clean-up. The product never imports them."""
