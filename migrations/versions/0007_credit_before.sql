@@ -29,6 +29,7 @@ create table credit.application (
   status text not null default 'processing'
     check (status in ('processing', 'approved', 'denied', 'manual_review')),
   latest_step text not null default 'submitted',
+  revision integer not null default 1, -- counts what pollers see change: a status snapshot never replaces a newer one
   decision_version integer not null default 0,
   ready_at timestamptz,
   deadline_at timestamptz not null,

@@ -13,16 +13,24 @@ from tests.servers import own_servers
 
 async def test_a_value_is_there_until_it_is_deleted(cache: Cache) -> None:
     assert await cache.get("a") is None
-    await cache.set("a", b"\x00\xff", ttl_s=60)
-    assert await cache.get("a") == b"\x00\xff"
+    await cache.put("a", b"\x00:\xff", revision=1, ttl_s=60)
+    assert await cache.get("a") == b"\x00:\xff"
     await cache.delete("a", "never-there")
     assert await cache.get("a") is None
 
 
 async def test_a_value_is_gone_after_its_time(cache: Cache) -> None:
-    await cache.set("a", b"1", ttl_s=0.001)
+    await cache.put("a", b"1", revision=1, ttl_s=0.001)
     await asyncio.sleep(0.002)
     assert await cache.get("a") is None
+
+
+async def test_a_late_write_does_not_hide_a_newer_value(cache: Cache) -> None:
+    for revision, value in ((9, b"first"), (10, b"newest"), (9, b"late"), (2, b"very late")):
+        await cache.put("a", value, revision=revision, ttl_s=60)
+    assert await cache.get("a") == b"newest"
+    await cache.put("a", b"again", revision=10, ttl_s=60)
+    assert await cache.get("a") == b"again"
 
 
 async def test_a_valkey_that_was_never_there_is_unavailable_and_keeps_nobody_from_starting(
@@ -37,7 +45,7 @@ async def test_a_valkey_that_was_never_there_is_unavailable_and_keeps_nobody_fro
 async def test_after_one_failure_calls_fail_at_once_until_a_probe_succeeds(tmp_path: Path) -> None:
     with own_servers(tmp_path / "home", migrated=False) as servers:
         cache = await Cache.open(f"unix://{servers.valkey_socket}", retry_after_s=0.1)
-        await cache.set("a", b"1", ttl_s=60)
+        await cache.put("a", b"1", revision=1, ttl_s=60)
         servers.valkey.kill9()
         with pytest.raises(CacheUnavailable, match="does not answer"):
             await cache.get("a")

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from glide import GlideClient, InfoSection
 
 from faregate.credit.handlers.decide import APPLICATION_RUN
 from faregate.events.base import DIRECT_IDENTIFIERS
+from faregate.infra.cache import configuration_of
 from faregate.infra.eventlog import append, replay
 from faregate.infra.workflow import NewRun, start_runs
 from faregate.kernel.event import NewEvent
@@ -60,6 +67,44 @@ async def test_while_one_provider_holds_its_answer_all_the_others_do_their_work(
         application = await system.submit()
         assert await until(lambda: system.executed(application), lambda done: len(done) >= 3) == others
         assert (await system.intents(application))[f"{held}:1"]["settled"] is None
+
+
+@pytest.mark.requirement("C19")
+async def test_a_decision_made_while_valkey_is_frozen_reaches_pollers_when_it_is_back(
+    system: CreditSystem, valkey_socket: Path
+) -> None:
+    valkey = await pid_of_valkey(valkey_socket)
+    async with system.faults(kyc=SLOW):
+        application = await system.submit()
+        await system.until_sql(
+            "select 1 from credit.risk_signal where application_id = %(id)s",
+            lambda rows: len(rows) == 3,
+            id=application,
+        )
+        assert (await system.status(application))["status"] == "processing"
+        with frozen(valkey):
+            await system.call_back(application)
+            await until(lambda: system.decisions(application), bool)
+        # The snapshot from before would stay for longer than this waits.
+        await system.final_status(application)
+
+
+async def pid_of_valkey(socket: Path) -> int:
+    client = await GlideClient.create(configuration_of(f"unix://{socket}"))
+    found = re.search(rb"process_id:(\d+)", await client.info([InfoSection.SERVER]))
+    await client.close()
+    assert found is not None
+    return int(found[1])
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process for a block, as a machine does that swaps or is paused."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.requirement("C2")

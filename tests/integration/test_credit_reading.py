@@ -216,13 +216,20 @@ async def test_a_snapshot_lives_no_longer_than_its_time(shared_world: CreditWorl
 @pytest.mark.requirement("C19")
 @pytest.mark.parametrize(
     "left_behind",
-    [b"\xff", b"{}", b"[1, 2]", b"7", orjson.dumps(["a", "b", "no status", "c", "d"]), b'[1,2,"denied",4,5]'],
+    [
+        b"\xff",
+        b"{}",
+        b"[1, 2]",
+        b"7",
+        orjson.dumps(["a", "b", "no status", "c", "d"]),
+        b'[1,2,"denied",4,5,6]',
+    ],
 )
 async def test_a_snapshot_that_another_version_wrote_is_passed_over(
     shared_world: CreditWorld, left_behind: bytes
 ) -> None:
     application_id = await shared_world.submitted()
-    await shared_world.cache.set(f"credit:status:{application_id}", left_behind, ttl_s=60)
+    await shared_world.cache.put(f"credit:status:{application_id}", left_behind, revision=0, ttl_s=60)
     assert await latest_step(shared_world, application_id) == "submitted"
 
 

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
+from faregate.infra.cache import CacheUnavailable
 from faregate.infra.database import DatabaseUnavailable
 from faregate.infra.eventlog import cloudevent
 from faregate.infra.eventlog.outage import Backoff, is_outage
@@ -95,6 +96,7 @@ def test_a_share_that_changed_hands_forgets_what_it_knew() -> None:
         (psycopg.errors.AdminShutdown(), True),
         (psycopg.errors.CannotConnectNow(), True),
         (DatabaseUnavailable("no free connection"), True),
+        (CacheUnavailable("Valkey does not answer"), True),
         (psycopg.errors.DeadlockDetected(), False),
         (psycopg.errors.QueryCanceled(), False),
         (psycopg.errors.IdleInTransactionSessionTimeout(), True),

@@ -31,7 +31,9 @@ def consumer_groups(*, tools: Tools, snapshots: StatusSnapshots) -> list[Consume
     async def processor(conn: Connection, events: Sequence[Event]) -> None:
         completed = [ExternalCompleted.from_event(event) for event in events]
         traces = traceparents(events)
-        await process_signals(conn, completed, tools=tools, traceparents=traces, take_snapshots=snapshots.put)
+        await process_signals(
+            conn, completed, tools=tools, traceparents=traces, take_snapshots=snapshots.try_to_put
+        )
 
     async def refresher(conn: Connection, events: Sequence[Event]) -> None:
         finalized = [DecisionFinalized.from_event(event) for event in events]

@@ -55,13 +55,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusView:
-    """The present state of an application; `latest_step` names what happened last."""
+    """The state of an application at a `revision`, higher is newer; `latest_step` names what happened last."""
 
     application_id: str
     client_id: str
     status: Status
     latest_step: str
     updated_at: datetime
+    revision: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

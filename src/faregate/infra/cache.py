@@ -11,15 +11,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from glide import (
     AdvancedGlideClientConfiguration,
     BackoffStrategy,
-    ConditionalChange,
-    ExpirySet,
-    ExpiryType,
     GlideClient,
     GlideClientConfiguration,
     GlideError,
     Logger,
     LogLevel,
     NodeAddress,
+    Script,
     ServerCredentials,
 )
 
@@ -33,6 +31,15 @@ _NOT_A_URL = "FAREGATE_VALKEY_URL is no URL of a Valkey: write redis://host:6379
 
 # Waits of 50, 100, 200 and from then on 400 ms: the library's own grow to seconds.
 _RECONNECT = BackoffStrategy(num_of_retries=3, factor=50, exponent_base=2)
+
+# Values stand behind their revision: "7:…".
+_PUT_NEWEST = Script("""
+local found = redis.call('GET', KEYS[1])
+local newest = found and tonumber(string.match(found, '^(%d+):'))
+if newest and newest > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'PX', ARGV[3])
+return 1
+""")
 
 _T = TypeVar("_T")
 
@@ -48,7 +55,7 @@ class InvalidCacheUrl(InvalidError):
 
 
 class Cache:
-    """Bytes by key, each with a time to live. Make it with `Cache.open`.
+    """Bytes by key, each with a revision and a time to live. Make it with `Cache.open`.
 
     A Valkey that does not answer costs one call its time-out; then every call raises CacheUnavailable at
     once, and one call every `retry_after_s` tries again.
@@ -79,18 +86,16 @@ class Cache:
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None when there is none (any more)."""
-        return await self._guarded(lambda: self._client.get(key))
+        found = await self._guarded(lambda: self._client.get(key))
+        return None if found is None else found.partition(b":")[2]
 
-    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        """Keep the value for `ttl_s` seconds, to the millisecond."""
-        expiry = ExpirySet(ExpiryType.MILLSEC, max(1, round(ttl_s * 1000)))
-        await self._guarded(lambda: self._client.set(key, value, expiry=expiry))
+    async def put(self, key: str, value: bytes, *, revision: int, ttl_s: float) -> None:
+        """Keep the value for `ttl_s` seconds, to the millisecond, unless one of a higher revision is there.
 
-    async def add(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        """Keep the value like `set`, unless the key has one already."""
-        expiry = ExpirySet(ExpiryType.MILLSEC, max(1, round(ttl_s * 1000)))
-        absent = ConditionalChange.ONLY_IF_DOES_NOT_EXIST
-        await self._guarded(lambda: self._client.set(key, value, conditional_set=absent, expiry=expiry))
+        So a write that arrives late, or comes from a process that fell behind, never hides a newer one.
+        """
+        arguments: list[str | bytes] = [str(revision), value, str(max(1, round(ttl_s * 1000)))]
+        await self._guarded(lambda: self._client.invoke_script(_PUT_NEWEST, keys=[key], args=arguments))
 
     async def delete(self, *keys: str) -> None:
         """Forget the keys; unknown ones are no error."""

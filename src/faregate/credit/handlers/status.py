@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,19 +28,19 @@ class StatusSnapshots:
     ttl_s: float
 
     async def put(self, views: Sequence[StatusView]) -> None:
-        """Replace the snapshots of these applications."""
+        """Replace the snapshots of these applications, except those that are newer. Raises CacheUnavailable."""
+        await asyncio.gather(*(self._put(view) for view in views))
+
+    async def try_to_put(self, views: Sequence[StatusView]) -> None:
+        """Do what `put` does where a missed snapshot costs no more than a read of the database, or a late step."""
         try:
-            for view in views:
-                await self.cache.set(_key(view.application_id), _encode(view), ttl_s=self.ttl_s)
+            await self.put(views)
         except CacheUnavailable as error:
             _log.info("snapshots_not_written", why=error.detail, snapshots=len(views))
 
-    async def put_if_absent(self, view: StatusView) -> None:
-        """Keep a snapshot that was read from the database, unless a newer one came meanwhile."""
-        try:
-            await self.cache.add(_key(view.application_id), _encode(view), ttl_s=self.ttl_s)
-        except CacheUnavailable as error:
-            _log.debug("snapshot_not_written", why=error.detail)
+    async def _put(self, view: StatusView) -> None:
+        key, value = _key(view.application_id), _encode(view)
+        await self.cache.put(key, value, revision=view.revision, ttl_s=self.ttl_s)
 
     async def get(self, application_id: str) -> StatusView | None:
         """Return the snapshot, None when there is none or Valkey does not answer."""
@@ -61,7 +62,7 @@ async def read_status(
     if view is None:
         async with database.connection() as conn:
             view = await applications.status_of(conn, application_id)
-        await snapshots.put_if_absent(view)
+        await snapshots.try_to_put([view])
     if client_id is not None and view.client_id != client_id:
         raise ApplicationNotFound(f"there is no application {application_id}")
     return view
@@ -70,7 +71,10 @@ async def read_status(
 async def refresh_snapshots(
     conn: Connection, finalized: Sequence[DecisionFinalized], *, snapshots: StatusSnapshots
 ) -> None:
-    """Bring the snapshots of decided applications up to date; runs after the decisions were committed."""
+    """Bring the snapshots of decided applications up to date; runs after the decisions were committed.
+
+    Raises CacheUnavailable, so that the events come again: a snapshot from before would outlive a lost write.
+    """
     ids = sorted({event.application_id for event in finalized})
     await snapshots.put(await applications.statuses_of(conn, ids))
 
@@ -80,19 +84,22 @@ def _key(application_id: str) -> str:
 
 
 def _encode(view: StatusView) -> bytes:
-    return orjson.dumps([view.application_id, view.client_id, view.status, view.latest_step, view.updated_at])
+    return orjson.dumps(
+        [view.application_id, view.client_id, view.status, view.latest_step, view.updated_at, view.revision]
+    )
 
 
 def _decode(found: bytes) -> StatusView | None:
     """Return the view; None for one that another version of this program wrote in its own form."""
     try:
-        application_id, client_id, status, latest_step, updated_at = orjson.loads(found)
+        application_id, client_id, status, latest_step, updated_at, revision = orjson.loads(found)
         return StatusView(
             application_id=application_id,
             client_id=client_id,
             status=Status(status),
             latest_step=latest_step,
             updated_at=datetime.fromisoformat(updated_at),
+            revision=revision,
         )
     except (ValueError, TypeError):
         _log.info("snapshot_not_understood", bytes=len(found))

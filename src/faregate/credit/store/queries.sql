@@ -44,12 +44,12 @@ select id, %(now)s, 'client:' || client_id, 'application.submitted', '{}' from a
 
 -- name: application_status
 -- The state of one application, as pollers see it.
-select id as application_id, client_id, status, latest_step, updated_at
+select id as application_id, client_id, status, latest_step, updated_at, revision
 from credit.application where id = %(id)s;
 
 -- name: statuses
 -- The states of several applications, for their snapshots.
-select id as application_id, client_id, status, latest_step, updated_at
+select id as application_id, client_id, status, latest_step, updated_at, revision
 from credit.application where id = any(%(ids)s::text[]);
 
 -- name: lock_application
@@ -76,7 +76,8 @@ begun as (
   insert into credit.workflow_execution (application_id, run_id, status, started_at)
   select id, id, 'waiting', %(now)s from locked on conflict do nothing returning application_id),
 stepped as (
-  update credit.application a set latest_step = 'checks_requested', updated_at = %(now)s, deadline_at = l.deadline_at
+  update credit.application a set latest_step = 'checks_requested', updated_at = %(now)s, revision = revision + 1,
+    deadline_at = l.deadline_at
   from locked l
   where a.id = l.id and a.id in (select application_id from begun) and a.status = 'processing')
 select case when exists (select from begun) then deadline_at else stored_deadline_at end as deadline_at from locked;
@@ -109,7 +110,7 @@ where s.status <> 'done';
 
 -- name: record_steps
 -- The step that each application took last, while it is still being processed.
-update credit.application a set latest_step = w.step, updated_at = %(now)s
+update credit.application a set latest_step = w.step, updated_at = %(now)s, revision = revision + 1
 from unnest(%(ids)s::text[], %(steps)s::text[]) as w (id, step)
 where a.id = w.id and a.status = 'processing';
 
@@ -139,7 +140,7 @@ with decided as (
   returning application_id),
 moved as (
   update credit.application set status = %(outcome)s, latest_step = %(step)s, updated_at = %(now)s,
-    decision_version = %(version)s, ready_at = coalesce(ready_at, %(now)s)
+    revision = revision + 1, decision_version = %(version)s, ready_at = coalesce(ready_at, %(now)s)
   where id = (select application_id from decided)),
 ended as (
   update credit.workflow_execution set status = 'finished', finished_at = %(now)s

@@ -1,25 +1,25 @@
-"""Tells an outage of the database from a fault of the work, and how long to wait in either."""
+"""Tells an outage, of the database or of what a handler needs, from a fault of the work, and how long to wait."""
 
 from __future__ import annotations
 
 import psycopg
 
-from faregate.infra.database import DatabaseUnavailable
+from faregate.kernel.errors import UnavailableError
 
 OUTAGES = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,  # to the driver an "internal error"
-    DatabaseUnavailable,
+    UnavailableError,
 )
-"""What the driver and the pool raise when the server goes away (and, for other reasons, too)."""
+"""What driver, pool and cache raise when their server goes away (the driver, for other reasons, too)."""
 
 _LOST_STATES = ("08", "53", "57P", "25P03")
 """SQL states of a lost connection, a full server, a server that stops or starts, a session cut off while idle."""
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database or the connection went away, so that the same work may succeed later unchanged."""
+    """Whether a server or the connection to it went away, so that the same work may succeed later unchanged."""
     if not isinstance(error, OUTAGES):
         return False
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
