@@ -33,13 +33,15 @@ _NOT_A_URL = "FAREGATE_VALKEY_URL is no URL of a Valkey: write redis://host:6379
 _RECONNECT = BackoffStrategy(num_of_retries=3, factor=50, exponent_base=2)
 
 # Values stand behind their revision: "7:…".
-_PUT_NEWEST = Script("""
+_PUT_NEWEST = Script(  # type: ignore[no-untyped-call]
+    """
 local found = redis.call('GET', KEYS[1])
 local newest = found and tonumber(string.match(found, '^(%d+):'))
 if newest and newest > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'PX', ARGV[3])
 return 1
-""")
+"""
+)
 
 _T = TypeVar("_T")
 
