@@ -133,6 +133,6 @@ def report_of(report: ChaosReport) -> dict[str, Any]:
         "share_with_all_checks": round(report.verdict.share_with_all_checks, 4),
         "states": dict(report.verdict.states),
         "decision_s": {f"p{p}": round(percentile(waited, p), 3) for p in (50, 95, 99)},
-        "provider_calls": {name: report.verdict.world[name] for name in ("calls", "executed", "duplicates")},
+        "provider_calls": {name: report.verdict.world[name] for name in ("executed", "duplicates")},
         "checks": dict(report.checks),
     }
