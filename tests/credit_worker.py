@@ -180,7 +180,7 @@ class CreditSystem:
 
         async def waiting() -> int:
             async with self.log.connection() as conn:
-                return await unsequenced(conn) + sum(group.events for group in await lag(conn))
+                return (await unsequenced(conn)).events + sum(group.events for group in await lag(conn))
 
         await until(waiting, lambda events: events == 0)
 

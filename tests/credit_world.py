@@ -159,18 +159,26 @@ class CreditWorld:
         cursor = await self.connection.execute(query, values or None)
         return await cursor.fetchall() if cursor.description else []
 
+    async def contents(self) -> dict[str, tuple[int, int]]:
+        """Return how many rows each table of the system has, and a sum that any update of one changes."""
+        tables = [row["name"] for row in await self.sql(_TABLES)]
+        each = (
+            f"select '{name}' as name, count(*) as rows, coalesce(sum(xmin::text::bigint), 0) as writers from {name}"
+            for name in tables
+        )
+        rows = await self.sql(" union all ".join(each))
+        return {row["name"]: (row["rows"], int(row["writers"])) for row in rows}
+
     async def counts(self) -> dict[str, int]:
         """Return how many rows each table of the system has."""
-        tables = [row["name"] for row in await self.sql(_TABLES)]
-        each = (f"select '{name}' as name, count(*) as rows from {name}" for name in tables)
-        return {row["name"]: row["rows"] for row in await self.sql(" union all ".join(each))}
+        return {name: rows for name, (rows, _) in (await self.contents()).items()}
 
     @asynccontextmanager
     async def unchanged(self) -> AsyncIterator[None]:
-        """Expect that no table has won or lost a row at the end of the body."""
-        before = await self.counts()
+        """Expect that no row of any table was won, lost or written at the end of the body."""
+        before = await self.contents()
         yield
-        assert await self.counts() == before
+        assert await self.contents() == before
 
     async def add_key(self, name: str, *, client: str, scopes: list[str]) -> str:
         """Make one more key for a client, to be used as `client=name`; return its id."""

@@ -239,6 +239,16 @@ begin
 end
 $$;
 
+-- Those of the runs that ended without success.
+create function workflow.failed_among(ids text[]) returns setof text
+language plpgsql stable security definer set search_path = workflow, pg_temp as $$
+begin
+    return query
+    select w.workflow_uuid from dbos.workflow_status w
+    where w.workflow_uuid = any (ids) and w.status not in ('ENQUEUED', 'DELAYED', 'PENDING', 'SUCCESS');
+end
+$$;
+
 -- The queue that the engine's claims of one workflow go through.
 create function workflow.ensure_queue(workflow_name text, poll_s double precision) returns void
 language plpgsql security definer set search_path = workflow, pg_temp as $$
@@ -259,4 +269,4 @@ $$;
 revoke execute on all functions in schema workflow from public;
 grant usage on schema workflow to faregate_app;
 grant execute on function workflow.start_runs, workflow.send_signals, workflow.begin_step, workflow.record_steps,
-    workflow.history, workflow.runs, workflow.workers to faregate_app;
+    workflow.history, workflow.runs, workflow.failed_among, workflow.workers to faregate_app;

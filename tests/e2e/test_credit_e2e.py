@@ -223,6 +223,9 @@ async def misuse(system: CreditSystem, form: dict[str, Any]) -> None:
     assert (await system.world.submit(form, key=new_key())).status == 409
     query = f"?legal_name={person['legal_name']}&ssn={person['ssn_last4']}&dob={person['dob']}"
     await system.world.status(f"app_unknown{query}")
+    for name in (person["legal_name"], person["dob"]):
+        await system.world.status(name)
+        await system.world.request("GET", f"/problems/{name}", client=None)
 
 
 @pytest.mark.requirement("P3")

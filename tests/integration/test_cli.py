@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import aiohttp
 import pytest
 from typer.testing import CliRunner
 
 from faregate.entrypoints import servers
 from faregate.entrypoints.cli import app
+from faregate.infra.database import Connection
+from faregate.infra.embedded import servers_of
+from faregate.infra.eventlog import append
 from faregate.infra.failures import line_of
 from faregate.infra.settings import Settings
+from faregate.infra.supervisor import free_port
+from faregate.kernel.event import Event
 from tests.conftest import OpenDatabase
-from tests.eventlog import event, running, running_log
+from tests.eventlog import event, recorder, running, running_log
+from tests.sandbox import until
+from tests.servers import Breakable, copy_of_used_home
 from tests.unit.test_cli import faregate
 
 Environment = dict[str, str]
@@ -49,11 +60,82 @@ async def test_lag_and_replay_work_on_a_log_with_events(
         shown = await asyncio.to_thread(faregate, "events", "lag", "--json", home=tmp_path, **environment)
         return [(row["group"], row["events"]) for row in json.loads(shown.stdout)]
 
-    assert await lag() == [("readers", 0)]
+    assert await lag() == [("(sequencer)", 0), ("readers", 0)]
     command = ("events", "replay", "readers", "--from-seq", "2", "--again")
     ended = await asyncio.to_thread(faregate, *command, home=tmp_path, **environment)
     assert (ended.returncode, ended.stdout) == (0, "readers reads again from event 2\n")
-    assert await lag() == [("readers", 2)]
+    assert await lag() == [("(sequencer)", 0), ("readers", 2)]
+
+
+async def test_lag_shows_what_waits_for_a_sequencer(
+    open_database: OpenDatabase, environment: Environment, tmp_path: Path
+) -> None:
+    credit = await open_database("credit")
+    async with credit.transaction() as conn:
+        await append(conn, [event(n=n) for n in range(3)])
+    shown = await asyncio.to_thread(faregate, "events", "lag", "--json", home=tmp_path, **environment)
+    [row] = json.loads(shown.stdout)
+    assert (row["group"], row["events"]) == ("(sequencer)", 3)
+    assert row["seconds"] > 0
+
+
+async def test_an_event_that_a_group_cannot_handle_is_skipped_by_command(
+    open_database: OpenDatabase, environment: Environment, tmp_path: Path
+) -> None:
+    async def refuse_the_second(conn: Connection, events: Sequence[Event]) -> None:
+        if any(e.data["n"] == 1 for e in events):
+            raise ValueError("this one cannot be handled")
+        await recorder("readers")(conn, events)
+
+    credit, admin = await open_database("credit"), await open_database("eventlog")
+    sent = [event(n=n) for n in range(3)]
+    async with (
+        running_log(credit=credit, admin=admin) as log,
+        running(log.member(handler=refuse_the_second)),
+    ):
+        await log.append(*sent)
+        await log.until_effects(1)
+        command = ("events", "skip", "readers", str(sent[1].id))
+        ended = await asyncio.to_thread(faregate, *command, home=tmp_path, **environment)
+        assert (ended.returncode, ended.stdout) == (0, f"readers passes over event {sent[1].id}\n")
+        assert [row["n"] for row in await log.until_effects(2)] == [0, 2]
+
+
+def test_rotation_on_a_home_without_keys_makes_them_first(environment: Environment, tmp_path: Path) -> None:
+    home = tmp_path / "fresh"
+    ended = faregate("pii", "rotate", home=tmp_path, **environment | {"FAREGATE_HOME": str(home)})
+    assert (ended.returncode, "new key k2" in ended.stdout) == (0, True), ended.stderr
+    assert (home / "keys.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.requirement("P1")
+async def test_the_api_alone_starts_its_embedded_servers_again_when_they_are_killed(tmp_path: Path) -> None:
+    copy_of_used_home(home := tmp_path / "home", migrated=True)
+    port = free_port(host="127.0.0.1")
+    variables = {"FAREGATE_HOME": str(home), "FAREGATE_API_PORT": str(port), "PATH": os.environ["PATH"]}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "faregate", "serve", env=variables, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with aiohttp.ClientSession() as session:
+
+            async def readiness() -> int:
+                try:
+                    async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                        return answer.status
+                except aiohttp.ClientConnectionError:
+                    return 0
+
+            await until(readiness, lambda status: status == 200)
+            for server in servers_of(home):
+                Breakable(server).kill9()
+            await until(readiness, lambda status: status == 503)
+            await until(readiness, lambda status: status == 200)
+            assert all(server.pid() for server in servers_of(home))
+    finally:
+        process.terminate()
+        await process.wait()
+    assert not any(server.pid() for server in servers_of(home))
 
 
 NOBODY = "postgresql://me:s3cret@127.0.0.1:1/faregate"

@@ -9,6 +9,8 @@ import pytest
 
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.worker import worker
+from faregate.infra.workflow.prepare import prepare
+from tests.credit_worker import working
 from tests.credit_world import CreditWorld, world  # noqa: F401
 from tests.sandbox import until
 
@@ -32,6 +34,34 @@ async def _sweep_until_reviewed(world: CreditWorld, application_id: str) -> dict
         stop.set()
         await sweeping
     return dict(rows[0]) | {"decisions": len(rows)}
+
+
+FAIL_EVERY_DISPATCH = """
+create function credit.fail() returns trigger language plpgsql as $$ begin raise 'refused'; end $$;
+create trigger refuse before insert on credit.workflow_execution execute function credit.fail();
+"""
+
+
+@pytest.mark.requirement("C18")
+@pytest.mark.requirement("C29")
+async def test_an_application_whose_checks_could_never_be_dispatched_goes_to_review(
+    world: CreditWorld,  # noqa: F811
+) -> None:
+    prepare(world.site.database_url)
+    await world.sql(FAIL_EVERY_DISPATCH)
+    refused = await world.submitted()
+    async with working(world.site):
+        await until(
+            lambda: world.sql("select id from workflow.runs(array['failed'], 10)"),
+            lambda found: [row["id"] for row in found] == [refused],
+        )
+    await world.sql("drop trigger refuse on credit.workflow_execution")
+    waiting = await world.submitted()
+    await world.sql("update credit.application set deadline_at = now() - interval '1 hour'")
+    decision = await _sweep_until_reviewed(world, refused)
+    assert (decision["outcome"], decision["decisions"]) == ("manual_review", 1)
+    # This one only waits for a worker: it must keep its chance.
+    assert (await world.status(waiting)).json["status"] == "processing"
 
 
 @pytest.mark.requirement("C18")

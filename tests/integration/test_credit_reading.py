@@ -179,6 +179,13 @@ async def test_an_id_that_is_none_is_not_found(shared_world: CreditWorld, name: 
     assert reply.problem[0] == 404
 
 
+@pytest.mark.requirement("P3")
+async def test_metrics_need_a_key_with_their_scope(shared_world: CreditWorld) -> None:
+    await shared_world.add_key("watcher", client="watcher", scopes=["metrics:read"])
+    for client, status in ((None, 401), (ACME, 403), ("watcher", 200)):
+        assert (await shared_world.request("GET", "/metrics", client=client)).status == status
+
+
 # The cache
 
 

@@ -60,22 +60,71 @@ def test_a_secret_is_in_no_representation() -> None:
     assert "tell-nobody" not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
+SHOWN: list[tuple[str, object, object]] = [
+    ("bureau_url", None, None),
+    ("api_port", 8080, 8080),
+    ("bureau_alt_user", "me@example.org", "me@example.org"),
+    ("bureau_url", "http://localhost:1/x", "http://localhost:1/x"),
+    ("bureau_url", "http://[::1]:1/x", "http://[::1]:1/x"),
+    ("bureau_url", "http://me:secret@localhost/x", "http://********@localhost/x"),
+    ("bureau_url", "http://secret@localhost/x", "http://********@localhost/x"),
+    ("bureau_url", "http://h/?password=secret", "http://h/?********"),
+    ("trace_endpoint", "http://h/v1?host=secret#secret", "http://h/v1?********#********"),
+    ("bureau_url", "http://me:secret[@h/x", "********"),
+    ("bureau_url", " http://me:secret@h/x", "********"),
+    ("bureau_url", "me:secret@h/x", "********"),
+    ("bureau_api_key", SecretStr("plain secret"), "********"),
+    ("bureau_api_key", SecretStr("abc://secret"), "********"),
+    ("pii_keys", SecretStr("https://me:secret@h/x"), "********"),
+    ("database_url", SecretStr("postgresql://me:secret@db:5/x"), "postgresql://me:********@db:5/x"),
+    ("database_url", SecretStr("postgresql://me:se@cret@db/x"), "postgresql://me:********@db/x"),
+    (
+        "database_url",
+        SecretStr("postgresql://me@/x?host=/run&port=5"),
+        "postgresql://me@/x?host=/run&port=5",
+    ),
+    (
+        "database_url",
+        SecretStr("postgresql://db/x?password=secret&host=/run"),
+        "postgresql://db/x?host=/run&********",
+    ),
+    ("database_url", SecretStr("postgresql://db/x?host=h;password=secret"), "postgresql://db/x?********"),
+    ("database_url", SecretStr("postgresql://me:se[cret@h/db"), "********"),
+    ("database_url", SecretStr("postgresql://me:se/cret@h/db"), "********"),
+    ("database_url", SecretStr("postgresql://me:12/secret@h/db"), "********"),
+    ("database_url", SecretStr("postgresql://me:12#secret@h/db"), "********"),
+    ("database_url", SecretStr("postgresql://h/db;password=secret"), "********"),
+    ("database_url", SecretStr("host=db password=secret"), "********"),
+    ("valkey_url", SecretStr("unix:///run/valkey.sock"), "unix:///run/valkey.sock"),
+    ("valkey_url", SecretStr("redis://:secret@h:1/0"), "redis://:********@h:1/0"),
+    ("valkey_url", SecretStr("redis://h:1/0?token=secret"), "redis://h:1/0?********"),
+    ("valkey_url", SecretStr("redis://h:1/0?host=secret"), "redis://h:1/0?********"),
+    ("valkey_url", SecretStr("secret:secret://secret"), "********"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "shown"), SHOWN)
+def test_what_is_shown_keeps_the_address_and_masks_the_secret(
+    name: str, value: object, shown: object
+) -> None:
+    assert masked(name, value) == shown
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("variable", "value"),
     [
-        (None, None),
-        (8080, 8080),
-        ("http://localhost:1/x", "http://localhost:1/x"),
-        ("http://me:secret@localhost/x", "http://me:********@localhost/x"),
-        (SecretStr("plain secret"), "********"),
-        (SecretStr("postgresql://me:secret@db:5/x?host=/run"), "postgresql://me:********@db:5/x?host=/run"),
-        (SecretStr("postgresql://db/x?password=secret"), "********"),
-        (SecretStr("host=db password=secret"), "********"),
-        (SecretStr("unix:///run/valkey.sock"), "unix:///run/valkey.sock"),
+        ("FAREGATE_BUREAU_API_KEY", "abc://supersecret"),
+        ("FAREGATE_VALKEY_URL", "redis://h:1/0?token=supersecret"),
+        ("FAREGATE_BUREAU_URL", "http://h/[/x]?password=supersecret"),
+        ("FAREGATE_DATABASE_URL", "postgresql://u:super[secret@h/db"),
     ],
 )
-def test_what_is_shown_keeps_the_address_and_masks_the_secret(value: object, shown: object) -> None:
-    assert masked(value) == shown
+def test_the_command_shows_no_secret_whatever_the_url(form: list[str], variable: str, value: str) -> None:
+    output = run_config(*form, COLUMNS="200", **{variable: value})
+    assert variable in output
+    assert "secret@" not in output
+    assert "supersecret" not in output
 
 
 def test_the_command_tells_value_source_and_purpose_as_json() -> None:

@@ -47,11 +47,16 @@ class ChaosReport:
     kills: Mapping[str, int]
     stranded: int
     requests_broken: int
+    victims: Sequence[str]
 
     @property
     def checks(self) -> Mapping[str, bool]:
         """What must hold: the verdict, and that nothing is stranded once the faults have stopped."""
-        return {**self.verdict.checks, "no application stranded after the faults stopped": self.stranded == 0}
+        return {
+            **self.verdict.checks,
+            "no application stranded after the faults stopped": self.stranded == 0,
+            "every part was killed": all(self.kills.get(victim) for victim in self.victims),
+        }
 
 
 class Chaos:
@@ -95,14 +100,18 @@ class Chaos:
             credit=self._credit, session=self._session, sandbox_url=self._sandbox_url, submitted=submitted
         )
         return ChaosReport(
-            verdict=verdict, kills=self._kills, stranded=stranded, requests_broken=submitted.broken
+            verdict=verdict,
+            kills=self._kills,
+            stranded=stranded,
+            requests_broken=submitted.broken,
+            victims=self._plan.victims,
         )
 
     async def _kill(self) -> None:
         while self._kills.total() < self._plan.kills_max:
             await asyncio.sleep(self._random.uniform(self._plan.pause_s_min, self._plan.pause_s_max))
             least = min(self._kills[victim] for victim in self._plan.victims)
-            victim = self._random.choice([v for v in self._plan.victims if self._kills[v] <= least + 1])
+            victim = self._random.choice([v for v in self._plan.victims if self._kills[v] == least])
             await self._supervisor.wait_ready(victim)  # A part that never comes up would prove nothing.
             self._kills[victim] += 1
             self._on_event(f"kill -9 {victim}")

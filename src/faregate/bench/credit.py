@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from faregate.bench.report import BenchResult
+from faregate.bench.report import BenchResult, target
 from faregate.bench.temporal_peer import PeerReport
 from faregate.bench.verdict import Verdict, percentile
 from faregate.credit.api import CreditApi
 
 TARGET_PER_S = 60.0
+TARGET_RATIO = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +80,14 @@ def result_of(
         },
         "peers": [asdict(peer) for peer in peers],
     }
-    for peer in peers:
+    for peer in sorted(peers, key=lambda peer: peer.workflows_per_s):  # of each store its best
         if peer not in plain and peer.workflows_per_s:
             details[f"ratio to {peer.label.removeprefix('Temporal ')}"] = round(
                 drain.per_s / peer.workflows_per_s, 2
             )
+    details["target_60_decided_per_s_a_worker"] = target(drain.per_s / max(drain.workers, 1) >= TARGET_PER_S)
+    if best and best.workflows_per_s:
+        details["target_4_times_the_peer"] = target(drain.per_s / best.workflows_per_s >= TARGET_RATIO)
     return BenchResult(
         name="credit",
         ours=drain.per_s,

@@ -76,6 +76,11 @@ def emit(result: BenchResult, *, json_to: str | None = None, console: Console | 
     return result.exit_status
 
 
+def target(is_met: bool) -> str:
+    """Say whether a speed was reached that was aimed at; on a noisy machine it may not be, so it is no check."""
+    return "met" if is_met else "missed"
+
+
 def table(result: BenchResult) -> Table:
     """Return the short table: the figures, the plain details, then a line for each check."""
     lines = Table(title=f"bench {result.name}", show_header=False, title_justify="left", min_width=50)

@@ -13,10 +13,11 @@ from typing import Any
 from faregate.bench.cpu import used_between
 from faregate.bench.load_process import generate_apart
 from faregate.bench.loadgen import Load, LoadReport, OnProgress
-from faregate.bench.report import BenchResult
+from faregate.bench.report import BenchResult, target
 from faregate.credit.api import CreditApi
 
 SPECIFIED_PER_S = 500.0
+TARGET_PER_S = 1500.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,7 @@ def _result(
             "flat out nothing fails": flat_out.failed == 0,
         },
         details={
+            "target_1500_submits_per_s": target(flat_out.accepted_per_s >= TARGET_PER_S),
             "flat_out_p50_ms": flat_out.latency_ms_p50,
             "flat_out_p99_ms": flat_out.latency_ms_p99,
             "at_500_per_s_p50_ms": paced.latency_ms_p50,

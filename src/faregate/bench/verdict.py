@@ -31,6 +31,7 @@ class Verdict:
     world: Mapping[str, Any]
     replayed: int
     share_with_all_checks: float
+    scorecards: frozenset[str]
 
     @property
     def is_good(self) -> bool:
@@ -63,6 +64,7 @@ async def judge(
         world=await _get(session, f"{sandbox_url}/admin/summary"),
         replayed=replay.replayed,
         share_with_all_checks=_share(rows),
+        scorecards=frozenset(row["scorecard_version"] for row in decided),
     )
 
 

@@ -24,7 +24,11 @@ from faregate.sandbox.plans import PLANS
 
 Say = Callable[[str], None]
 BACKLOG_DEADLINE_S = "900"
-PEER_LOADS = ((Store.FILE, 5), (Store.FILE, 20), (Store.FILE_WAL, 20), (Store.MEMORY, 20))
+PEER_LOADS = (
+    *((Store.FILE, in_flight) for in_flight in (5, 20, 60)),
+    *((Store.FILE_WAL, in_flight) for in_flight in (20, 60)),
+    *((Store.MEMORY, in_flight) for in_flight in (20, 60)),
+)
 
 
 async def bench_submit(plan: SubmitPlan, *, home: Path, say: Say, workers: int, apis: int) -> BenchResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -13,11 +14,13 @@ import typer
 from dotenv import dotenv_values
 from pydantic import SecretStr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from faregate.infra.settings import ENV_FILE, ENV_PREFIX, Settings
 
 _MASK = "********"
+_SERVERS = frozenset({"database_url", "valkey_url"})  # the only secrets that are shown in part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,28 +50,50 @@ def shown_settings(
     for name, field in type(settings).model_fields.items():
         variable = f"{ENV_PREFIX}{name}".upper()
         shown[variable] = Shown(
-            value=masked(getattr(settings, name)),
+            value=masked(name, getattr(settings, name)),
             source=_source(variable, environment=environment, file=file),
             description=field.description or "",
         )
     return shown
 
 
-def masked(value: object) -> str | int | float | None:
-    """Return the value as it may be shown: of a URL all but its password, of any other secret nothing."""
+def masked(name: str, value: object) -> str | int | float | None:
+    """Return the setting's value as it may be shown: of a URL its address, of any other secret nothing."""
     if value is None or isinstance(value, int | float):
         return value
-    if not isinstance(value, SecretStr):
-        return _without_password(str(value)) or str(value)
-    return _without_password(value.get_secret_value()) or _MASK
+    if isinstance(value, SecretStr):
+        return _address(name, value.get_secret_value()) if name in _SERVERS else _MASK
+    is_url = "://" in str(value) or name.endswith(("_url", "_endpoint"))
+    return _address(name, str(value)) if is_url else str(value)
 
 
-def _without_password(text: str) -> str | None:
-    """The URL with its password masked; None for what is no URL, or may hide a secret in its query."""
-    parts = urlsplit(text)
-    if "://" not in text or "password" in parts.query:
-        return None
-    return text.replace(f":{parts.password}@", f":{_MASK}@") if parts.password else text
+def _address(name: str, url: str) -> str:
+    """The URL without what may be secret; nothing of it when its parts cannot be told apart for certain."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for what is no port, such as a password before an unescaped slash
+    except ValueError:
+        return _MASK
+    start = f"{parts.scheme}://"
+    misplaced = "@" in parts.path + parts.query + parts.fragment or set(parts.path) & set(";=&")
+    if not parts.scheme or not url.lower().startswith(start) or misplaced:
+        return _MASK
+    login, at, host = parts.netloc.rpartition("@")
+    user, colon, _password = login.partition(":")
+    if name not in _SERVERS:
+        login = _MASK if login else ""
+    elif colon:
+        login = f"{user}:{_MASK}"
+    query = _query(name, parts.query)
+    return f"{start}{login}{at}{host}{parts.path}{query}{f'#{_MASK}' if parts.fragment else ''}"
+
+
+def _query(name: str, query: str) -> str:
+    """The query masked, except that a database's may tell its host and port: the embedded one's are there."""
+    given = query.split("&") if query else []
+    kept = [one for one in given if name == "database_url" and re.fullmatch("(host|port)=[^=;]*", one)]
+    shown = kept if len(kept) == len(given) else [*kept, _MASK]
+    return f"?{'&'.join(shown)}" if shown else ""
 
 
 def _source(variable: str, *, environment: Mapping[str, str], file: Mapping[str, str | None]) -> str:
@@ -85,5 +110,5 @@ def _table(shown: Mapping[str, Shown]) -> Table:
     table.columns[1].overflow = "fold"
     for name, setting in shown.items():
         value = "–" if setting.value is None else str(setting.value)
-        table.add_row(name, value, setting.source, setting.description)
+        table.add_row(name, escape(value), setting.source, setting.description)
     return table

@@ -10,7 +10,7 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,6 +32,8 @@ from faregate.sandbox.plans import PLANS
 
 DECIDED_S_MAX = 150.0
 MISBEHAVIOUR = "rough"
+CROSS_FITTED = "german-1-cross-fitted"
+OUT_OF_FOLD = "no applicant scored by a card that saw it"
 
 
 class DemoRunning(UnavailableError):
@@ -71,7 +73,7 @@ def demo_plan(settings: Settings, home: Path) -> Plan:
         workers=1,
         api_port=settings.api_port,
         sandbox_port=settings.sandbox_port,
-        environment={"FAREGATE_SCORECARD": "german-1-cross-fitted"},
+        environment={"FAREGATE_SCORECARD": CROSS_FITTED},
     )
 
 
@@ -87,6 +89,8 @@ async def run_demo(system: LocalSystem, *, applicants: int, console: Console) ->
         verdict = await judge(
             credit=credit, session=session, sandbox_url=system.sandbox_url, submitted=submitted
         )
+        out_of_fold = all(card.startswith(f"{CROSS_FITTED}#") for card in verdict.scorecards)
+        verdict = replace(verdict, checks={**verdict.checks, OUT_OF_FOLD: out_of_fold})
         async with credit.database.connection() as conn:
             calls = await calls_summary(conn)
         example = await _example(partner, submitted)

@@ -10,7 +10,7 @@ import uvloop
 
 from faregate.entrypoints.bootstrap.api import api_app
 from faregate.entrypoints.bootstrap.site import Site
-from faregate.entrypoints.servers import observe, site_of
+from faregate.entrypoints.servers import kept_running, observe, site_of
 from faregate.infra.http.server import listen, serving
 from faregate.infra.lifetime import stop_event
 from faregate.infra.settings import Settings
@@ -28,6 +28,7 @@ def run_api(settings: Settings) -> None:
 async def _serve(site: Site) -> None:
     stop = stop_event()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(kept_running(site.settings))
         app = await api_app(stack, site)
         listener = listen(host=site.settings.api_host, port=site.settings.api_port)
         url = await stack.enter_async_context(serving(app, listener=listener))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import orjson
 import typer
@@ -13,8 +14,11 @@ from rich.table import Table
 
 from faregate.entrypoints.servers import on_site
 from faregate.infra.clock import SystemClock
+from faregate.infra.embedded.folders import private_folder
+from faregate.infra.eventlog import GroupLag, unsequenced
 from faregate.infra.eventlog import lag as lag_of
 from faregate.infra.eventlog import replay as replay_group
+from faregate.infra.eventlog import skip as skip_event
 from faregate.infra.http.api_keys import (
     KNOWN_SCOPES,
     create_api_key,
@@ -22,7 +26,7 @@ from faregate.infra.http.api_keys import (
     require_known_scopes,
     revoke_api_key,
 )
-from faregate.infra.security.keys import NOTICED_WITHIN_S, begin_rotation, finish_rotation
+from faregate.infra.security.keys import NOTICED_WITHIN_S, begin_rotation, finish_rotation, key_sets_from_file
 from faregate.infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ keys = typer.Typer(
     no_args_is_help=True, help="API keys of clients.", epilog="Example: faregate keys create partner-1"
 )
 events = typer.Typer(
-    no_args_is_help=True, help="The event log: lag and replay.", epilog="Example: faregate events lag"
+    no_args_is_help=True, help="The event log: lag, replay, skipping.", epilog="Example: faregate events lag"
 )
 pii = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +44,7 @@ pii = typer.Typer(
     epilog="Example: faregate pii rotate",
 )
 
+UNSEQUENCED = "(sequencer)"
 SCOPES = ", ".join(sorted(KNOWN_SCOPES))
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -107,13 +112,14 @@ def list_keys(as_json: Json = False) -> None:
 
 @events.command("lag", epilog="Example: faregate events lag")
 def lag(as_json: Json = False) -> None:
-    """Show how far each consumer group is behind."""
+    """Show how far each consumer group is behind, and what the sequencer has still to give them."""
 
     async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
         database = await site.database(stack, "eventlog")
         async with database.connection() as conn:
-            groups = await lag_of(conn)
-        return [{"group": g.group, "events": g.events, "seconds": round(g.seconds, 3)} for g in groups]
+            groups, waiting = await lag_of(conn), await unsequenced(conn)
+        behind = [GroupLag(group=UNSEQUENCED, events=waiting.events, seconds=waiting.seconds), *groups]
+        return [{"group": b.group, "events": b.events, "seconds": round(b.seconds, 3)} for b in behind]
 
     show(on_site(act), as_json=as_json)
 
@@ -140,6 +146,22 @@ def replay(
     typer.echo(f"{group} reads again from event {from_seq}")
 
 
+@events.command("skip", epilog="Example: faregate events skip credit.snapshots 019ab2c3-…")
+def skip(
+    group: Annotated[str, typer.Argument(help="The consumer group that cannot handle the event.")],
+    event_id: Annotated[UUID, typer.Argument(help="The event's id, as the worker's log names it.")],
+) -> None:
+    """Let a consumer group pass over one event that it cannot handle; the others of its partition go on."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> None:
+        database = await site.database(stack, "eventlog")
+        async with database.transaction() as conn:
+            await skip_event(conn, group=group, event_id=event_id)
+
+    on_site(act)
+    typer.echo(f"{group} passes over event {event_id}")
+
+
 @pii.command("rotate", epilog="Example: faregate pii rotate")
 def rotate() -> None:
     """Make a new encryption key and re-encrypt what is stored; run again, it takes up an interrupted rotation.
@@ -151,7 +173,10 @@ def rotate() -> None:
 
     settings = Settings()
     file = settings.home / KEY_FILE
-    rotation = begin_rotation(file, purpose="encryption") if settings.pii_keys is None else None
+    rotation = None
+    if settings.pii_keys is None:
+        key_sets_from_file(private_folder(settings.home) / KEY_FILE)
+        rotation = begin_rotation(file, purpose="encryption")
     if rotation:
         typer.echo(f"{'going on with' if rotation.resumed else 'new'} key {rotation.key_id}")
     typer.echo(f"{on_site(_reencrypt_all)} values are now under the current key")

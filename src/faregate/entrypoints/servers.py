@@ -6,12 +6,13 @@ import asyncio
 import base64
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
 from faregate.infra.embedded import embedded_servers
+from faregate.infra.local_system import servers_kept_running
 from faregate.infra.migrations import migrate
 from faregate.infra.security.keys import KeySet, KeySetInvalid
 from faregate.infra.settings import Settings
@@ -39,6 +40,12 @@ def site_of(settings: Settings) -> Iterator[Site]:
             valkey_url = valkey_url or f"unix://{servers.valkey_socket}"
         migrate(database_url)
         yield Site(settings=settings, database_url=database_url, valkey_url=valkey_url)
+
+
+def kept_running(settings: Settings) -> AbstractAsyncContextManager[None]:
+    """Start embedded servers of a long-lived process again when one dies; those that the settings name are not ours."""
+    is_embedded = settings.database_url is None or settings.valkey_url is None
+    return servers_kept_running(settings.home.absolute()) if is_embedded else nullcontext()
 
 
 def refuse_bad_keys(settings: Settings) -> None:

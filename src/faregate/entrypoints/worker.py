@@ -12,8 +12,8 @@ import uvloop
 import faregate
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.worker import Worker, readiness, worker
-from faregate.entrypoints.servers import observe, site_of
-from faregate.infra.eventlog import lag
+from faregate.entrypoints.servers import kept_running, observe, site_of
+from faregate.infra.eventlog import lag, unsequenced
 from faregate.infra.http.app import create_app
 from faregate.infra.http.server import listen, serving
 from faregate.infra.lifetime import stop_event
@@ -36,6 +36,7 @@ def run_worker(settings: Settings) -> None:
 async def _work(site: Site) -> None:
     stop = stop_event()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(kept_running(site.settings))
         opened = await worker(stack, site)
         await opened.engine.open()
         stack.push_async_callback(opened.engine.close)
@@ -51,11 +52,19 @@ def worker_metrics(opened: Worker) -> Metrics:
     events = metrics.gauge("faregate_eventlog_lag_events", "Events still to handle", labels=("group",))
     seconds = metrics.gauge("faregate_eventlog_lag_seconds", "Age of the oldest of them", labels=("group",))
 
+    waiting = metrics.gauge(
+        "faregate_eventlog_unsequenced_events", "Committed events that no group can read yet"
+    )
+    age = metrics.gauge("faregate_eventlog_unsequenced_seconds", "Age of the oldest of them")
+
     async def probe() -> None:
         async with opened.log.connection() as conn:
             for group in await lag(conn):
                 events.labels(group.group).set(group.events)
                 seconds.labels(group.group).set(group.seconds)
+            behind = await unsequenced(conn)
+        waiting.set(behind.events)
+        age.set(behind.seconds)
 
     metrics.add_probe(probe)
     return metrics

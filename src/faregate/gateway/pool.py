@@ -175,10 +175,11 @@ class ProviderPool:
     async def _change(self, intent: Intent, claim: Claim, request: ProviderRequest | None) -> Change | None:
         """Do what the intent needs and judge the outcome; None when the lease is too short to do it."""
         rules = self._policies.rules(check=intent.check, provider=intent.provider)
-        step = next_step(intent, now=claim.latest(), rules=rules)
+        now = claim.latest()
+        step = next_step(intent, now=now, rules=rules)
         if step is Step.EXPIRE:
-            return at_deadline(intent, at=self._moment(claim, claim.latest()), rules=rules)
-        timeout_s = call_timeout_s(intent, now=claim.latest(), rules=rules)
+            return at_deadline(intent, at=self._moment(claim, now), rules=rules)
+        timeout_s = call_timeout_s(intent, now=now, rules=rules)
         if claim.left_s() < timeout_s:
             _log.warning("gateway.lease_too_short", provider_request_id=intent.provider_request_id)
             return None

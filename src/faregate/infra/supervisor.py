@@ -135,7 +135,7 @@ class Supervisor:
 
 
 async def _spawn(part: Part) -> asyncio.subprocess.Process:
-    part.log.parent.mkdir(parents=True, exist_ok=True)
+    part.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with part.log.open("ab") as log:
         return await asyncio.create_subprocess_exec(
             sys.executable,

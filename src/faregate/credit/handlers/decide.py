@@ -38,6 +38,7 @@ from faregate.gateway.intent import NewIntent
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog import append
 from faregate.infra.telemetry.tracing import current_traceparent
+from faregate.infra.workflow import failed_among
 from faregate.kernel.errors import NotFoundError
 from faregate.rules.api import Rulesets, activate, activations, publish
 from faregate.rules.ruleset import CompiledRuleset
@@ -102,17 +103,20 @@ class DecisionService:
 async def decide_overdue(database: Database, *, service: DecisionService) -> None:
     """Decide what no run decided long after its deadline, so that no application is stranded.
 
-    A run fails for good when its steps keep failing; `decide` writes once, whoever calls it.
+    A run fails for good when its steps keep failing, the first one too; `decide` writes once, whoever calls it. An
+    application whose run has not begun waits for a worker, however long, unless that run failed.
     """
     before, after_id = service.tools.clock.now() - OVERDUE_AFTER, ""
     while True:
         async with database.connection() as conn:
-            ids = await applications.overdue(conn, before=before, after_id=after_id, limit=OVERDUE_BATCH)
-        if not ids:
+            found = await applications.overdue(conn, before=before, after_id=after_id, limit=OVERDUE_BATCH)
+            failed = await failed_among(conn, [i for i, has_begun in found.items() if not has_begun])
+        if not found:
             return
-        for application_id in ids:
-            await _decide_one_overdue(database, application_id, service=service)
-        after_id = ids[-1]
+        for application_id, has_begun in found.items():
+            if has_begun or application_id in failed:
+                await _decide_one_overdue(database, application_id, service=service)
+        after_id = max(found)
 
 
 async def _decide_one_overdue(database: Database, application_id: str, *, service: DecisionService) -> None:

@@ -206,12 +206,15 @@ async def begin_execution(conn: Connection, application_id: str, *, now: datetim
     return deadline_at
 
 
-async def overdue(conn: Connection, *, before: datetime, after_id: str, limit: int) -> list[str]:
-    """Return a page of the dispatched applications that nobody decided though their deadline passed before."""
+async def overdue(conn: Connection, *, before: datetime, after_id: str, limit: int) -> dict[str, bool]:
+    """Return a page of the applications that nobody decided though their deadline passed before `before`.
+
+    By id, in its order, whether the run ever began.
+    """
     cursor = await conn.execute(
         _Q["overdue_applications"], {"before": before, "after_id": after_id, "limit": limit}
     )
-    return [row["id"] for row in await cursor.fetchall()]
+    return {row["id"]: row["has_begun"] for row in await cursor.fetchall()}
 
 
 async def identities(conn: Connection, application_ids: Sequence[str]) -> list[StoredIdentity]:

@@ -83,10 +83,10 @@ stepped as (
 select case when exists (select from begun) then deadline_at else stored_deadline_at end as deadline_at from locked;
 
 -- name: overdue_applications
--- Applications that no run decided although their deadline is long past: their runs failed.
-select a.id from credit.application a
+-- Applications that no run decided although their deadline is long past, and whether their run ever began.
+select a.id, exists (select from credit.workflow_execution e where e.application_id = a.id) as has_begun
+from credit.application a
 where a.status = 'processing' and a.deadline_at < %(before)s and a.id > %(after_id)s
-  and exists (select from credit.workflow_execution e where e.application_id = a.id)
 order by a.id limit %(limit)s;
 
 -- name: identities
@@ -179,7 +179,7 @@ select status, count(*) as applications from credit.application group by status 
 
 -- name: outcomes_of
 -- Status, submission and decision instants of the given applications, for reports.
-select a.id as application_id, a.status, a.submitted_at, d.decided_at, d.outcome, d.risk_score,
+select a.id as application_id, a.status, a.submitted_at, d.decided_at, d.outcome, d.risk_score, d.scorecard_version,
        (select count(*) from credit.decision n where n.application_id = a.id) as decisions,
        (select count(*) from credit.risk_signal s
         where s.application_id = a.id and s.status = 'done') as checks_done,

@@ -18,6 +18,7 @@ from faregate.infra.clock import SystemClock
 from faregate.infra.http.app import create_app
 from faregate.infra.http.authentication import Authenticator
 from faregate.infra.http.edge import Limits
+from faregate.infra.http.health import METRICS_SCOPE
 
 TITLE = "faregate"
 DESCRIPTION = "Credit decisions, real-time fraud scoring and travel loyalty for card issuers."
@@ -43,7 +44,7 @@ async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
         version=faregate.__version__,
         description=DESCRIPTION,
         routers=_routers(credit, authenticator, sources),
-        metrics_need=authenticator.require("metrics:read"),
+        metrics_need=authenticator.require(METRICS_SCOPE),
         checks={"database": database_check(credit.database)},
         limits=Limits(
             body_bytes_max=settings.submit_body_bytes_max, request_s_max=settings.request_time_s_max
@@ -54,9 +55,13 @@ async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
 def describe() -> dict[str, Any]:
     """Return the OpenAPI document of the API, without opening anything."""
     nothing: Any = None
-    routers = _routers(nothing, Authenticator(database=nothing), {})
+    authenticator = Authenticator(database=nothing)
     return create_app(
-        title=TITLE, version=faregate.__version__, description=DESCRIPTION, routers=routers
+        title=TITLE,
+        version=faregate.__version__,
+        description=DESCRIPTION,
+        routers=_routers(nothing, authenticator, {}),
+        metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
 
 

@@ -46,10 +46,18 @@ async def lag(conn: Connection) -> Sequence[GroupLag]:
     return [GroupLag(group=row["group"], events=row["events"], seconds=row["seconds"]) for row in rows]
 
 
-async def unsequenced(conn: Connection) -> int:
-    """Return how many committed events are not in the log yet: many of them mean that no sequencer runs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsequenced:
+    """How many committed events are not in the log yet, and the age of the oldest."""
+
+    events: int
+    seconds: float
+
+
+async def unsequenced(conn: Connection) -> Unsequenced:
+    """Return what no group can read yet: much of it means that no sequencer runs."""
     row: Any = await (await conn.execute(_QUERIES["unsequenced"])).fetchone()
-    return int(row["events"])
+    return Unsequenced(events=row["events"], seconds=row["seconds"])
 
 
 async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: bool = False) -> None:

@@ -73,7 +73,8 @@ order by g.name
 
 -- name: unsequenced
 -- Committed events that do not stand in the log yet.
-select count(*) as events from eventlog.outbox
+select count(*) as events, coalesce(extract(epoch from clock_timestamp() - min(time)), 0)::float8 as seconds
+from eventlog.outbox
 
 -- name: rewind
 -- Moves a group to just before an event and shuts out batches that are being handled.

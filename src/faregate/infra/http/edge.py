@@ -30,6 +30,7 @@ from faregate.infra.telemetry.tracing import root_context, start_span
 from faregate.kernel.errors import FaregateError
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_OWN_ID = re.compile(r"[a-z]{2,8}_[0-9A-Z]{26}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNMATCHED = "unmatched"  # one label and no path: what a client makes up is neither counted nor logged
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -168,6 +169,12 @@ class _Exchange:
         route = self._scope.get("route")
         return getattr(route, "path", _UNMATCHED)
 
+    def _own_path(self, route: str) -> str | None:
+        """The path, if nothing in it is of the client's making: whatever else stands for an id may be a person."""
+        given = self._scope.get("path_params", {}).values()
+        is_own = route != _UNMATCHED and all(_OWN_ID.fullmatch(str(value)) for value in given)
+        return self._scope["path"] if is_own else None
+
     def _tell(self, duration_s: float) -> None:
         route, method = self._route(), self._scope["method"]
         self._edge.metrics.observe(
@@ -177,5 +184,10 @@ class _Exchange:
             duration_s=duration_s,
         )
         if self._edge.access_log and (route not in _QUIET_ROUTES or self._status >= 500):
-            path = None if route == _UNMATCHED else self._scope["path"]
-            log_request(method=method, route=route, path=path, status=self._status, duration_s=duration_s)
+            log_request(
+                method=method,
+                route=route,
+                path=self._own_path(route),
+                status=self._status,
+                duration_s=duration_s,
+            )

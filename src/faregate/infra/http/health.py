@@ -50,9 +50,8 @@ _READYZ = operation(
         ),
     },
 )
-_METRICS = operation(
-    summary="Prometheus metrics", answers={200: Answer(description="Prometheus' text format")}
-)
+METRICS_SCOPE = "metrics:read"
+_METRICS_ANSWERS = {200: Answer(description="Prometheus' text format")}
 
 Check = Callable[[], Awaitable[None]]
 """Returns if something that we depend on can be used, and raises if not."""
@@ -63,6 +62,8 @@ def health_router(
 ) -> APIRouter:
     """Return `/healthz` (the process answers), `/readyz` (every check passes) and `/metrics`."""
     router = make_router(tags=["operations"])
+    scope = METRICS_SCOPE if metrics_need else None
+    metrics_operation = operation(summary="Prometheus metrics", answers=_METRICS_ANSWERS, scope=scope)
 
     @router.get("/healthz", **_HEALTHZ)
     async def healthz(_: Request) -> Response:
@@ -76,7 +77,7 @@ def health_router(
             503 if failed else 200, {"ready": not failed, "checks": dict(zip(checks, results, strict=True))}
         )
 
-    @router.get("/metrics", **_METRICS)
+    @router.get("/metrics", **metrics_operation)
     async def metrics_text(request: Request) -> Response:
         if metrics_need is not None:
             await metrics_need(request)

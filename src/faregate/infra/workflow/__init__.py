@@ -15,7 +15,7 @@ from faregate.infra.workflow.port import (
     Workflow,
     WorkflowEngine,
 )
-from faregate.infra.workflow.requests import failed_runs, send_signals, start_runs, unfinished
+from faregate.infra.workflow.requests import failed_among, failed_runs, send_signals, start_runs, unfinished
 
 __all__ = [
     "Json",
@@ -27,6 +27,7 @@ __all__ = [
     "Signal",
     "Workflow",
     "WorkflowEngine",
+    "failed_among",
     "failed_runs",
     "send_signals",
     "start_runs",

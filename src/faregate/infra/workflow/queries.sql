@@ -10,6 +10,10 @@ select workflow.send_signals(%(signals)s::jsonb)
 -- The runs in some states, oldest first.
 select id, workflow, state, attempts, started_at, error from workflow.runs(%(states)s, %(rows_max)s)
 
+-- name: failed_among
+-- Those of some runs that ended without success.
+select failed as id from workflow.failed_among(%(ids)s::text[]) as failed
+
 -- name: enter
 -- A new lease; its number is the worker's fence.
 insert into workflow.worker (host, pid, expires_at)

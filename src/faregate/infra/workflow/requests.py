@@ -41,6 +41,14 @@ async def failed_runs(conn: Connection, *, rows_max: int = 1000) -> list[RunStat
     return await _runs(conn, states=["failed"], rows_max=rows_max)
 
 
+async def failed_among(conn: Connection, run_ids: Sequence[str]) -> set[str]:
+    """Return those of the runs that ended without success; one that was never started is none of them."""
+    if not run_ids:
+        return set()
+    cursor = await conn.execute(_QUERIES["failed_among"], {"ids": list(run_ids)})
+    return {row["id"] for row in await cursor.fetchall()}
+
+
 async def _runs(conn: Connection, *, states: list[str], rows_max: int) -> list[RunState]:
     cursor = await conn.execute(_QUERIES["runs"], {"states": states, "rows_max": rows_max})
     return [RunState(**row) for row in await cursor.fetchall()]

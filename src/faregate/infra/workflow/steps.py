@@ -31,7 +31,8 @@ _log = structlog.get_logger(__name__)
 SLOT_WAIT_S = 0.005
 SLOT_WAIT_S_MAX = 0.1
 FENCED = "FW001"
-_LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
+# Lost connections and resources, a server that stops or starts, a session cut off, a primary that became a standby.
+_LOST_STATES = ("08", "53", "57P01", "57P02", "57P03", "57P05", "25P03", "25006")
 
 
 class DeclaredDead(Exception):
@@ -232,7 +233,7 @@ async def _send_as_one(
 
 
 def is_connection_lost(error: Exception) -> bool:
-    """Whether the database went away, or ended our session, rather than refused what we asked."""
+    """Whether the database went away, or can serve nobody at present, rather than refused what we asked."""
     if isinstance(error, DatabaseUnavailable):
         return True
     if not isinstance(error, psycopg.Error):
@@ -240,4 +241,4 @@ def is_connection_lost(error: Exception) -> bool:
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError)
-    return state in _LOST_STATES or state.startswith("08")
+    return state.startswith(_LOST_STATES)
