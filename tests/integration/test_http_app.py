@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fastapi import APIRouter
 
 from faregate.infra.http.app import create_app
 from faregate.infra.http.edge import Limits
+from faregate.infra.http.server import HEAD_BYTES_MAX, serving
 from faregate.infra.telemetry.logs import configure_logging
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.infra.telemetry.tracing import configure_tracing
@@ -40,6 +42,11 @@ def log() -> Iterator[io.BytesIO]:
     yield stream
     root.handlers, root.level = handlers, level
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faregate.infra.http.server.HEAD_S_MAX", 0.2)
 
 
 async def problem(answer: aiohttp.ClientResponse) -> tuple[int, str]:
@@ -99,6 +106,92 @@ async def test_after_a_refused_body_the_server_goes_on(client: aiohttp.ClientSes
     for _ in range(3):
         await client.post("/orders", data=b" " * 500_000, headers=JSON)
     assert (await client.post("/orders", json=ORDER)).status == 202
+
+
+@asynccontextmanager
+async def raw_connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async with serving(make_app()) as url, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        yield reader, writer
+        writer.close()
+
+
+def raw_problem(answer: bytes) -> tuple[int, int]:
+    """The status and the problem's status of the one answer that these bytes must be."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"\r\ncontent-type: application/problem+json\r\n" in head
+    assert b"\r\nconnection: close" in head
+    return int(head.split()[1]), json.loads(body)["status"]
+
+
+async def whole_answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = head.partition(b"content-length: ")[2].split()[0]
+    return head + await reader.readexactly(int(length))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /healthz?%b HTTP/1.1\r\n\r\n" % (b"x" * HEAD_BYTES_MAX),
+        b"GET /healthz HTTP/1.1\r\nx: %b\r\n\r\n" % (b"x" * HEAD_BYTES_MAX),
+        b"GET /healthz HTTP/1.1\r\n%b\r\n" % (b"x: yy\r\n" * (HEAD_BYTES_MAX // 3)),
+    ],
+    ids=["target", "one header", "many headers"],
+)
+async def test_a_request_with_too_long_a_head_is_refused_and_the_connection_closed(head: bytes) -> None:
+    async with raw_connection() as (reader, writer):
+        writer.write(head)
+        assert raw_problem(await reader.read()) == (431, 431)
+
+
+async def test_a_head_without_an_end_is_cut_off() -> None:
+    async with raw_connection() as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nx: " + b"x" * 4_000_000)
+        with suppress(ConnectionError):  # the server does not read the rest
+            assert raw_problem(await reader.read()) == (431, 431)
+
+
+async def test_a_long_body_and_part_of_the_next_request_in_one_read_are_no_long_head() -> None:
+    async with raw_connection() as (reader, writer):
+        order = json.dumps(ORDER).encode().ljust(60_000)
+        head = (
+            f"POST /orders HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {len(order)}\r\n\r\n"
+        )
+        writer.write(head.encode() + order + b"GET /healthz HTTP/1.1\r\nx: " + b"x" * 6_000)
+        assert (await whole_answer(reader)).startswith(b"HTTP/1.1 202")
+        writer.write(b"\r\n\r\n")
+        assert (await whole_answer(reader)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("part", [b"G", b"GET /healthz HTTP/1.1\r\nx: "])
+async def test_a_head_that_does_not_end_in_time_is_answered_and_the_connection_closed(part: bytes) -> None:
+    async with raw_connection() as (reader, writer):
+        writer.write(part)
+        assert raw_problem(await reader.read()) == (408, 408)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_connection_that_never_sends_anything_is_closed() -> None:
+    async with raw_connection() as (reader, _):
+        assert await reader.read() == b""
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_the_second_request_of_a_connection_has_as_little_time_for_its_head() -> None:
+    async with raw_connection() as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+        assert (await whole_answer(reader)).startswith(b"HTTP/1.1 200")
+        writer.write(b"GET /healthz HTTP/1.1\r\n")
+        assert raw_problem(await reader.read()) == (408, 408)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_the_time_for_the_head_does_not_run_while_a_request_is_answered() -> None:
+    limits = Limits(request_s_max=0.6)
+    async with client_of(make_app(limits=limits)) as client:
+        assert await problem(await client.get("/hang")) == (503, "request-timed-out")
 
 
 async def test_a_validation_problem_names_the_nested_field_and_no_value(

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -180,7 +181,9 @@ class PostgresServer:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             found = connection.execute("select 1 from pg_database where datname = %s", (self._database,))
             if found.fetchone() is None:
-                connection.execute(sql.SQL("create database {}").format(sql.Identifier(self._database)))
+                # A killed command's statement may go on in the server, and be first.
+                with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                    connection.execute(sql.SQL("create database {}").format(sql.Identifier(self._database)))
 
 
 def _environment() -> Mapping[str, str]:

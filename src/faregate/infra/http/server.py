@@ -6,15 +6,19 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 import orjson
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from faregate.infra.http.edge import Limits
 from faregate.infra.http.problems import MEDIA_TYPE, RequestRefused, problem_of
 
 GRACE_S = 10
+HEAD_BYTES_MAX = 64 * 1024
+HEAD_S_MAX = Limits().request_s_max
 
 
 def server_config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:
@@ -58,16 +62,77 @@ async def serving(app: ASGIApp, *, listener: socket.socket | None = None) -> Asy
 
 
 class _Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol on httptools. What is no HTTP gets a problem too, although no app ever sees it."""
+    """Uvicorn's protocol on httptools, with limits for a request's head: its request line and headers.
+
+    What is refused here gets a problem too, although no app ever sees it.
+    """
+
+    _in_head = False
+    _head_bytes = 0  # of the reads after the one that the head began in
+    _head_timer: asyncio.TimerHandle | None = None  # runs while a head is awaited and no request is answered
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_S_MAX, self._head_timed_out)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse_long_head()
+        if self._head_timer is None and not self._is_answering() and not self.transport.is_closing():
+            self._head_timer = self.loop.call_later(HEAD_S_MAX, self._head_timed_out)
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if len(self.url) + sum([len(name) + len(value) for name, value in self.headers]) > HEAD_BYTES_MAX:
+            self._refuse_long_head()
+            raise ValueError("the head is too long")  # ends the parsing
+        super().on_headers_complete()
+        self._in_head = False
+        self._stop_head_timer()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
-        body = orjson.dumps(problem_of(RequestRefused("the request is not valid HTTP"), instance="/"))
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        self._refuse(HTTPStatus.BAD_REQUEST, "the request is not valid HTTP")
+
+    def _refuse_long_head(self) -> None:
+        detail = f"the request line and headers may have {HEAD_BYTES_MAX} bytes"
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+
+    def _head_timed_out(self) -> None:
+        if self._in_head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the headers were not complete within {HEAD_S_MAX:g} s")
         self.transport.close()
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer with a problem and close; only close if it would pass for the answer to an earlier request."""
+        if self.transport.is_closing():
+            return
+        if not (self._in_head and self._is_answering()):
+            problem = problem_of(RequestRefused(detail), instance="/") | {"status": status}
+            body = orjson.dumps(problem)
+            head = (
+                f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class _QuietServer(uvicorn.Server):
