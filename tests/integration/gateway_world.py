@@ -114,6 +114,7 @@ class World:
     owner: RememberingOwner = field(default_factory=RememberingOwner)
     retry: RetryPolicy = QUICK
     concurrency: int = 16
+    lease_grace_s: float = 5.0  # so long that no pause of a busy machine makes a live call's outcome unknown
 
     @property
     def policies(self) -> Policies:
@@ -135,7 +136,10 @@ class World:
             chance=random.random,
             new_token=uuid4,
             options=PoolOptions(
-                concurrency=self.concurrency, lease_grace_s=0.3, drain_s=1.0, intervals=EAGER
+                concurrency=self.concurrency,
+                lease_grace_s=self.lease_grace_s,
+                drain_s=1.0,
+                intervals=EAGER,
             ),
         )
 

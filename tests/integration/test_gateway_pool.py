@@ -167,7 +167,7 @@ async def test_a_hanging_call_is_cut_off_with_its_lease(credit: Database) -> Non
         await asyncio.Event().wait()
         raise AssertionError
 
-    world = World(credit, [ScriptedProvider(script=[hanging])])
+    world = World(credit, [ScriptedProvider(script=[hanging])], lease_grace_s=0.3)
     assert await serve(world) == ["done"]
 
 
@@ -180,11 +180,11 @@ async def test_a_request_that_the_owner_cannot_load_is_not_done(credit: Database
 
 async def test_a_claim_that_outlived_its_lease_sends_nothing(credit: Database) -> None:
     provider = ScriptedProvider()
-    world = World(credit, [provider])
+    world = World(credit, [provider], lease_grace_s=1.5)
 
     async def slowly() -> None:
         world.owner.loading = None
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.6)
 
     world.owner.loading = slowly
     assert await serve(world) == ["done"]
@@ -192,7 +192,7 @@ async def test_a_claim_that_outlived_its_lease_sends_nothing(credit: Database) -
 
 
 async def test_an_owner_that_fails_for_one_result_does_not_hold_up_the_others(credit: Database) -> None:
-    world = World(credit, [ScriptedProvider()])
+    world = World(credit, [ScriptedProvider()], lease_grace_s=0.3)
     world.owner.failing.add("app_7")
     await declare(credit, *(f"app_{number}" for number in range(20)))
     async with world.serving():
