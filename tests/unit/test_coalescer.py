@@ -96,3 +96,17 @@ async def test_a_caller_that_gave_up_does_not_disturb_the_others() -> None:
     assert await stays == 20
     with pytest.raises(asyncio.CancelledError):
         await gone
+
+
+async def test_an_item_handed_over_just_when_the_last_writer_ends_is_written() -> None:
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        return items
+
+    coalescer = Coalescer(write=write, writers_max=1)
+
+    async def hand_over(number: int) -> int:
+        answer = await coalescer.submit(number)
+        return answer + await coalescer.submit(number)  # before anything else runs
+
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*(hand_over(number) for number in range(3))) == [0, 2, 4]

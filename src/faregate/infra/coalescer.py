@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from faregate.kernel.errors import UnavailableError
 
@@ -52,9 +52,13 @@ class Coalescer(Generic[Item, Result]):
             await asyncio.gather(*self._writers, return_exceptions=True)
 
     async def _drain(self) -> None:
-        while self._waiting:
-            size = min(len(self._waiting), self._batch_max)
-            await self._write_batch([self._waiting.popleft() for _ in range(size)])
+        try:
+            while self._waiting:
+                size = min(len(self._waiting), self._batch_max)
+                await self._write_batch([self._waiting.popleft() for _ in range(size)])
+        finally:
+            # At once, not by a callback: what is handed over in between would wait for a writer that has ended.
+            self._writers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
