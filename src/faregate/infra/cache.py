@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from glide import (
@@ -107,6 +107,12 @@ class Cache:
     async def clear(self) -> None:
         """Forget everything."""
         await self._guarded(self._client.flushall)
+
+    async def run_script(self, script: Script, *, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+        """Run a script of our own in Valkey, at once and alone, and return what it answered."""
+        return await self._guarded(
+            lambda: self._client.invoke_script(script, keys=[*keys], args=[*arguments])
+        )
 
     async def ping(self) -> None:
         """Return if Valkey answers, otherwise raise CacheUnavailable."""
