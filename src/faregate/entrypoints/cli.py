@@ -95,5 +95,5 @@ app.add_typer(system_commands.bench, name="bench", epilog="Example: faregate ben
 app.add_typer(
     system_commands.chaos, name="chaos", epilog="Example: faregate chaos credit --applications 2000 --seed 7"
 )
-app.command(epilog="Example: faregate up --workers 2")(system_commands.up)
+app.command(epilog="Example: faregate up --workers 1 --workers-max 4")(system_commands.up)
 app.command(epilog="Example: faregate demo --applicants 200 --exit")(system_commands.demo)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
 from faregate.credit.api import CreditApi
+from faregate.entrypoints.bootstrap.backlog import backlog_reader
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.infra.clock import SystemClock
 from faregate.infra.http.api_keys import create_api_key
-from faregate.infra.local_system import LocalSystem
+from faregate.infra.local_system import LocalSystem, workers_scaled
+from faregate.infra.scaling import ScalingPolicy
 from faregate.infra.settings import Settings
 from faregate.sandbox.faults import FaultPlan
 
@@ -21,12 +23,31 @@ from faregate.sandbox.faults import FaultPlan
 @asynccontextmanager
 async def connected(system: LocalSystem) -> AsyncIterator[tuple[Site, CreditApi, aiohttp.ClientSession]]:
     """Open the tables of a running system and an HTTP session."""
-    settings = Settings(home=Path(system.environment["FAREGATE_HOME"]))
-    site = Site(settings=settings, database_url=system.database_url, valkey_url=system.valkey_url)
+    site = site_of_system(system)
     async with AsyncExitStack() as stack:
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         yield site, await credit_api(stack, site), session
+
+
+def site_of_system(system: LocalSystem) -> Site:
+    """Return the servers and settings of a running system."""
+    settings = Settings(home=Path(system.environment["FAREGATE_HOME"]))
+    return Site(settings=settings, database_url=system.database_url, valkey_url=system.valkey_url)
+
+
+@asynccontextmanager
+async def scaled(
+    system: LocalSystem, policy: ScalingPolicy, *, say: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Let the system's workers come and go with its backlog; nothing is watched where their number is fixed."""
+    if policy.workers_min == policy.workers_max:
+        yield
+        return
+    async with AsyncExitStack() as stack:
+        read = await backlog_reader(stack, site_of_system(system))
+        await stack.enter_async_context(workers_scaled(system, policy=policy, read_backlog=read, say=say))
+        yield
 
 
 async def new_token(site: Site, *, client_id: str) -> str:

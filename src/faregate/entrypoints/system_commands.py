@@ -14,6 +14,7 @@ from rich.console import Console
 
 from faregate.infra.lifetime import stop_event
 from faregate.infra.local_system import Plan, local_system
+from faregate.infra.scaling import ScalingPolicy
 from faregate.infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,11 +30,16 @@ chaos = typer.Typer(no_args_is_help=True, help="Fault runs, with the invariants 
 
 
 def up(
-    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Worker processes, at least.", min=1)] = 1,
+    workers_max: Annotated[
+        int | None,
+        typer.Option(help="Worker processes, at most: above --workers they come and go with the backlog."),
+    ] = None,
     sandbox: Annotated[bool, typer.Option(help="Also run the sandbox of providers.")] = True,
 ) -> None:
     """Run everything on this machine until Ctrl-C: servers, API, workers and the sandbox."""
     settings = Settings()
+    policy = ScalingPolicy(workers_min=workers, workers_max=workers_max or workers)
     plan = Plan(
         home=settings.home.absolute(),
         workers=workers,
@@ -44,13 +50,15 @@ def up(
         valkey_url=settings.valkey_url.get_secret_value() if settings.valkey_url else None,
         on_restart=lambda name, status: typer.echo(f"{name} ended with {status}; it is started again"),
     )
-    asyncio.run(_up(plan))
+    asyncio.run(_up(plan, policy))
     typer.echo("stopped")
 
 
-async def _up(plan: Plan) -> None:
+async def _up(plan: Plan, policy: ScalingPolicy) -> None:
+    from faregate.entrypoints.local_client import scaled
+
     stop = stop_event()
-    async with local_system(plan) as system:
+    async with local_system(plan) as system, scaled(system, policy, say=typer.echo):
         typer.echo(f"API      {system.api_url}  (documentation at {system.api_url}/docs)")
         typer.echo(f"sandbox  {system.sandbox_url}  (personas at {system.sandbox_url}/personas)")
         typer.echo(f"logs     {plan.home / 'logs'}")

@@ -10,6 +10,7 @@ import structlog
 import uvloop
 
 import faregate
+from faregate.entrypoints.bootstrap.backlog import backlog_reader, count_backlog
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.worker import Worker, readiness, worker
 from faregate.entrypoints.servers import kept_running, observe, site_of
@@ -41,7 +42,9 @@ async def _work(site: Site) -> None:
         await opened.engine.open()
         stack.push_async_callback(opened.engine.close)
         keeper = LoopKeeper(opened.loops)
-        await stack.enter_async_context(_health(site, opened, keeper))
+        metrics = worker_metrics(opened)
+        count_backlog(metrics, await backlog_reader(stack, site))
+        await stack.enter_async_context(_health(site, opened, keeper, metrics))
         _log.info("worker_ready", loops=sorted(opened.loops))
         await keeper.run(stop)
 
@@ -71,14 +74,14 @@ def worker_metrics(opened: Worker) -> Metrics:
 
 
 @asynccontextmanager
-async def _health(site: Site, opened: Worker, keeper: LoopKeeper) -> AsyncIterator[str]:
+async def _health(site: Site, opened: Worker, keeper: LoopKeeper, metrics: Metrics) -> AsyncIterator[str]:
     """Serve health and metrics of a worker beside its work."""
     app = create_app(
         title="faregate worker",
         version=faregate.__version__,
         routers=[],
         checks=readiness(opened, keeper),
-        metrics=worker_metrics(opened),
+        metrics=metrics,
     )
     listener = listen(host=site.settings.api_host, port=site.settings.worker_port)
     async with serving(app, listener=listener) as url:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -16,12 +17,17 @@ import structlog
 from faregate.infra.embedded import embedded_servers, servers_of, start_again
 from faregate.infra.migrations import migrate
 from faregate.infra.periodic import run_periodically
+from faregate.infra.scaling import Backlog, Scale, ScalingPolicy, next_scale
 from faregate.infra.supervisor import Part, Supervisor, free_port
 
 _log = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
 SERVERS_WATCH_S = 0.5
+BACKLOG_WATCH_S = 1.0
+_WORKER = "worker-"
+
+ReadBacklog = Callable[[], Awaitable[Backlog]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,7 @@ class Plan:
 class LocalSystem:
     """A running system: where it listens and who supervises it. `api_urls` holds one address an API process."""
 
+    plan: Plan
     api_urls: tuple[str, ...]
     sandbox_url: str
     database_url: str
@@ -67,6 +74,24 @@ class LocalSystem:
     def api_url(self) -> str:
         """The address of the first API process."""
         return self.api_urls[0]
+
+    @property
+    def worker_numbers(self) -> list[int]:
+        """The numbers of the workers that there are, the longest serving ones first."""
+        return sorted(int(name.removeprefix(_WORKER)) for name in self.pids() if name.startswith(_WORKER))
+
+    async def set_workers(self, wanted: int) -> None:
+        """Start workers until there are so many, or end the newest: each finishes its batches and gives the rest back.
+
+        Raises PartNotReady for one that does not start.
+        """
+        numbers = self.worker_numbers
+        last = max(numbers, default=0)
+        new = range(last + 1, last + 1 + wanted - len(numbers))
+        await asyncio.gather(
+            *(self.supervisor.add(_worker(self.plan, self.environment, number)) for number in new),
+            *(self.supervisor.remove(f"{_WORKER}{number}") for number in numbers[wanted:]),
+        )
 
 
 @asynccontextmanager
@@ -97,6 +122,7 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
         keeping = servers_kept_running(plan.home) if plan.is_embedded else nullcontext()
         async with keeping, Supervisor(parts, on_restart=plan.on_restart) as supervisor:
             yield LocalSystem(
+                plan=plan,
                 api_urls=tuple(f"http://{HOST}:{port}" for port in api_ports),
                 sandbox_url=f"http://{HOST}:{sandbox_port}",
                 database_url=database_url,
@@ -124,6 +150,39 @@ async def servers_kept_running(home: Path) -> AsyncIterator[None]:
     finally:
         stop.set()
         await keeper
+
+
+@asynccontextmanager
+async def workers_scaled(
+    system: LocalSystem,
+    *,
+    policy: ScalingPolicy,
+    read_backlog: ReadBacklog,
+    say: Callable[[str], None],
+    every_s: float = BACKLOG_WATCH_S,
+) -> AsyncIterator[None]:
+    """Let workers come and go with the backlog while the block runs, and say so."""
+    scale = Scale(workers=len(system.worker_numbers))
+
+    async def watch() -> None:
+        nonlocal scale
+        backlog = await read_backlog()
+        before = len(system.worker_numbers)
+        scale = next_scale(
+            replace(scale, workers=before), backlog=backlog, now_s=time.monotonic(), policy=policy
+        )
+        if scale.workers != before:
+            say(f"{backlog.items:,} items wait for a worker: {before} → {scale.workers} workers")
+            await system.set_workers(scale.workers)
+
+    watcher = asyncio.create_task(
+        run_periodically(asyncio.Event(), name="scaling of workers", every_s=every_s, work=watch)
+    )
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
 
 
 def _servers(plan: Plan, servers: ExitStack) -> tuple[str, str]:
@@ -160,9 +219,9 @@ def _api(plan: Plan, environment: Mapping[str, str], number: int, port: int) -> 
 def _worker(plan: Plan, environment: Mapping[str, str], number: int) -> Part:
     port = free_port(host=HOST)
     return Part(
-        name=f"worker-{number}",
+        name=f"{_WORKER}{number}",
         arguments=("work",),
         environment={**environment, "FAREGATE_WORKER_PORT": str(port)},
-        log=_log_file(plan, f"worker-{number}"),
+        log=_log_file(plan, f"{_WORKER}{number}"),
         ready_url=f"http://{HOST}:{port}/readyz",
     )

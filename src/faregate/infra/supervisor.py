@@ -53,20 +53,19 @@ class _Running:
 
 
 class Supervisor:
-    """Keeps a set of parts running. Use as an async context manager."""
+    """Keeps a set of parts running, to which parts may be added. Use as an async context manager."""
 
     def __init__(self, parts: list[Part], *, on_restart: Callable[[str, int], None] | None = None) -> None:
         self._parts = {part.name: part for part in parts}
         self._on_restart = on_restart
         self._running: dict[str, _Running] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._keepers: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         try:
             for part in self._parts.values():
-                self._running[part.name] = _Running(await _spawn(part))
-                self._keepers.append(asyncio.create_task(self._keep(part)))
+                await self._start(part)
             await asyncio.gather(*(self.wait_ready(name) for name in self._parts))
         except BaseException:
             await self.stop()
@@ -86,6 +85,10 @@ class Supervisor:
         """Return the process ids of all parts by name."""
         return {name: running.process.pid for name, running in self._running.items()}
 
+    def ready_url(self, name: str) -> str:
+        """Return where the part answers whether it is ready; its metrics are beside it."""
+        return self._parts[name].ready_url
+
     def restarts(self, name: str) -> int:
         """Return how often the part was started again."""
         return self._running[name].starts - 1
@@ -101,16 +104,41 @@ class Supervisor:
         if not await poll_until(lambda: _answers(part.ready_url), timeout_s=timeout_s):
             raise PartNotReady(f"{name} was not ready within {timeout_s:g} s; see {part.log}", part=name)
 
+    async def add(self, part: Part) -> None:
+        """Start one more part and wait until it is ready; one that does not become ready is removed again."""
+        if part.name in self._parts:
+            raise ValueError(f"there is a part {part.name!r} already")
+        self._parts[part.name] = part
+        await self._start(part)
+        try:
+            await self.wait_ready(part.name)
+        except BaseException:
+            await self.remove(part.name)
+            raise
+
+    async def remove(self, name: str) -> None:
+        """Ask a part to end (SIGTERM) and wait until it has; it is not started again."""
+        keeper = self._keepers.pop(name)
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        running = self._running.pop(name)
+        del self._parts[name]
+        _terminate(running.process)
+        await _reap(running.process)
+
     async def stop(self) -> None:
         """Ask every part to end (SIGTERM), last started first, and end by force what does not."""
         self._stopping.set()
         for running in reversed(self._running.values()):
-            with contextlib.suppress(ProcessLookupError):
-                running.process.terminate()
+            _terminate(running.process)
         await asyncio.gather(*(_reap(running.process) for running in self._running.values()))
-        for keeper in self._keepers:
+        for keeper in self._keepers.values():
             keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*self._keepers.values(), return_exceptions=True)
+
+    async def _start(self, part: Part) -> None:
+        self._running[part.name] = _Running(await _spawn(part))
+        self._keepers[part.name] = asyncio.create_task(self._keep(part))
 
     async def _keep(self, part: Part) -> None:
         delay_s = RESTART_DELAY_S_MIN
@@ -148,6 +176,11 @@ async def _spawn(part: Part) -> asyncio.subprocess.Process:
             stderr=log,
             start_new_session=True,
         )
+
+
+def _terminate(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
 
 
 async def _reap(process: asyncio.subprocess.Process) -> None:

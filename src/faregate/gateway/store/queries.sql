@@ -39,3 +39,7 @@ from gateway.sealed_answers(%(after_request)s, %(after_ord)s, %(most)s)
 -- name: reseal_answer
 -- One answer under another key.
 select gateway.reseal_answer(%(provider_request_id)s, %(ord)s, %(old)s, %(new)s) as resealed
+
+-- name: due
+-- How many intents of all owners wait for somebody now. For the gateway's own role.
+select count(*) as intents from gateway.intent where next_at <= now()

@@ -15,7 +15,14 @@ from faregate.infra.workflow.port import (
     Workflow,
     WorkflowEngine,
 )
-from faregate.infra.workflow.requests import failed_among, failed_runs, send_signals, start_runs, unfinished
+from faregate.infra.workflow.requests import (
+    failed_among,
+    failed_runs,
+    send_signals,
+    start_runs,
+    unfinished,
+    waiting_for_a_worker,
+)
 
 __all__ = [
     "Json",
@@ -32,4 +39,5 @@ __all__ = [
     "send_signals",
     "start_runs",
     "unfinished",
+    "waiting_for_a_worker",
 ]

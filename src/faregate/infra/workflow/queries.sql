@@ -56,3 +56,12 @@ select workflow.history(%(run)s) as history
 -- name: signals_of
 -- The signals that some runs have got, in the order in which they were sent.
 select run_id, name, signal_id, payload from workflow.signal where run_id = any(%(runs)s) order by ord
+
+-- name: waiting_for_a_worker
+-- Open runs that a worker could take further now: not begun, or signalled. For the workflow's own role.
+select count(*) as runs
+from dbos.workflow_status w
+where w.status in ('ENQUEUED', 'PENDING') and (
+    not exists (select from workflow.step s where s.run_id = w.workflow_uuid)
+    or exists (select from workflow.signal g where g.run_id = w.workflow_uuid)
+)

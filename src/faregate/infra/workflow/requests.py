@@ -49,6 +49,12 @@ async def failed_among(conn: Connection, run_ids: Sequence[str]) -> set[str]:
     return {row["id"] for row in await cursor.fetchall()}
 
 
+async def waiting_for_a_worker(conn: Connection) -> int:
+    """Count the open runs that have not begun or got a signal. Needs a connection as `faregate_workflow`."""
+    row = await (await conn.execute(_QUERIES["waiting_for_a_worker"])).fetchone()
+    return int(row["runs"]) if row else 0
+
+
 async def _runs(conn: Connection, *, states: list[str], rows_max: int) -> list[RunState]:
     cursor = await conn.execute(_QUERIES["runs"], {"states": states, "rows_max": rows_max})
     return [RunState(**row) for row in await cursor.fetchall()]
