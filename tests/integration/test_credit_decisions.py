@@ -4,141 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import psycopg
 import pytest
-import pytest_asyncio
 
-from faregate.credit.api import CreditApi
-from faregate.credit.domain.facts import Source, facts_of_row
-from faregate.credit.handlers.checks import GatewayHooks, process_signals
-from faregate.credit.handlers.decide import RULESET_NAME, DecisionService, publish_first_ruleset
-from faregate.credit.store.artefacts import load_ruleset_document, load_scorecard
-from faregate.entrypoints.bootstrap.credit import credit_api
+from faregate.credit.handlers.checks import process_signals
+from faregate.credit.handlers.decide import RULESET_NAME
+from faregate.credit.store.artefacts import load_ruleset_document
 from faregate.entrypoints.bootstrap.site import KEY_FILE, identity_vault, tools
-from faregate.events.credit import ExternalCompleted
-from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
-from faregate.infra.database import Database
 from faregate.infra.security.encryption import CiphertextRejected
 from faregate.infra.security.keys import rotate_key
-from faregate.infra.settings import Settings
-from faregate.rules.api import Rulesets, activate, publish
-from faregate.sandbox.people import rows
-from tests.credit_worker import new_person, servers_of_module  # noqa: F401
-from tests.credit_world import CreditWorld, changed, open_credit_world
+from faregate.rules.api import activate, publish
+from tests.credit_desk import BAD_ROW, GOOD_ROW, Desk, completed, desk_of_module, servers_of_module  # noqa: F401
+from tests.credit_worker import new_person
+from tests.credit_world import changed, open_credit_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-GOOD_ROW, BAD_ROW = rows()[803], rows()[832]
-ANSWERS: Mapping[str, Mapping[str, Any]] = {
-    "bureau": {},
-    "kyc": {"identity_verified": True, "watchlist_match": False},
-    "fraud": {"fraud_level": "low", "fraud_score": 0.05},
-    "income": {"annual_income_verified": 1_000_000},
-}
 ROLES = ("credit", "eventlog", "workflow", "gateway", "rules", "access", "app")
-
-
-@dataclass(kw_only=True)
-class Desk:
-    """The decision service on a database where nothing works by itself; `world` submits over HTTP."""
-
-    world: CreditWorld
-    database: Database
-    credit: CreditApi
-    service: DecisionService
-
-    async def application(self) -> str:
-        reply = await self.world.submit(new_person())
-        return str(reply.json["application_id"])
-
-    async def checked(self, row: Mapping[str, str] = GOOD_ROW, **answers: Mapping[str, Any] | str) -> str:
-        """Submit and settle each check: facts of a row of the sample and what is given; text is another status."""
-        application = await self.application()
-        events = [completed(application, check, row, answers.get(check, {})) for check in ANSWERS]
-        async with self.database.transaction() as conn:
-            await process_signals(
-                conn, events, tools=tools(), traceparents={}, take_snapshots=lambda _: asyncio.sleep(0)
-            )
-        return application
-
-    async def decide(self, application: str, *, then: Callable[[], object] = lambda: None) -> str:
-        """Do the deciding step; `then` comes before its commit."""
-        async with self.database.transaction() as conn:
-            decided = await self.service.decide(conn, application)
-            then()
-        return decided["status"]
-
-    async def decided(self, row: Mapping[str, str] = GOOD_ROW) -> str:
-        """Return an application that has been decided."""
-        application = await self.checked(row)
-        await self.decide(application)
-        return application
-
-    async def sql(self, query: str, **values: Any) -> list[dict[str, Any]]:
-        return await self.world.sql(query, **values)
-
-    async def decision(self, application: str) -> dict[str, Any]:
-        [row] = await self.sql("select * from credit.decision where application_id = %(id)s", id=application)
-        return row
-
-    async def announced(self, application: str) -> list[dict[str, Any]]:
-        """Return the events about the decision that wait for the log, oldest first."""
-        return await self.sql(
-            "select type, payload from eventlog.outbox where aggregateid = %(id)s and type like '%%decision%%'"
-            " order by ord",
-            id=application,
-        )
-
-
-def completed(
-    application: str, check: str, row: Mapping[str, str], answer: Mapping[str, Any] | str
-) -> ExternalCompleted:
-    known = {} if check == "fraud" else facts_of_row(row, source=Source(check))
-    status = answer if isinstance(answer, str) else "done"
-    facts = {} if isinstance(answer, str) else {**known, **ANSWERS[check], **answer}
-    return ExternalCompleted(
-        application_id=application,
-        provider=check,
-        provider_request_id=f"{application}:{check}:1",
-        status=status,  # type: ignore[arg-type]
-        signal_payload=facts,
-        received_at=SystemClock().now(),
-    )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def desk(servers_of_module: Settings) -> AsyncIterator[Desk]:  # noqa: F811
-    assert servers_of_module.valkey_url is not None
-    async with AsyncExitStack() as stack:
-        cache = await Cache.open(servers_of_module.valkey_url.get_secret_value())
-        stack.push_async_callback(cache.close)
-        world = await stack.enter_async_context(open_credit_world(servers_of_module, cache=cache))
-        database = await world.site.database(stack, "credit", connections_max=12)
-        await publish_first_ruleset(database, now=SystemClock().now())
-        yield Desk(
-            world=world,
-            database=database,
-            credit=await credit_api(stack, world.site),
-            service=service(world.settings),
-        )
-
-
-def service(settings: Settings) -> DecisionService:
-    hooks = GatewayHooks(
-        tools=tools(), vault=identity_vault(settings), callback_url_of=str, timeout_s_of=lambda _: 1.0
-    )
-    return DecisionService(
-        tools=tools(),
-        hooks=hooks,
-        rulesets=Rulesets(),
-        scorecard=load_scorecard(settings.scorecard),
-    )
 
 
 @pytest.mark.requirement("C18")

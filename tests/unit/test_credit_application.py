@@ -34,6 +34,20 @@ def test_only_the_listed_transitions_are_allowed(current: Status, outcome: Statu
             domain.transition(current=current, outcome=outcome)
 
 
+@pytest.mark.requirement("C20")
+@pytest.mark.parametrize("current", list(Status))
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_rules_that_decide_again_never_take_back_an_approval(current: Status, outcome: Status) -> None:
+    if current is Status.PROCESSING:
+        with pytest.raises(domain.IllegalTransition):
+            domain.correction(current=current, outcome=outcome)
+        return
+    doubts = current is Status.APPROVED and outcome is Status.DENIED
+    assert domain.correction(current=current, outcome=outcome) is (
+        Status.MANUAL_REVIEW if doubts else outcome
+    )
+
+
 class ApplicationLife(RuleBasedStateMachine):
     """Any sequence of decisions: a final state is never left and nothing returns to processing."""
 

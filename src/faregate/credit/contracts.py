@@ -81,6 +81,43 @@ class DecisionView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a person decided: approved or denied, for these codes of the code set, the weightiest first."""
+
+    outcome: Status
+    reason_codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reevaluation:
+    """A request to decide a decided application again.
+
+    `expected_version`: the newest decision that the requester knows; with another one there, nothing is done.
+    `request_key`: the same key for the same application does nothing the second time. `recorded_version`: decide on
+    the recorded inputs of that version; None: on the signals that are stored now. `verdict`: a person's; None: the
+    rules'. `actor` and `reason` go into the audit entry.
+    """
+
+    application_id: str
+    expected_version: int
+    request_key: str
+    actor: str
+    reason: str
+    recorded_version: int | None = None
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reevaluated:
+    """The version that a request made, now or (`is_repeated`) when it was carried out before."""
+
+    application_id: str
+    version: int
+    status: Status
+    is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignalView:
     """What one check found, in normalised facts."""
 

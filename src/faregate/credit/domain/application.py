@@ -11,12 +11,23 @@ from faregate.credit.domain.checks import PROVIDERS_OF_CHECK
 from faregate.kernel.errors import ConflictError, NotFoundError
 
 REQUIRED_CHECKS: Final = tuple(PROVIDERS_OF_CHECK)
+OUTCOMES: Final = (Status.APPROVED, Status.DENIED, Status.MANUAL_REVIEW)
+"""The states that a decision can lead to."""
 
 _NEXT: Final[Mapping[Status, frozenset[Status]]] = {
     Status.PROCESSING: frozenset({Status.APPROVED, Status.DENIED, Status.MANUAL_REVIEW}),
     Status.MANUAL_REVIEW: frozenset({Status.APPROVED, Status.DENIED}),
     Status.APPROVED: frozenset(),
     Status.DENIED: frozenset(),
+}
+_CORRECTED: Final[Mapping[Status, Mapping[Status, Status]]] = {
+    Status.APPROVED: {
+        Status.APPROVED: Status.APPROVED,
+        Status.DENIED: Status.MANUAL_REVIEW,
+        Status.MANUAL_REVIEW: Status.MANUAL_REVIEW,
+    },
+    Status.DENIED: {outcome: outcome for outcome in OUTCOMES},
+    Status.MANUAL_REVIEW: {outcome: outcome for outcome in OUTCOMES},
 }
 _STEP_OF_SIGNAL: Final = {"done": "completed", "not_done": "failed", "unknown": "timeout"}
 
@@ -27,6 +38,13 @@ class ApplicationNotFound(NotFoundError):
 
 class DecisionNotMade(NotFoundError):
     """The application exists, but no decision has been made yet: poll its status."""
+
+
+class DecisionSuperseded(ConflictError):
+    """Another version of the decision is there than the one that the request is about.
+
+    Read the newest decision and decide anew; `decision_version` is its number.
+    """
 
 
 class IllegalTransition(ConflictError):
@@ -46,6 +64,17 @@ def transition(*, current: Status, outcome: Status) -> Status:
     if outcome not in _NEXT[current]:
         raise IllegalTransition(f"an application that is {current} cannot become {outcome}")
     return outcome
+
+
+def correction(*, current: Status, outcome: Status) -> Status:
+    """Return the state after rules decided again on an application that is decided already.
+
+    No rule takes back an approval: its bearer may hold a card by now, so a person decides (`manual_review`). Every
+    other outcome is applied, the same one included. Raises IllegalTransition for an application still in processing.
+    """
+    if current not in _CORRECTED:
+        raise IllegalTransition(f"an application that is {current} has no decision to correct")
+    return _CORRECTED[current][outcome]
 
 
 def step_of_signal(*, check: str, status: str) -> str:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import rfc8785
 
-from faregate.credit.contracts import Status
+from faregate.credit.contracts import Status, Verdict
+from faregate.credit.domain.application import correction
 from faregate.credit.domain.facts import FACTS, Check, FactValue, FraudLevel, Source
 from faregate.credit.domain.features import CANDIDATES
 from faregate.credit.domain.reasons import AdverseActionReason, reasons_of_rules, reasons_of_score
@@ -28,6 +29,7 @@ from faregate.rules.ruleset import RulesetFailed, RulesetInputRefused
 
 _INTEGER_MAX: Final = 2**53 - 1  # RFC 8785 has no larger ones
 _TEXT_CHARS_MAX: Final = 100
+APPROVAL_IN_DOUBT: Final = "APPROVAL_IN_DOUBT"
 
 
 class UnknownCheck(InvalidError):
@@ -119,7 +121,30 @@ def decide(inputs: DecisionInputs, *, scorecard: ScoringModel, ruleset: Ruleset)
 
 
 def replay(document: Mapping[str, Any], *, scorecard: ScoringModel, ruleset: Ruleset) -> DecisionResult:
-    """Return the decision that recorded inputs lead to, equal to the first one under the same versions."""
+    """Return the decision that recorded inputs lead to, equal to the first one under the same versions.
+
+    Inputs of a further decision say what it revises; a person's outcome is such an input, and stands.
+    """
+    by_rules = _by_rules(document, scorecard=scorecard, ruleset=ruleset)
+    if (revision := document.get("revision")) is None:
+        return by_rules
+    if revision["by"] == "person":
+        return _by_person(by_rules, revision, codes=ruleset.codes)
+    return _corrected(by_rules, revision)
+
+
+def revised_inputs(
+    document: Mapping[str, Any], *, status_before: Status, verdict: Verdict | None = None
+) -> dict[str, Any]:
+    """Return inputs for a further decision on an application in this state: by a person's verdict, or by rules."""
+    revision: dict[str, Any] = {"by": "rules", "status_before": status_before.value}
+    if verdict is not None:
+        chosen = {"outcome": verdict.outcome.value, "reason_codes": list(verdict.reason_codes)}
+        revision |= {"by": "person", **chosen}
+    return {**document, "revision": revision}
+
+
+def _by_rules(document: Mapping[str, Any], *, scorecard: ScoringModel, ruleset: Ruleset) -> DecisionResult:
     score = scorecard.score({**_form_facts(document["application"]), **document["facts"]})
     try:
         _refuse_unknown_checks(document["required_checks"])
@@ -128,6 +153,33 @@ def replay(document: Mapping[str, Any], *, scorecard: ScoringModel, ruleset: Rul
         trace = _trace(score, ruleset, error=error.detail)
         return _review("RULES_NOT_EVALUATED", score=score, ruleset=ruleset, trace=trace)
     return _result(answer, score=score, ruleset=ruleset)
+
+
+def _by_person(
+    by_rules: DecisionResult, revision: Mapping[str, Any], *, codes: Mapping[str, Mapping[str, Any]]
+) -> DecisionResult:
+    """Return a person's decision beside the score and what the rules say now, which go into its trace."""
+    outcome, chosen = Status(revision["outcome"]), tuple(revision["reason_codes"])
+    return replace(
+        by_rules,
+        outcome=outcome,
+        reason_codes=chosen,
+        adverse_action_reasons=reasons_of_rules(chosen, code_set=codes) if outcome is Status.DENIED else (),
+        trace={**by_rules.trace, "revision": _what_rules_say(by_rules)},
+    )
+
+
+def _corrected(by_rules: DecisionResult, revision: Mapping[str, Any]) -> DecisionResult:
+    outcome = correction(current=Status(revision["status_before"]), outcome=by_rules.outcome)
+    trace = {**by_rules.trace, "revision": _what_rules_say(by_rules)}
+    if outcome is by_rules.outcome:
+        return replace(by_rules, trace=trace)
+    codes = (APPROVAL_IN_DOUBT, *by_rules.reason_codes)
+    return replace(by_rules, outcome=outcome, reason_codes=codes, adverse_action_reasons=(), trace=trace)
+
+
+def _what_rules_say(by_rules: DecisionResult) -> dict[str, Any]:
+    return {"outcome_by_rules": by_rules.outcome.value, "reason_codes_by_rules": list(by_rules.reason_codes)}
 
 
 def inputs_document(inputs: DecisionInputs) -> dict[str, Any]:

@@ -10,10 +10,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from faregate.credit.contracts import Status, Verdict
 from faregate.credit.domain.scorecard import Contribution
+from faregate.kernel.errors import InvalidError
 
 REASONS_MAX: Final = 4
 """More than four reasons are unlikely to help an applicant; four is also what a score disclosure may hold."""
+
+
+class ReasonCodeUnknown(InvalidError):
+    """A reason code is not in the code set of the active ruleset, or none was given at all.
+
+    Use the codes that the review shows; `unknown` lists those that are not among them.
+    """
+
+
+class AdverseReasonMissing(InvalidError):
+    """A denial needs at least one reason code that is mapped to Regulation B's form C-1.
+
+    The applicant must be told a specific reason, and none of the given codes names one.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +77,12 @@ def wording_of(code: str, *, code_set: Mapping[str, Mapping[str, Any]]) -> str |
     """Return what form C-1 calls the reason, or what is specified under its "Other"; None if unmapped."""
     entry = code_set.get(code, {})
     return str(entry.get("specify") or entry["form_c1"]) if entry.get("form_c1") else None
+
+
+def require_reasons(verdict: Verdict, *, code_set: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ReasonCodeUnknown or AdverseReasonMissing for a person's verdict that does not give its reasons."""
+    unknown = [code for code in verdict.reason_codes if code not in code_set]
+    if unknown or not verdict.reason_codes:
+        raise ReasonCodeUnknown("a verdict needs reason codes of the code set", unknown=unknown)
+    if verdict.outcome is Status.DENIED and not reasons_of_rules(verdict.reason_codes, code_set=code_set):
+        raise AdverseReasonMissing("none of the reason codes can be told to the applicant")

@@ -5,34 +5,24 @@ Each step is one transaction and may be repeated by the engine: what is there al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 import structlog
 
-from faregate.credit.contracts import ReplayReport, Status
-from faregate.credit.domain.application import REQUIRED_CHECKS, missing_checks, step_of_decision, transition
+from faregate.credit.contracts import ReplayReport
+from faregate.credit.domain.application import missing_checks, transition
 from faregate.credit.domain.checks import PROVIDERS_OF_CHECK, primary_providers
-from faregate.credit.domain.decision import (
-    ApplicationFacts,
-    CheckSignal,
-    DecisionInputs,
-    DecisionResult,
-    decide,
-    document_sha256,
-    inputs_document,
-    replay,
-)
+from faregate.credit.domain.decision import document_sha256, inputs_document, replay
 from faregate.credit.domain.scorecard import ScoringModel
 from faregate.credit.handlers.checks import GatewayHooks
+from faregate.credit.handlers.recording import decision_of, finalized_event, inputs_of
 from faregate.credit.handlers.tools import Tools
 from faregate.credit.store import applications, decisions
 from faregate.credit.store.applications import LockedApplication
 from faregate.credit.store.artefacts import load_ruleset_document, load_scorecard
 from faregate.events.base import PublishedEvent
-from faregate.events.credit import DecisionFinalized, DecisionReady
+from faregate.events.credit import DecisionReady
 from faregate.gateway.api import declare
 from faregate.gateway.intent import NewIntent
 from faregate.infra.database import Connection, Database
@@ -49,11 +39,6 @@ ACTOR = "decision-service"
 OVERDUE_AFTER = timedelta(seconds=30)
 OVERDUE_BATCH = 100
 _log = structlog.get_logger(__name__)
-_OUTCOMES: Mapping[Status, Literal["approved", "denied", "manual_review"]] = {
-    Status.APPROVED: "approved",
-    Status.DENIED: "denied",
-    Status.MANUAL_REVIEW: "manual_review",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +75,14 @@ class DecisionService:
         application = await applications.lock_application(conn, application_id)
         if application.decision_version:
             return {"status": application.status.value}
-        inputs = _inputs(application)
+        document = inputs_document(inputs_of(application))
         now = self.tools.clock.now()
         ruleset = await self.rulesets.active(conn, name=RULESET_NAME, at=now)
-        result = decide(inputs, scorecard=self.scorecard, ruleset=ruleset)
+        result = replay(document, scorecard=self.scorecard, ruleset=ruleset)
         status = transition(current=application.status, outcome=result.outcome)
-        await decisions.insert_decision(conn, _decision(application, inputs, result), now=now)
-        await append(conn, [self.tools.stamp(event) for event in _announcements(application, result)])
+        decision = decision_of(application, document, result, actor=ACTOR)
+        await decisions.insert_decision(conn, decision, now=now)
+        await append(conn, [self.tools.stamp(event) for event in _announcements(application, decision)])
         return {"status": status.value}
 
 
@@ -129,60 +115,9 @@ async def _decide_one_overdue(database: Database, application_id: str, *, servic
     _log.warning("overdue_application_decided", application_id=application_id, **decided)
 
 
-def _inputs(application: LockedApplication) -> DecisionInputs:
-    return DecisionInputs(
-        application=ApplicationFacts(
-            product_type=application.product_type,
-            amount=application.amount,
-            purpose=application.purpose,
-            annual_income=application.annual_income,
-            age_years=application.age_years,
-        ),
-        signals={
-            signal["check"]: CheckSignal(
-                status=signal["status"],
-                provider=signal["provider"],
-                provider_request_id=signal["provider_request_id"],
-                facts=signal["facts"],
-            )
-            for signal in application.signals
-        },
-        required_checks=REQUIRED_CHECKS,
-        latest_step=application.latest_step,
-    )
-
-
-def _decision(
-    application: LockedApplication, inputs: DecisionInputs, result: DecisionResult
-) -> decisions.NewDecision:
-    document = inputs_document(inputs)
-    statuses = {check: signal.status for check, signal in inputs.signals.items()}
-    return decisions.NewDecision(
-        application_id=application.id,
-        version=application.decision_version + 1,
-        outcome=result.outcome,
-        step=step_of_decision(outcome=result.outcome, statuses=statuses),
-        risk_score=result.risk_score,
-        reason_codes=result.reason_codes,
-        adverse_action_reasons=[reason.document() for reason in result.adverse_action_reasons],
-        ruleset_version=result.ruleset_version,
-        scorecard_version=result.scorecard_version,
-        inputs=document,
-        inputs_sha256=bytes.fromhex(document_sha256(document)),
-        result=result.document(),
-        actor=ACTOR,
-    )
-
-
-def _announcements(application: LockedApplication, result: DecisionResult) -> list[PublishedEvent]:
+def _announcements(application: LockedApplication, decision: decisions.NewDecision) -> list[PublishedEvent]:
     """Return what a decision announces; at the deadline also that it was made without some signals."""
-    finalized = DecisionFinalized(
-        application_id=application.id,
-        outcome=_OUTCOMES[result.outcome],
-        risk_score=result.risk_score,
-        reason_codes=result.reason_codes,
-        ruleset_version=result.ruleset_version,
-    )
+    finalized = finalized_event(decision)
     if application.ready_at is not None:
         return [finalized]
     settled = {signal["check"] for signal in application.signals}

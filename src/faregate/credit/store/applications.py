@@ -180,10 +180,26 @@ def _status_view(row: dict[str, object]) -> StatusView:
 
 async def lock_application(conn: Connection, application_id: str) -> LockedApplication:
     """Lock one application to the end of the transaction and return it; raise ApplicationNotFound."""
-    cursor = await conn.execute(_Q["lock_application"], {"id": application_id})
-    if (row := await cursor.fetchone()) is None:
+    found = await lock_to_decide(conn, [application_id])
+    if not found:
         raise ApplicationNotFound(f"there is no application {application_id}")
-    return LockedApplication(**{**row, "status": Status(row["status"])})
+    return found[application_id]
+
+
+async def lock_to_decide(conn: Connection, application_ids: Sequence[str]) -> dict[str, LockedApplication]:
+    """Lock applications in id order to the end of the transaction; return those that exist, by id."""
+    cursor = await conn.execute(_Q["lock_to_decide"], {"ids": list(application_ids)})
+    rows = await cursor.fetchall()
+    cursor = await conn.execute(_Q["signals_to_decide"], {"ids": [row["id"] for row in rows]})
+    signals: dict[str, list[Mapping[str, Any]]] = {row["id"]: [] for row in rows}
+    for signal in await cursor.fetchall():
+        signals[signal.pop("application_id")].append(signal)
+    return {
+        row["id"]: LockedApplication(
+            **{**row, "status": Status(row["status"]), "signals": signals[row["id"]]}
+        )
+        for row in rows
+    }
 
 
 async def lock_applications(conn: Connection, application_ids: Sequence[str]) -> dict[str, Status]:

@@ -48,6 +48,7 @@ class NewDecision:
     inputs_sha256: bytes
     result: dict[str, Any]
     actor: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,7 @@ async def insert_decision(conn: Connection, decision: NewDecision, *, now: datet
             "inputs_sha256": decision.inputs_sha256,
             "result": Jsonb(decision.result),
             "actor": decision.actor,
+            "reason": decision.reason,
             "now": now,
         },
     )

@@ -52,15 +52,15 @@ from credit.application where id = %(id)s;
 select id as application_id, client_id, status, latest_step, updated_at, revision
 from credit.application where id = any(%(ids)s::text[]);
 
--- name: lock_application
--- One application with its signals, locked: events of this key are appended in the order of this lock.
-select id, status, product_type, amount, purpose, annual_income, age_years, decision_version, ready_at,
-       latest_step,
-       (select coalesce(jsonb_agg(jsonb_build_object(
-                 'check', s.check_name, 'status', s.status, 'provider', s.provider,
-                 'provider_request_id', s.provider_request_id, 'facts', s.facts) order by s.check_name), '[]')
-        from credit.risk_signal s where s.application_id = a.id) as signals
-from credit.application a where id = %(id)s for update of a;
+-- name: lock_to_decide
+-- Applications, locked in id order: events of their keys are appended in the order of this lock.
+select id, status, product_type, amount, purpose, annual_income, age_years, decision_version, ready_at, latest_step
+from credit.application where id = any(%(ids)s::text[]) order by id for update;
+
+-- name: signals_to_decide
+-- The signals of locked applications. A statement after the lock's: that one may have waited for their writer.
+select application_id, check_name as "check", status, provider, provider_request_id, facts
+from credit.risk_signal where application_id = any(%(ids)s::text[]) order by application_id, check_name;
 
 -- name: lock_applications
 -- Several applications, locked in id order.
@@ -144,11 +144,30 @@ moved as (
   where id = (select application_id from decided)),
 ended as (
   update credit.workflow_execution set status = 'finished', finished_at = %(now)s
-  where application_id = (select application_id from decided))
+  where application_id = (select application_id from decided) and status = 'waiting')
 insert into credit.audit_entry (application_id, at, actor, action, details)
 select application_id, %(now)s, %(actor)s, 'decision.finalized',
        jsonb_build_object('version', %(version)s::int, 'outcome', %(outcome)s::text, 'result', %(result)s::jsonb)
+       || jsonb_strip_nulls(jsonb_build_object('reason', %(reason)s::text))
 from decided;
+
+-- name: reevaluations
+-- What came of requests to decide again that were carried out before.
+select w.application_id, r.version, d.outcome
+from unnest(%(application_ids)s::text[], %(request_keys)s::text[]) as w (application_id, request_key)
+join credit.reevaluation r using (application_id, request_key)
+join credit.decision d on d.application_id = r.application_id and d.version = r.version;
+
+-- name: insert_reevaluations
+-- Requests to decide again, with the version that each made.
+insert into credit.reevaluation (application_id, request_key, version)
+select * from unnest(%(application_ids)s::text[], %(request_keys)s::text[], %(versions)s::int[]);
+
+-- name: recorded_inputs
+-- The recorded inputs of given versions.
+select d.application_id, d.inputs
+from unnest(%(application_ids)s::text[], %(versions)s::int[]) as w (application_id, version)
+join credit.decision d using (application_id, version);
 
 -- name: decision
 -- The newest decision of one application.

@@ -1,0 +1,90 @@
+"""From an application and a result to the row and the event of its decision, a first or a further one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from faregate.credit.contracts import Status
+from faregate.credit.domain.application import REQUIRED_CHECKS, step_of_decision
+from faregate.credit.domain.decision import (
+    ApplicationFacts,
+    CheckSignal,
+    DecisionInputs,
+    DecisionResult,
+    document_sha256,
+)
+from faregate.credit.store.applications import LockedApplication
+from faregate.credit.store.decisions import NewDecision
+from faregate.events.credit import DecisionFinalized
+
+_OUTCOMES: Mapping[Status, Literal["approved", "denied", "manual_review"]] = {
+    Status.APPROVED: "approved",
+    Status.DENIED: "denied",
+    Status.MANUAL_REVIEW: "manual_review",
+}
+
+
+def inputs_of(application: LockedApplication) -> DecisionInputs:
+    """Return what a decision is made from: the form and the stored signals."""
+    return DecisionInputs(
+        application=ApplicationFacts(
+            product_type=application.product_type,
+            amount=application.amount,
+            purpose=application.purpose,
+            annual_income=application.annual_income,
+            age_years=application.age_years,
+        ),
+        signals={
+            signal["check"]: CheckSignal(
+                status=signal["status"],
+                provider=signal["provider"],
+                provider_request_id=signal["provider_request_id"],
+                facts=signal["facts"],
+            )
+            for signal in application.signals
+        },
+        required_checks=REQUIRED_CHECKS,
+        latest_step=application.latest_step,
+    )
+
+
+def decision_of(
+    application: LockedApplication,
+    document: dict[str, Any],
+    result: DecisionResult,
+    *,
+    actor: str,
+    reason: str | None = None,
+) -> NewDecision:
+    """Return the next version of an application's decision; `document` are the inputs that led to the result."""
+    statuses = {check: found["status"] for check, found in document["checks"].items()}
+    settled = {check: status for check, status in statuses.items() if status != "missing"}
+    return NewDecision(
+        application_id=application.id,
+        version=application.decision_version + 1,
+        outcome=result.outcome,
+        step=step_of_decision(outcome=result.outcome, statuses=settled),
+        risk_score=result.risk_score,
+        reason_codes=result.reason_codes,
+        adverse_action_reasons=[reason.document() for reason in result.adverse_action_reasons],
+        ruleset_version=result.ruleset_version,
+        scorecard_version=result.scorecard_version,
+        inputs=document,
+        inputs_sha256=bytes.fromhex(document_sha256(document)),
+        result=result.document(),
+        actor=actor,
+        reason=reason,
+    )
+
+
+def finalized_event(decision: NewDecision) -> DecisionFinalized:
+    """Return what a decision announces."""
+    return DecisionFinalized(
+        application_id=decision.application_id,
+        outcome=_OUTCOMES[decision.outcome],
+        risk_score=decision.risk_score,
+        reason_codes=tuple(decision.reason_codes),
+        ruleset_version=decision.ruleset_version,
+        decision_version=decision.version,
+    )
