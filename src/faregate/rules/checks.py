@@ -1,56 +1,85 @@
 """What a ruleset must pass before it may be published: all that the engine itself would pass in silence.
 
 The engine answers `{}` for a broken cell and checks nothing without a schema, so every cell and expression is
-compiled here, and schemas are required. Whether the rules are wise does not belong here.
+compiled here, and schemas are required. Rows of tables are analysed in `tables`. Whether the rules are wise does
+not belong here.
+
+Refused: what is broken, fields and codes that nobody declared, rows that never decide, a FIRST table without a row
+for some input, and overlaps in a table that declares `"overlaps": "refused"`. Warned of: rows of a FIRST table that
+give way to others, unless it declares `"overlaps": "allowed"`, and rows of a COLLECT table that repeat a result.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import zen
 from jsonschema import Draft202012Validator, SchemaError
 
 from faregate.kernel.errors import InvalidError
+from faregate.rules.expressions import paths_read
+from faregate.rules.findings import Finding, Kind, Severity
 from faregate.rules.ruleset import INPUT_NODE_ID, engine_graph, engine_message
+from faregate.rules.scope import UNKNOWN, Schema, find, scopes_of
+from faregate.rules.tables import OVERLAPS, table_findings
 
 _KEYS: Final = {"format", "name", "version", "code_set", "code_fields", "graph"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{2,62}")
-_PATH: Final = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*")
 _CODE_LITERAL: Final = re.compile(r"""["']([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)["']""")
 _WHOLE_LITERAL: Final = re.compile(r"""["']([^"'\\]*)["']""")
 
 
 class RulesetRefused(InvalidError):
-    """The document is not fit to be published; `problems` names each reason with its place."""
+    """The document is not fit to be published; `problems` holds every finding with its place."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__(f"the ruleset is refused: {'; '.join(problems)}", problems=list(problems))
+    def __init__(self, problems: Sequence[Finding]) -> None:
+        detail = "; ".join(problem.text for problem in problems)
+        super().__init__(f"the ruleset is refused: {detail}", problems=[p.document() for p in problems])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Graph:
-    """The parts of a document that the checks look at together."""
+class _Place:
+    """Where the checks are in a document, and what can be read there."""
 
-    nodes: Sequence[Mapping[str, Any]]
+    node: str
+    scope: Schema
+    node_names: frozenset[str]
     codes: Mapping[str, Mapping[str, Any]]
     code_fields: Mapping[str, str | None]
-    inputs: Mapping[str, Any]
-    produced: frozenset[str] = field(default=frozenset())
+    row: str | None = None
+    column: str | None = None
+
+    def finding(self, kind: Kind, message: str) -> Finding:
+        """Return an error at this place."""
+        return Finding(message=message, kind=kind, node=self.node, row=self.row, column=self.column)
+
+    def at(self, *, row: str | None = None, column: str | None = None) -> _Place:
+        """Return a place inside this node."""
+        return replace(self, row=row, column=column)
 
 
-def check_document(document: Mapping[str, Any]) -> None:
-    """Return if the document may be published. Raises `RulesetRefused` with everything that is wrong."""
-    problems = list(_shape_problems(document))
-    if not problems:
-        problems = list(_graph_problems(document))
-    if not problems:
-        problems = list(_engine_problems(document["graph"]))
-    if problems:
-        raise RulesetRefused(problems)
+def examine(document: Mapping[str, Any]) -> list[Finding]:
+    """Return all that can be said against a document, errors first; only errors stand against publishing it."""
+    found = list(_shape_findings(document))
+    if not found:
+        found = [*_graph_findings(document), *_engine_findings(document["graph"])]
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def check_document(document: Mapping[str, Any]) -> list[Finding]:
+    """Return the warnings and notes if the document may be published; raise `RulesetRefused` with all errors."""
+    found = examine(document)
+    if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
+        raise RulesetRefused(errors)
+    return found
+
+
+def _shape_findings(document: object) -> Iterator[Finding]:
+    problems = _shape_problems(document) if isinstance(document, Mapping) else ["a ruleset is a JSON object"]
+    yield from (Finding(message=problem, kind=Kind.DOCUMENT) for problem in problems)
 
 
 def _shape_problems(document: Mapping[str, Any]) -> Iterator[str]:
@@ -82,6 +111,9 @@ def _node_list_problems(graph: object) -> Iterator[str]:
     if not isinstance(nodes, list) or not all(_is_node(node) for node in nodes):
         yield "graph must hold a list of nodes, each with id, type and content"
         return
+    edges = graph.get("edges", []) if isinstance(graph, Mapping) else []
+    if not isinstance(edges, list) or not all(isinstance(edge, Mapping) for edge in edges):
+        yield "the edges of the graph must be a list of objects"
     ids = [node["id"] for node in nodes]
     yield from (f"two nodes have the id {i}" for i in sorted({i for i in ids if ids.count(i) > 1}))
     inputs = [node["id"] for node in nodes if node["type"] == "inputNode"]
@@ -100,167 +132,164 @@ def _is_node(node: object) -> bool:
     )
 
 
-def _graph_problems(document: Mapping[str, Any]) -> Iterator[str]:
-    graph = _graph(document)
-    for node in graph.nodes:
-        checker = {
-            "inputNode": _schema_problems,
-            "outputNode": _schema_problems,
-            "decisionTableNode": _table_problems,
-            "expressionNode": _expression_problems,
-            "switchNode": _switch_problems,
-        }.get(node["type"])
-        if checker is None:
-            yield f"{node['id']}: a {node['type']} is not allowed"
-        else:
-            yield from (f"{node['id']}: {problem}" for problem in checker(node["content"], graph))
-
-
-def _graph(document: Mapping[str, Any]) -> _Graph:
+def _graph_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     nodes = document["graph"]["nodes"]
-    entry = next(node for node in nodes if node["type"] == "inputNode")["content"].get("schema")
-    return _Graph(
-        nodes=nodes,
-        codes=document["code_set"]["codes"],
-        code_fields=document["code_fields"],
-        inputs=entry if isinstance(entry, Mapping) else {},
-        produced=frozenset(name for node in nodes for name in _produced(node["content"])),
-    )
+    sound = [node for node in nodes if not _malformed(node)]
+    scopes = scopes_of({**document["graph"], "nodes": sound})
+    for node in nodes:
+        place = _Place(
+            node=node["id"],
+            scope=scopes.get(node["id"], UNKNOWN),
+            node_names=frozenset(str(other.get("name")) for other in nodes),
+            codes=document["code_set"]["codes"],
+            code_fields=document["code_fields"],
+        )
+        if malformed := _malformed(node):
+            yield place.finding(Kind.GRAPH, malformed)
+        else:
+            yield from _node_findings(node, place)
 
 
-def _produced(content: Mapping[str, Any]) -> Iterator[str]:
-    if content.get("outputPath"):
-        yield str(content["outputPath"]).split(".")[0]
-    for output in content.get("outputs", []):
-        yield str(output.get("field", "")).split(".")[0]
-    for expression in content.get("expressions", []):
-        yield str(expression.get("key", "")).split(".")[0]
-
-
-def _schema_problems(content: Mapping[str, Any], graph: _Graph) -> Iterator[str]:
-    schema = content.get("schema")
-    if not isinstance(schema, Mapping) or schema.get("type") != "object" or not schema.get("required"):
-        yield "a JSON Schema of an object with required properties is missing"
-        return
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        yield f"the JSON Schema is broken: {error.message}"
-    yield from _unknown_codes(str(schema), graph)
-
-
-def _table_problems(content: Mapping[str, Any], graph: _Graph) -> Iterator[str]:
-    inputs, outputs, rules = (content.get(key) for key in ("inputs", "outputs", "rules"))
-    if not (_is_list_of_objects(inputs) and _is_list_of_objects(outputs) and _is_list_of_objects(rules)):
-        yield "inputs, outputs and rules must be lists of objects, none empty"
-        return
-    if content.get("hitPolicy") not in ("first", "collect"):
-        yield "hitPolicy must be 'first' or 'collect'"
-    for column in inputs or []:
-        yield from _column_problems(column, graph)
-    ids = [rule.get("_id") for rule in rules or []]
-    if not all(isinstance(i, str) and i for i in ids) or len(set(ids)) != len(ids):
-        yield "every rule needs an _id of its own"
-    for rule in rules or []:
-        for problem in _rule_problems(rule, inputs=inputs or [], outputs=outputs or [], graph=graph):
-            yield f"rule {rule.get('_id')}: {problem}"
+def _malformed(node: Mapping[str, Any]) -> str | None:
+    """Return what keeps a node from being read, None if its parts are of the right kind."""
+    content = node["content"]
+    match node["type"]:
+        case "decisionTableNode":
+            if not all(_is_list_of_objects(content.get(key)) for key in ("inputs", "outputs", "rules")):
+                return "inputs, outputs and rules must be lists of objects, none empty"
+        case "expressionNode":
+            if not _is_list_of_objects(content.get("expressions")):
+                return "expressions must be a list of objects, not empty"
+        case "switchNode":
+            if not _is_list_of_objects(content.get("statements")):
+                return "statements must be a list of objects, not empty"
+        case "inputNode" | "outputNode":
+            pass
+        case other:
+            return f"a {other} is not allowed"
+    return None
 
 
 def _is_list_of_objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
-def _column_problems(column: Mapping[str, Any], graph: _Graph) -> Iterator[str]:
-    if not (path := column.get("field")):
+def _node_findings(node: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
+    content = node["content"]
+    if content.get("inputField"):
+        place = replace(place, scope=UNKNOWN)  # it reads the elements of that, of which nothing is known
+    match node["type"]:
+        case "decisionTableNode":
+            found = list(_table_findings(content, place))
+            yield from found
+            if not any(finding.kind in (Kind.BROKEN_CELL, Kind.GRAPH) for finding in found):
+                yield from table_findings(node, place.scope)
+        case "expressionNode":
+            yield from _expression_findings(content, place)
+        case "switchNode":
+            for statement in content["statements"]:
+                there = place.at(column=str(statement.get("id")))
+                yield from _cell_findings(statement.get("condition"), unary=False, place=there)
+        case _:
+            yield from _schema_findings(content, place)
+
+
+def _schema_findings(content: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
+    schema = content.get("schema")
+    if not isinstance(schema, Mapping) or schema.get("type") != "object" or not schema.get("required"):
+        yield place.finding(Kind.SCHEMA, "a JSON Schema of an object with required properties is missing")
         return
-    if (problem := _uncompiled(path, unary=False)) is not None:
-        yield f"column {path}: {problem}"
-    elif _PATH.fullmatch(path) and not _is_readable(path, graph):
-        yield f"column {path}: neither the input schema nor a node before it has that"
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        yield place.finding(Kind.SCHEMA, f"the JSON Schema is broken: {error.message}")
+    yield from _unknown_codes(str(schema), place)
 
 
-def _is_readable(path: str, graph: _Graph) -> bool:
-    head, *_ = path.split(".")
-    return head in graph.produced or _in_schema(path.split("."), graph.inputs)
+def _table_findings(content: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
+    if content.get("hitPolicy") not in ("first", "collect"):
+        yield place.finding(Kind.GRAPH, "hitPolicy must be 'first' or 'collect'")
+    if content.get("overlaps", "allowed") not in OVERLAPS:
+        yield place.finding(Kind.GRAPH, "overlaps must be 'allowed' or 'refused', where it is given")
+    for column in content["inputs"]:
+        if path := str(column.get("field") or ""):
+            yield from _cell_findings(path, unary=False, place=place.at(column=path))
+    ids = [rule.get("_id") for rule in content["rules"]]
+    if not all(isinstance(i, str) and i for i in ids) or len(set(ids)) != len(ids):
+        yield place.finding(Kind.GRAPH, "every rule needs an _id of its own")
+    for rule in content["rules"]:
+        yield from _rule_findings(rule, content, place=place)
 
 
-def _in_schema(path: Sequence[str], schema: Mapping[str, Any]) -> bool:
-    for name in path:
-        properties = schema.get("properties", {})
-        if name not in properties:
-            return False
-        schema = properties[name]
-    return True
-
-
-def _rule_problems(
-    rule: Mapping[str, Any],
-    *,
-    inputs: Sequence[Mapping[str, Any]],
-    outputs: Sequence[Mapping[str, Any]],
-    graph: _Graph,
-) -> Iterator[str]:
+def _rule_findings(
+    rule: Mapping[str, Any], content: Mapping[str, Any], *, place: _Place
+) -> Iterator[Finding]:
+    row, inputs, outputs = str(rule.get("_id")), content["inputs"], content["outputs"]
     known = {"_id", "_description", *(c.get("id") for c in inputs), *(c.get("id") for c in outputs)}
-    yield from (f"there is no column {key}" for key in sorted(rule.keys() - known))
+    for key in sorted(rule.keys() - known):
+        yield place.at(row=row).finding(Kind.GRAPH, f"there is no column {key}")
     for column in inputs:
         cell, unary = rule.get(str(column.get("id"))), bool(column.get("field"))
-        yield from _cell_problems(cell, unary=unary, graph=graph)
+        there = place.at(row=row, column=str(column.get("field") or column.get("name")))
+        yield from _cell_findings(cell, unary=unary, place=there)
     for column in outputs:
-        cell = rule.get(str(column.get("id")))
-        yield from _cell_problems(cell, unary=False, graph=graph)
-        if column.get("field") in graph.code_fields:
-            yield from _code_problems(cell, column=str(column["field"]), graph=graph)
+        cell, there = rule.get(str(column.get("id"))), place.at(row=row, column=str(column.get("field")))
+        yield from _cell_findings(cell, unary=False, place=there)
+        if column.get("field") in place.code_fields:
+            yield from _code_findings(cell, place=there)
 
 
-def _cell_problems(cell: object, *, unary: bool, graph: _Graph) -> Iterator[str]:
+def _cell_findings(cell: object, *, unary: bool, place: _Place) -> Iterator[Finding]:
     if cell is None or cell == "":
         return  # an empty condition matches everything, an empty result sets nothing
     if not isinstance(cell, str):
-        yield f"the cell {cell!r} must be text"
+        yield place.finding(Kind.BROKEN_CELL, f"the cell {cell!r} must be text")
         return
     if (problem := _uncompiled(cell, unary=unary)) is not None:
-        yield f"the cell {cell!r} is broken: {problem}"
-    yield from _unknown_codes(cell, graph)
+        yield place.finding(Kind.BROKEN_CELL, f"the cell {cell!r} is broken: {problem}")
+    else:
+        yield from _unknown_fields(cell, place)
+    yield from _unknown_codes(cell, place)
 
 
-def _code_problems(cell: object, *, column: str, graph: _Graph) -> Iterator[str]:
+def _unknown_fields(cell: str, place: _Place) -> Iterator[Finding]:
+    for path in sorted(paths_read(cell)):
+        if path[0] == "$nodes":
+            is_known = len(path) < 2 or path[1] in place.node_names
+        else:
+            is_known = find(path, place.scope) is not None
+        if not is_known:
+            name = ".".join(path)
+            yield place.finding(
+                Kind.UNKNOWN_FIELD, f"neither the input schema nor a node before it has {name}"
+            )
+
+
+def _code_findings(cell: object, *, place: _Place) -> Iterator[Finding]:
     literal = _WHOLE_LITERAL.fullmatch(cell.strip()) if isinstance(cell, str) else None
     if literal is None:
-        yield f"{column} must be one quoted code, not {cell!r}"
+        yield place.finding(Kind.UNKNOWN_CODE, f"must be one quoted code, not {cell!r}")
         return
-    code, needed = literal.group(1), graph.code_fields[column]
-    if code not in graph.codes:
-        yield f"the code {code} is not in the code set"
-    elif needed is not None and not graph.codes[code].get(needed):
-        yield f"the code {code} is not mapped: {column} needs {needed}"
+    code, needed = literal.group(1), place.code_fields[str(place.column)]
+    if code not in place.codes:
+        yield place.finding(Kind.UNKNOWN_CODE, f"the code {code} is not in the code set")
+    elif needed is not None and not place.codes[code].get(needed):
+        yield place.finding(Kind.UNMAPPED_CODE, f"the code {code} is not mapped: it needs {needed}")
 
 
-def _expression_problems(content: Mapping[str, Any], graph: _Graph) -> Iterator[str]:
-    expressions = content.get("expressions")
-    if not isinstance(expressions, list) or not _is_list_of_objects(expressions):
-        yield "expressions must be a list of objects, not empty"
-        return
-    for expression in expressions:
+def _expression_findings(content: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
+    for expression in content["expressions"]:
         key, value = expression.get("key"), expression.get("value")
         if not key or not value:
-            yield "an expression needs a key and a value"
+            yield place.finding(Kind.GRAPH, "an expression needs a key and a value")
             continue
-        yield from (f"{key}: {problem}" for problem in _cell_problems(value, unary=False, graph=graph))
+        yield from _cell_findings(value, unary=False, place=place.at(column=str(key)))
 
 
-def _switch_problems(content: Mapping[str, Any], graph: _Graph) -> Iterator[str]:
-    statements = content.get("statements")
-    if not isinstance(statements, list) or not _is_list_of_objects(statements):
-        yield "statements must be a list of objects, not empty"
-        return
-    for statement in statements:
-        yield from _cell_problems(statement.get("condition"), unary=False, graph=graph)
-
-
-def _unknown_codes(text: str, graph: _Graph) -> Iterator[str]:
+def _unknown_codes(text: str, place: _Place) -> Iterator[Finding]:
     """Find quoted codes wherever they stand: a code that nobody declared cannot be explained to anybody."""
-    for code in sorted(set(_CODE_LITERAL.findall(text)) - graph.codes.keys()):
-        yield f"the code {code} is not in the code set"
+    for code in sorted(set(_CODE_LITERAL.findall(text)) - place.codes.keys()):
+        yield place.finding(Kind.UNKNOWN_CODE, f"the code {code} is not in the code set")
 
 
 def _uncompiled(expression: str, *, unary: bool) -> str | None:
@@ -272,10 +301,11 @@ def _uncompiled(expression: str, *, unary: bool) -> str | None:
     return None
 
 
-def _engine_problems(graph: Mapping[str, Any]) -> Iterator[str]:
+def _engine_findings(graph: Mapping[str, Any]) -> Iterator[Finding]:
     try:
         zen.ZenEngine().create_decision(engine_graph(graph)).validate()
     except RuntimeError as error:
-        yield f"the engine refuses the graph: {engine_message(error)}"
+        message = f"the engine refuses the graph: {engine_message(error)}"
+        yield Finding(message=message, kind=Kind.GRAPH)
     except (TypeError, ValueError) as error:
-        yield f"the engine cannot read the graph: {error}"
+        yield Finding(message=f"the engine cannot read the graph: {error}", kind=Kind.GRAPH)
