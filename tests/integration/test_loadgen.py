@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -96,6 +98,38 @@ async def test_a_due_request_without_a_connection_is_dropped_and_reported() -> N
         report = await send(url, count=50, connections=1, rate_per_s=500.0, patience_s=0.1)
     assert report.dropped + report.sent == report.due == 50
     assert report.dropped > 40
+
+
+async def test_refusals_whose_headers_are_wrong_are_counted_by_what_is_wrong() -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        proper = {"Retry-After": "1", "Content-Type": "application/problem+json"}
+        is_odd = int(request.headers["Idempotency-Key"].rpartition("-")[2]) % 2
+        return web.Response(status=503, headers=proper if is_odd else {})
+
+    async with serving(refuse) as url:
+        report = await send(url, count=50)
+    assert (report.refused, report.refusal_faults) == (50, {"503: no valid Retry-After": 25})
+
+
+async def test_accepted_answers_are_kept_one_a_line(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        number = int(request.headers["Idempotency-Key"].rpartition("-")[2])
+        return web.json_response({"number": number}, status=202 if number < 30 else 409)
+
+    async with serving(answer) as url:
+        await send(url, count=40, answers_file=str(tmp_path / "answers"))
+    kept = [json.loads(line)["number"] for line in (tmp_path / "answers").read_text().splitlines()]
+    assert sorted(kept) == list(range(30))
+
+
+async def test_what_is_sent_late_is_reported_although_it_was_answered() -> None:
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.1)
+        return await accept(request)
+
+    async with serving(slow) as url:
+        report = await send(url, count=10, connections=1, rate_per_s=1000.0, patience_s=5.0)
+    assert (report.accepted, report.dropped, report.late) == (10, 0, 9)
 
 
 async def test_a_broken_connection_is_a_failure_and_is_opened_again() -> None:

@@ -14,18 +14,21 @@ import asyncio
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
 
+from faregate.bench.refusals import REFUSED, fault_of_refusal
 from faregate.kernel.errors import UnavailableError
 
 TICK_S = 0.001
 RECONNECT_S = 0.1
-REFUSED = frozenset({429, 503})
+LATE_S = 0.05
+"""A request that was sent later than this after it was due is reported as late."""
 
 MakeRequest = Callable[[int], bytes]
 OnProgress = Callable[["Progress"], None]
@@ -40,7 +43,8 @@ class Load:
     """What to send: `rate_per_s` None means flat out. Connections are spread evenly over `urls`.
 
     `patience_s`: a due request that has no connection by then is dropped. `timeout_s`: an answer that
-    takes longer is a failure and its connection is closed. `count` numbers the requests from `first`.
+    takes longer is a failure and its connection is closed. `count` numbers the requests from `first`. The
+    bodies of accepted ones are written to `answers_file`, one a line.
     """
 
     urls: tuple[str, ...]
@@ -51,6 +55,7 @@ class Load:
     patience_s: float = 1.0
     timeout_s: float = 30.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    answers_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +72,9 @@ class LoadReport:
     """What came of a load. Latencies in milliseconds, of answered requests, refusals included.
 
     `accepted` are answers of 2xx, `refused` of 429 and 503, `failed` all others with broken connections
-    and time-outs; `dropped` were due but never sent. `generator_cpu_s` is what the generator itself took
-    from the machine.
+    and time-outs; `dropped` were due but never sent, `late` were sent more than LATE_S after they were due.
+    `refusal_faults` counts refusals whose headers are wrong, by what is wrong. `generator_cpu_s` is what the
+    generator itself took from the machine.
     """
 
     due: int
@@ -77,6 +83,7 @@ class LoadReport:
     refused: int
     failed: int
     dropped: int
+    late: int
     seconds: float
     accepted_per_s: float
     latency_ms_p50: float
@@ -84,6 +91,7 @@ class LoadReport:
     latency_ms_p99: float
     latency_ms_max: float
     statuses: Mapping[str, int]
+    refusal_faults: Mapping[str, int]
     generator_cpu_s: float
 
 
@@ -103,6 +111,8 @@ class _Connection(asyncio.Protocol):
         self._generator = generator
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
         self.since: float | None = None
         self.sent_at = 0.0
 
@@ -122,12 +132,26 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self.close()
 
+    def on_message_begin(self) -> None:
+        """Called by the parser at the beginning of an answer."""
+        self._headers.clear()
+        self._body.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser for each header of an answer; only a refusal's are looked at."""
+        if self._parser.get_status_code() in REFUSED:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser for each part of an answer's body."""
+        self._body.append(body)
+
     def on_message_complete(self) -> None:
         """Called by the parser at the end of an answer."""
         status, reusable = self._parser.get_status_code(), self._parser.should_keep_alive()
         since, self.since = self.since, None
         if since is not None:
-            self._generator.answered(status, since)
+            self._generator.answered(status, since, headers=self._headers, body=self._body)
         if reusable:
             self._generator.freed(self)
         else:
@@ -151,11 +175,13 @@ class _Generator:
         self._clock = time.perf_counter
         self._latencies_s = array("d")
         self._statuses: Counter[str] = Counter()
+        self._refusal_faults: Counter[str] = Counter()
+        self._bodies: list[bytes] = []
         self._open: set[_Connection] = set()
         self._idle: deque[_Connection] = deque()
         self._waiting: deque[float] = deque()
         self._reconnects: set[asyncio.Task[None]] = set()
-        self._due = self._sent = self._dropped = 0
+        self._due = self._sent = self._dropped = self._late = 0
         self._closing = False
         self._last_answer = 0.0
 
@@ -172,13 +198,22 @@ class _Generator:
                 connection.close()
             for task in self._reconnects:
                 task.cancel()
+        if self._load.answers_file is not None:
+            text = b"".join(body + b"\n" for body in self._bodies)
+            await asyncio.to_thread(Path(self._load.answers_file).write_bytes, text)
         return self._report(self._last_answer - started, time.process_time() - cpu_before)
 
-    def answered(self, status: int, since: float) -> None:
+    def answered(
+        self, status: int, since: float, *, headers: Mapping[str, str], body: Sequence[bytes]
+    ) -> None:
         """Count an answer."""
         self._last_answer = self._clock()
         self._latencies_s.append(self._last_answer - since)
         self._statuses[str(status)] += 1
+        if status in REFUSED and (fault := fault_of_refusal(status, headers)):
+            self._refusal_faults[f"{status}: {fault}"] += 1
+        if 200 <= status < 300 and self._load.answers_file is not None:
+            self._bodies.append(b"".join(body))
 
     def freed(self, connection: _Connection) -> None:
         """Give a free connection its next request, or let it wait for one."""
@@ -210,6 +245,7 @@ class _Generator:
     def _dispatch(self, connection: _Connection, *, since: float, now: float) -> None:
         request = self._request(self._load.first + self._sent)
         self._sent += 1
+        self._late += now - since > LATE_S
         connection.send(request, since=since, now=now)
 
     async def _send_all(self, started: float) -> None:
@@ -293,6 +329,7 @@ class _Generator:
             refused=refused,
             failed=self._statuses.total() - accepted - refused,
             dropped=self._dropped,
+            late=self._late,
             seconds=seconds,
             accepted_per_s=accepted / seconds if seconds else 0.0,
             latency_ms_p50=percentile_ms(latencies_s, 50),
@@ -300,6 +337,7 @@ class _Generator:
             latency_ms_p99=percentile_ms(latencies_s, 99),
             latency_ms_max=percentile_ms(latencies_s, 100),
             statuses=dict(self._statuses),
+            refusal_faults=dict(self._refusal_faults),
             generator_cpu_s=cpu_s,
         )
 

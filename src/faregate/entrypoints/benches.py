@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from faregate.bench import burst as bursts
+from faregate.bench.burst import Burst, BurstPlan
 from faregate.bench.cpu import cpu_seconds, used_between
 from faregate.bench.credit import drain_of, result_of, wait_drained
 from faregate.bench.loadgen import Progress
@@ -81,6 +83,31 @@ async def bench_credit(
         )
     peers = await _peers(home, say=say, seconds=peer_seconds) if peer_seconds else []
     return result_of(drain, verdict, peers, cpu_s=used)
+
+
+async def bench_burst(plan: BurstPlan, *, workers: int, home: Path, say: Say) -> BenchResult:
+    """Measure a burst, its drain and a steady rate on a fresh system."""
+    local = Plan(
+        home=home, workers=workers, environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S}
+    )
+    async with local_system(local) as system, connected(system) as (site, credit, session):
+        await set_faults(session, system, PLANS["instant"])
+        pids, before = system.pids(), cpu_seconds(system.pids())
+        burst = Burst(
+            plan,
+            urls=system.api_urls,
+            token=await new_token(site, client_id="bench"),
+            run=uuid4().hex[:8],
+            folder=home,
+            credit=credit,
+            judge=lambda submitted: judge(
+                credit=credit, session=session, sandbox_url=system.sandbox_url, submitted=submitted
+            ),
+            say=say,
+        )
+        measured = await burst.measure()
+        used = used_between(before, cpu_seconds(pids))
+    return bursts.result_of(measured, plan, workers=workers, cpu_s=used)
 
 
 async def _submit(system: LocalSystem, applications: int) -> Submitted:

@@ -1,12 +1,12 @@
-"""`faregate up|demo|bench|chaos`: commands that run all of faregate on this machine."""
+"""`faregate up|demo|chaos`: commands that run all of faregate on this machine."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -17,15 +17,7 @@ from faregate.infra.local_system import Plan, local_system
 from faregate.infra.scaling import ScalingPolicy
 from faregate.infra.settings import Settings
 
-if TYPE_CHECKING:
-    from faregate.bench.report import BenchResult
-
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON here.")]
-JsonTarget = Annotated[
-    str | None, typer.Option("--json", help="Write the result as JSON to this path; - prints it.")
-]
-
-bench = typer.Typer(no_args_is_help=True, help="Benchmarks against peers, measured in the same run.")
 chaos = typer.Typer(no_args_is_help=True, help="Fault runs, with the invariants checked after.")
 
 
@@ -111,7 +103,6 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 
 
 @chaos.callback()
-@bench.callback()
 def group() -> None:
     """Keep a group a group while it has a single command."""
 
@@ -145,59 +136,3 @@ def chaos_credit(
     if json_path:
         _write(json_path, document)
     raise typer.Exit(0 if all(report.checks.values()) else 1)
-
-
-@bench.command("submit")
-def bench_submit(
-    flat_out: Annotated[int, typer.Option(help="Requests sent as fast as they are answered.")] = 15_000,
-    workers: Annotated[
-        int, typer.Option(help="Workers that decide meanwhile; they share the processors.")
-    ] = 0,
-    apis: Annotated[int, typer.Option(help="API processes.", min=1)] = 1,
-    json_to: JsonTarget = None,
-) -> None:
-    """Measure accepted applications a second and their latency. Example: faregate bench submit --json -"""
-    from faregate.bench.submit import SubmitPlan
-    from faregate.entrypoints import benches
-
-    def measure(home: Path, say: Callable[[str], None]) -> Coroutine[Any, Any, BenchResult]:
-        return benches.bench_submit(
-            SubmitPlan(flat_out=flat_out), home=home, say=say, workers=workers, apis=apis
-        )
-
-    _bench(measure, json_to=json_to)
-
-
-@bench.command("credit")
-def bench_credit(
-    applications: Annotated[int, typer.Option(help="Applications in the backlog.")] = 1_500,
-    workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
-    peer_seconds: Annotated[
-        float, typer.Option(help="How long each peer is measured; 0 leaves it out.")
-    ] = 20,
-    json_to: JsonTarget = None,
-) -> None:
-    """Measure decided applications a second against the Temporal development server.
-
-    Example: faregate bench credit --workers 2 --peer-seconds 0
-    """
-    from faregate.entrypoints import benches
-
-    def measure(home: Path, say: Callable[[str], None]) -> Coroutine[Any, Any, BenchResult]:
-        return benches.bench_credit(
-            applications=applications, workers=workers, home=home, say=say, peer_seconds=peer_seconds
-        )
-
-    _bench(measure, json_to=json_to)
-
-
-def _bench(
-    measure: Callable[[Path, Callable[[str], None]], Coroutine[Any, Any, BenchResult]], *, json_to: str | None
-) -> None:
-    """Run a benchmark in a home of its own, with progress on standard error; exit 1 if a check fails."""
-    from faregate.bench.report import emit
-
-    console = Console(stderr=True)
-    with TemporaryDirectory(prefix="faregate-bench-") as home, console.status("starting …") as status:
-        result = asyncio.run(measure(Path(home) / "home", status.update))
-    raise typer.Exit(emit(result, json_to=json_to))

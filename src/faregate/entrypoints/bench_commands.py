@@ -1,0 +1,118 @@
+"""`faregate bench NAME`: measure a part of faregate on a system of its own, beside a peer where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from faregate.bench.report import BenchResult
+
+JsonTarget = Annotated[
+    str | None, typer.Option("--json", help="Write the result as JSON to this path; - prints it.")
+]
+Say = Callable[[str], None]
+Measure = Callable[[Path, Say], Coroutine[Any, Any, "BenchResult"]]
+SAY_AGAIN_S = 10.0
+
+app = typer.Typer(no_args_is_help=True, help="Benchmarks against peers, measured in the same run.")
+
+
+@app.command("submit")
+def bench_submit(
+    flat_out: Annotated[int, typer.Option(help="Requests sent as fast as they are answered.")] = 15_000,
+    workers: Annotated[
+        int, typer.Option(help="Workers that decide meanwhile; they share the processors.")
+    ] = 0,
+    apis: Annotated[int, typer.Option(help="API processes.", min=1)] = 1,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure accepted applications a second and their latency. Example: faregate bench submit --json -"""
+    from faregate.bench.submit import SubmitPlan
+    from faregate.entrypoints import benches
+
+    def measure(home: Path, say: Say) -> Coroutine[Any, Any, BenchResult]:
+        return benches.bench_submit(
+            SubmitPlan(flat_out=flat_out), home=home, say=say, workers=workers, apis=apis
+        )
+
+    _bench(measure, json_to=json_to)
+
+
+@app.command("credit", epilog="Example: faregate bench credit --burst 500 --seconds 60 --json -")
+def bench_credit(
+    burst: Annotated[
+        float | None,
+        typer.Option(
+            help="Submissions a second of a burst; without it a backlog is drained beside the peer."
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Length of the burst.")] = 60.0,
+    above: Annotated[
+        float | None, typer.Option(help="Rate of a short phase above it, 3 times the burst; 0 leaves it out.")
+    ] = None,
+    steady: Annotated[
+        float, typer.Option(help="Rate of a steady phase after the drain; 0 leaves it out.")
+    ] = 50.0,
+    steady_seconds: Annotated[float, typer.Option(help="Length of the steady phase.")] = 60.0,
+    applications: Annotated[int, typer.Option(help="Applications in the backlog.", min=1)] = 1_500,
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
+    peer_seconds: Annotated[
+        float, typer.Option(help="How long each peer is measured; 0 leaves it out.")
+    ] = 20,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure decided applications a second against the Temporal development server, or a burst of submissions.
+
+    Without --burst: a backlog of --applications is decided, then each peer runs the same checks.
+    With --burst: it is sent open-loop while the workers decide; afterwards nothing may be lost or doubled.
+    """
+    from faregate.bench.burst import BurstPlan
+    from faregate.entrypoints import benches
+
+    def measure(home: Path, say: Say) -> Coroutine[Any, Any, BenchResult]:
+        if burst is None:
+            return benches.bench_credit(
+                applications=applications, workers=workers, home=home, say=say, peer_seconds=peer_seconds
+            )
+        plan = BurstPlan(
+            burst_per_s=burst,
+            burst_s=seconds,
+            above_per_s=3 * burst if above is None else above,
+            steady_per_s=steady,
+            steady_s=steady_seconds,
+        )
+        return benches.bench_burst(plan, workers=workers, home=home, say=say)
+
+    _bench(measure, json_to=json_to)
+
+
+def _bench(measure: Measure, *, json_to: str | None) -> None:
+    """Run a benchmark in a home of its own, with progress on standard error; exit 1 if a check fails."""
+    from faregate.bench.report import emit
+
+    console = Console(stderr=True)
+    with TemporaryDirectory(prefix="faregate-bench-") as home, console.status("starting …") as status:
+        say = status.update if console.is_terminal else _now_and_then(console)
+        result = asyncio.run(measure(Path(home) / "home", say))
+    raise typer.Exit(emit(result, json_to=json_to))
+
+
+def _now_and_then(console: Console) -> Say:
+    """Return what prints a line of progress at most every ten seconds, for a log file."""
+    said_at = -SAY_AGAIN_S
+
+    def say(line: str) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= SAY_AGAIN_S:
+            said_at = time.monotonic()
+            console.print(line, highlight=False)
+
+    return say
