@@ -19,7 +19,7 @@ from faregate.credit.api import CreditApi
 from faregate.credit.domain.facts import Source, facts_of_row
 from faregate.credit.handlers.checks import GatewayHooks, process_signals
 from faregate.credit.handlers.decide import DecisionService, publish_first_ruleset
-from faregate.credit.store.artefacts import load_scorecard
+from faregate.credit.store.artefacts import load_check_plans, load_scorecard
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.site import identity_vault, tools
 from faregate.events.credit import ExternalCompleted
@@ -135,4 +135,5 @@ def service(settings: Settings) -> DecisionService:
         hooks=hooks,
         rulesets=Rulesets(),
         scorecard=load_scorecard(settings.scorecard),
+        plans=load_check_plans(settings.check_plans),
     )

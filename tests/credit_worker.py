@@ -68,6 +68,24 @@ SLOW = {"processing": {"median_ms": 60_000, "max_ms": 60_000}}
 """An asynchronous provider whose results do not come while a test runs."""
 STRAIGHT = ["bureau:1", "fraud:1", "income:1", "kyc:1"]
 """What is executed for an application that meets no fault."""
+CHECK_PLANS = """
+version = "checks-of-the-tests"
+[default]
+bureau = { mandatory = true }
+kyc = { mandatory = true }
+fraud = { mandatory = true }
+income = { mandatory = true }
+[product.student_card]
+bureau = { mandatory = true }
+kyc = { mandatory = true }
+fraud = { mandatory = true }
+income = { mandatory = false, budget_s = 2 }
+[product.instant_card]
+bureau = { mandatory = true }
+kyc = { mandatory = true }
+fraud = { mandatory = true, budget_s = 2 }
+"""
+"""Products that differ from the default: one may do without an income check, one never asks for it."""
 KYC_ANSWER = Kyc(api_key="", callback_secret="").work(
     known_of(Identity(legal_name="", dob="", ssn_last4="", annual_income=0), PERSONAS["greta gutmann"])
 )
@@ -276,12 +294,14 @@ def servers_of_module(
 
 def _settings(database_url: str, valkey_socket: Path, *, home: Path) -> Settings:
     """Return settings for these servers that speak to the test sandbox with its credentials."""
+    (plans := home / "check_plans.toml").write_text(CHECK_PLANS)
     return Settings(
         _env_file=None,  # type: ignore[call-arg]
         home=home,
         database_url=SecretStr(database_url),
         valkey_url=SecretStr(f"unix://{valkey_socket}"),
         application_deadline_s=DEADLINE_S,
+        check_plans=plans,
         status_cache_ttl_s=DEADLINE_S,  # no snapshot that should have been replaced ends in time to pass a test
         **asdict(CREDENTIALS),
     )

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from faregate.credit.domain.checks import CHECKS
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.worker import worker
 from faregate.infra.workflow.prepare import prepare
@@ -75,9 +76,11 @@ async def test_an_application_whose_run_failed_goes_to_review_after_its_deadline
         id=application_id,
     )
     await world.sql(
-        "insert into credit.workflow_execution (application_id, run_id, status, started_at)"
-        " values (%(id)s, %(id)s, 'waiting', now())",
+        "insert into credit.workflow_execution (application_id, run_id, status, started_at,"
+        " check_plan_version, asked_checks, mandatory_checks)"
+        " values (%(id)s, %(id)s, 'waiting', now(), 'checks-1', %(checks)s, %(checks)s)",
         id=application_id,
+        checks=list(CHECKS),
     )
     decision = await _sweep_until_reviewed(world, application_id)
     assert decision["outcome"] == "manual_review"

@@ -14,6 +14,8 @@ import pytest_asyncio
 from faregate.credit.contracts import StatusView
 from faregate.credit.domain.checks import PROVIDERS_OF_CHECK
 from faregate.credit.handlers.checks import process_signals
+from faregate.credit.store.applications import begin_execution
+from faregate.credit.store.artefacts import load_check_plans
 from faregate.entrypoints.bootstrap.site import tools
 from faregate.events.credit import ExternalCompleted
 from faregate.infra.clock import SystemClock
@@ -181,6 +183,8 @@ class Batches:
             copy=copy,
             known=known,
         )
+        async with self.system.credit.transaction() as conn:
+            await begin_execution(conn, copy, plans=load_check_plans(), now=SystemClock().now())
         return copy
 
     async def process(self, *events: ExternalCompleted) -> None:

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from faregate.credit.contracts import Status
 from faregate.credit.domain import application as domain
-from faregate.credit.domain.checks import CHECK_OF_PROVIDER, PROVIDERS_OF_CHECK
+from faregate.credit.domain.checks import CHECK_OF_PROVIDER, CHECKS, PROVIDERS_OF_CHECK
 
 OUTCOMES = [Status.APPROVED, Status.DENIED, Status.MANUAL_REVIEW]
 ALLOWED = {
@@ -82,10 +82,9 @@ class ApplicationLife(RuleBasedStateMachine):
 TestApplicationLife = pytest.mark.requirement("C20")(ApplicationLife.TestCase)
 
 
-@given(st.sets(st.sampled_from(domain.REQUIRED_CHECKS)))
-def test_an_application_is_ready_exactly_when_no_required_check_is_missing(settled: set[str]) -> None:
-    assert domain.is_ready(settled) == (settled == set(domain.REQUIRED_CHECKS))
-    assert set(domain.missing_checks(settled)) == set(domain.REQUIRED_CHECKS) - settled
+@given(asked=st.sets(st.sampled_from(CHECKS)), settled=st.sets(st.sampled_from(CHECKS)))
+def test_what_was_asked_and_has_not_settled_is_missing(asked: set[str], settled: set[str]) -> None:
+    assert set(domain.missing_checks(sorted(asked), settled=settled)) == asked - settled
 
 
 @pytest.mark.requirement("C7")
@@ -103,13 +102,22 @@ def test_a_settled_check_names_its_step(check: str, status: str, step: str) -> N
 
 def test_a_review_names_the_first_check_that_caused_it() -> None:
     statuses = {"bureau": "done", "kyc": "done", "fraud": "unknown", "income": "not_done"}
-    assert domain.step_of_decision(outcome=Status.MANUAL_REVIEW, statuses=statuses) == "fraud_check_timeout"
-    assert domain.step_of_decision(outcome=Status.DENIED, statuses=statuses) == "decision_finalized"
+    assert step_of(Status.MANUAL_REVIEW, statuses) == "fraud_check_timeout"
+    assert step_of(Status.DENIED, statuses) == "decision_finalized"
+
+
+def step_of(outcome: Status, statuses: dict[str, str], mandatory: tuple[str, ...] = CHECKS) -> str:
+    return domain.step_of_decision(outcome=outcome, statuses=statuses, mandatory=mandatory)
+
+
+def test_an_optional_check_that_failed_is_not_what_caused_a_review() -> None:
+    statuses = {"bureau": "done", "kyc": "done", "fraud": "done", "income": "unknown"}
+    mandatory = ("bureau", "kyc", "fraud")
+    assert step_of(Status.MANUAL_REVIEW, statuses, mandatory) == "decision_finalized"
 
 
 def test_a_review_with_all_checks_done_is_a_finalized_decision() -> None:
-    statuses = dict.fromkeys(domain.REQUIRED_CHECKS, "done")
-    assert domain.step_of_decision(outcome=Status.MANUAL_REVIEW, statuses=statuses) == "decision_finalized"
+    assert step_of(Status.MANUAL_REVIEW, dict.fromkeys(CHECKS, "done")) == "decision_finalized"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import aiohttp
 
 from faregate.bench.partner import Submitted
 from faregate.credit.api import CreditApi
-from faregate.credit.domain.application import REQUIRED_CHECKS
+from faregate.credit.domain.checks import CHECKS
 
 ANSWERED_SHARE_MIN = 0.9
 
@@ -70,7 +70,7 @@ async def judge(
 
 def _share(rows: Sequence[Mapping[str, Any]]) -> float:
     """The share of applications whose required checks were all answered: review must not be the easy way out."""
-    answered = [row for row in rows if row["checks_done"] == len(REQUIRED_CHECKS)]
+    answered = [row for row in rows if row["checks_done"] == len(CHECKS)]
     return len(answered) / max(len(rows), 1)
 
 

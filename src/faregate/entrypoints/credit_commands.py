@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from faregate.entrypoints.operator_commands import Json
+from faregate.entrypoints.operator_commands import show as show_rows
 from faregate.entrypoints.servers import on_site
+from faregate.infra.settings import Settings
 
 if TYPE_CHECKING:
     from faregate.credit.api import CreditApi
@@ -88,6 +90,20 @@ def counts(as_json: Json = False) -> None:
     else:
         for status, number in found.items():
             typer.echo(f"{status:15} {number:>10,}")
+
+
+@app.command("checks", epilog="Example: faregate credit checks --json")
+def checks(as_json: Json = False) -> None:
+    """Show which checks each product needs; new runs follow it, those that have begun keep theirs."""
+    from faregate.credit.store.artefacts import load_check_plans
+
+    plans = load_check_plans(Settings().check_plans)
+    rows: list[dict[str, object]] = [
+        {"product": product, "check": check, "mandatory": planned.mandatory, "budget_s": planned.budget_s}
+        for product, plan in {"(default)": plans.default, **plans.products}.items()
+        for check, planned in plan.checks.items()
+    ]
+    show_rows(rows, as_json=as_json)
 
 
 @app.command("train-scorecard", epilog="Example: faregate credit train-scorecard --out-dir /tmp/cards")

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     status_cache_ttl_s: float = Field(
         default=5.0, gt=0, description="Seconds that an application's status may be answered from the cache."
     )
+    check_plans: Path | None = Field(
+        default=None,
+        description="TOML file of the checks that each product needs; unset: all four, all mandatory.",
+    )
     scorecard: str = Field(
         default="german-1", description="Scorecard that decides: the name of an artefact in the package."
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Final
 
 from faregate.credit.contracts import Status
-from faregate.credit.domain.checks import PROVIDERS_OF_CHECK
 from faregate.kernel.errors import ConflictError, NotFoundError
 
-REQUIRED_CHECKS: Final = tuple(PROVIDERS_OF_CHECK)
 OUTCOMES: Final = (Status.APPROVED, Status.DENIED, Status.MANUAL_REVIEW)
 """The states that a decision can lead to."""
 
@@ -82,23 +80,18 @@ def step_of_signal(*, check: str, status: str) -> str:
     return f"{check}_check_{_STEP_OF_SIGNAL[status]}"
 
 
-def step_of_decision(*, outcome: Status, statuses: Mapping[str, str]) -> str:
+def step_of_decision(*, outcome: Status, statuses: Mapping[str, str], mandatory: Sequence[str]) -> str:
     """Return the last step of a decided application: what sent it to review, or that it was finalized."""
     if outcome is Status.MANUAL_REVIEW:
-        for check in REQUIRED_CHECKS:
+        for check in mandatory:
             if (status := statuses.get(check, "unknown")) != "done":
                 return step_of_signal(check=check, status=status)
     return "decision_finalized"
 
 
-def missing_checks(settled: Collection[str]) -> list[str]:
-    """Return the required checks that have no settled signal yet, in their standard order."""
-    return [check for check in REQUIRED_CHECKS if check not in settled]
-
-
-def is_ready(settled: Iterable[str]) -> bool:
-    """Tell whether every required check has settled, whatever came of it."""
-    return not missing_checks(set(settled))
+def missing_checks(asked: Sequence[str], *, settled: Collection[str]) -> list[str]:
+    """Return the checks that were asked and have no settled signal yet."""
+    return [check for check in asked if check not in settled]
 
 
 def age_years(*, dob: date, on: date) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 PROVIDERS_OF_CHECK: Final[dict[str, tuple[str, ...]]] = {
@@ -10,12 +11,14 @@ PROVIDERS_OF_CHECK: Final[dict[str, tuple[str, ...]]] = {
     "fraud": ("fraud",),
     "income": ("income",),
 }
+CHECKS: Final = tuple(PROVIDERS_OF_CHECK)
+"""Every check there is, in the standard order."""
 CHECK_OF_PROVIDER: Final = {
     provider: check for check, providers in PROVIDERS_OF_CHECK.items() for provider in providers
 }
 
 
-def primary_providers(checks: list[str]) -> list[str]:
+def primary_providers(checks: Iterable[str]) -> list[str]:
     """Return the first provider of each check, for naming what is missing."""
     return [PROVIDERS_OF_CHECK[check][0] for check in checks]
 

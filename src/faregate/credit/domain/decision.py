@@ -314,11 +314,9 @@ def _context(document: Mapping[str, Any], *, score: Score) -> dict[str, Any]:
 
 def _state(check: Check, document: Mapping[str, Any]) -> str:
     status = str(document["checks"][check.value]["status"])
-    if check.value not in document["required_checks"] and status != "done":
-        return "not_required"
     if status == "done" and not NEEDED_FACTS[check] <= document["facts"].keys():
-        return "incomplete"
-    return status
+        status = "incomplete"
+    return status if status == "done" or check.value in document["required_checks"] else "not_required"
 
 
 def _result(answer: Evaluation, *, score: Score, ruleset: Ruleset) -> DecisionResult:

@@ -154,18 +154,22 @@ def _steps(completed: Sequence[ExternalCompleted], open_ids: set[str]) -> dict[s
 
 
 async def _announce_ready(
-    conn: Connection, ready: Mapping[str, Sequence[str]], *, tools: Tools, traceparents: Mapping[str, str]
+    conn: Connection,
+    ready: Mapping[str, decisions.Readiness],
+    *,
+    tools: Tools,
+    traceparents: Mapping[str, str],
 ) -> None:
     events = [
         tools.stamp(
             DecisionReady(
                 application_id=application_id,
-                required_signals_complete=not missing,
-                missing_providers=tuple(missing),
+                required_signals_complete=readiness.is_complete,
+                missing_providers=readiness.missing_providers,
             ),
             traceparent=traceparents.get(application_id),
         )
-        for application_id, missing in sorted(ready.items())
+        for application_id, readiness in sorted(ready.items())
     ]
     await append(conn, events)
     signals = [Signal(run_id=i, name=READY_SIGNAL, signal_id="ready", payload=None) for i in sorted(ready)]

@@ -14,6 +14,7 @@ from faregate.credit.contracts import ReplayReport
 from faregate.credit.domain.application import missing_checks, transition
 from faregate.credit.domain.checks import PROVIDERS_OF_CHECK, primary_providers
 from faregate.credit.domain.decision import document_sha256, inputs_document, replay
+from faregate.credit.domain.plans import CheckPlans
 from faregate.credit.domain.scorecard import ScoringModel
 from faregate.credit.handlers.checks import GatewayHooks
 from faregate.credit.handlers.recording import decision_of, finalized_event, inputs_of
@@ -49,26 +50,28 @@ class DecisionService:
     hooks: GatewayHooks
     rulesets: Rulesets
     scorecard: ScoringModel
+    plans: CheckPlans
 
     async def dispatch(self, conn: Connection, application_id: str) -> dict[str, str]:
-        """Declare every check of an application and announce the requests; return the run's deadline."""
-        deadline_at = await applications.begin_execution(conn, application_id, now=self.tools.clock.now())
+        """Declare the checks of an application's plan and announce the requests; return the run's deadline."""
+        now = self.tools.clock.now()
+        begun = await applications.begin_execution(conn, application_id, plans=self.plans, now=now)
         declared = await declare(
             conn,
             [
                 NewIntent(
                     subject_id=application_id,
                     check=check,
-                    provider=providers[0],
-                    deadline=deadline_at,
+                    provider=PROVIDERS_OF_CHECK[check][0],
+                    deadline=planned.deadline(now=now, application_deadline=begun.deadline_at),
                     traceparent=current_traceparent(),
                 )
-                for check, providers in PROVIDERS_OF_CHECK.items()
+                for check, planned in self.plans.of(begun.product_type).checks.items()
             ],
         )
         if declared:
             await self.hooks.announce(conn, declared)
-        return {"deadline": deadline_at.isoformat()}
+        return {"deadline": begun.deadline_at.isoformat()}
 
     async def decide(self, conn: Connection, application_id: str) -> dict[str, str]:
         """Decide an application once, on the signals that there are; a decided one is left as it is."""
@@ -121,11 +124,12 @@ def _announcements(application: LockedApplication, decision: decisions.NewDecisi
     if application.ready_at is not None:
         return [finalized]
     settled = {signal["check"] for signal in application.signals}
+    missing = missing_checks(application.asked_checks, settled=settled)
     unanswered = [signal["provider"] for signal in application.signals if signal["status"] != "done"]
     ready = DecisionReady(
         application_id=application.id,
         required_signals_complete=False,
-        missing_providers=(*primary_providers(missing_checks(settled)), *unanswered),
+        missing_providers=(*primary_providers(missing), *unanswered),
     )
     return [ready, finalized]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from faregate.credit.contracts import Status
-from faregate.credit.domain.application import REQUIRED_CHECKS, step_of_decision
+from faregate.credit.domain.application import step_of_decision
 from faregate.credit.domain.decision import (
     ApplicationFacts,
     CheckSignal,
@@ -44,7 +44,7 @@ def inputs_of(application: LockedApplication) -> DecisionInputs:
             )
             for signal in application.signals
         },
-        required_checks=REQUIRED_CHECKS,
+        required_checks=application.mandatory_checks,
         latest_step=application.latest_step,
     )
 
@@ -64,7 +64,9 @@ def decision_of(
         application_id=application.id,
         version=application.decision_version + 1,
         outcome=result.outcome,
-        step=step_of_decision(outcome=result.outcome, statuses=settled),
+        step=step_of_decision(
+            outcome=result.outcome, statuses=settled, mandatory=application.mandatory_checks
+        ),
         risk_score=result.risk_score,
         reason_codes=result.reason_codes,
         adverse_action_reasons=[reason.document() for reason in result.adverse_action_reasons],

@@ -12,6 +12,8 @@ import orjson
 
 from faregate.credit.contracts import Status, StatusView
 from faregate.credit.domain.application import ApplicationNotFound
+from faregate.credit.domain.checks import CHECKS
+from faregate.credit.domain.plans import CheckPlan, CheckPlans
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
 
@@ -55,7 +57,10 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedApplication:
-    """What a decision needs of an application, read under its row lock. `signals` are in order of their checks."""
+    """What a decision needs of an application, read under its row lock. `signals` are in order of their checks.
+
+    The checks are those of the run's plan, and all there are before the run began.
+    """
 
     id: str
     status: Status
@@ -67,6 +72,8 @@ class LockedApplication:
     decision_version: int
     ready_at: datetime | None
     latest_step: str
+    asked_checks: Sequence[str]
+    mandatory_checks: Sequence[str]
     signals: Sequence[Mapping[str, Any]]
 
 
@@ -155,7 +162,7 @@ async def insert_applications(
     await conn.execute(_Q["insert_applications"], given)
 
 
-def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+def _json(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> str:
     """One JSON text costs a fraction of as many arrays as there are columns."""
     return orjson.dumps(rows).decode()
 
@@ -194,12 +201,12 @@ async def lock_to_decide(conn: Connection, application_ids: Sequence[str]) -> di
     signals: dict[str, list[Mapping[str, Any]]] = {row["id"]: [] for row in rows}
     for signal in await cursor.fetchall():
         signals[signal.pop("application_id")].append(signal)
-    return {
-        row["id"]: LockedApplication(
-            **{**row, "status": Status(row["status"]), "signals": signals[row["id"]]}
-        )
-        for row in rows
-    }
+    return {row["id"]: _locked(row, signals[row["id"]]) for row in rows}
+
+
+def _locked(row: Mapping[str, Any], signals: Sequence[Mapping[str, Any]]) -> LockedApplication:
+    plan = {name: row[name] or CHECKS for name in ("asked_checks", "mandatory_checks")}
+    return LockedApplication(**{**row, **plan, "status": Status(row["status"]), "signals": signals})
 
 
 async def lock_applications(conn: Connection, application_ids: Sequence[str]) -> dict[str, Status]:
@@ -208,18 +215,39 @@ async def lock_applications(conn: Connection, application_ids: Sequence[str]) ->
     return {row["id"]: Status(row["status"]) for row in await cursor.fetchall()}
 
 
-async def begin_execution(conn: Connection, application_id: str, *, now: datetime) -> datetime:
-    """Lock an application, record that its run has begun, and return the deadline that it has from now on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A run that has begun: the application's deadline from now on, and its product."""
+
+    deadline_at: datetime
+    product_type: str
+
+
+async def begin_execution(
+    conn: Connection, application_id: str, *, plans: CheckPlans, now: datetime
+) -> Begun:
+    """Lock an application and record that its run has begun, with the check plan of its product.
 
     A repetition changes nothing and returns the same.
 
     Raises ApplicationNotFound.
     """
-    cursor = await conn.execute(_Q["begin_execution"], {"id": application_id, "now": now})
+    given = {"id": application_id, "plans": _json(_plans(plans)), "now": now}
+    cursor = await conn.execute(_Q["begin_execution"], given)
     if (row := await cursor.fetchone()) is None:
         raise ApplicationNotFound(f"there is no application {application_id}")
-    deadline_at: datetime = row["deadline_at"]
-    return deadline_at
+    return Begun(**row)
+
+
+def _plans(plans: CheckPlans) -> dict[str, Any]:
+    return {
+        "default": _plan(plans.default),
+        "products": {name: _plan(plan) for name, plan in plans.products.items()},
+    }
+
+
+def _plan(plan: CheckPlan) -> dict[str, Any]:
+    return {"version": plan.version, "asked": plan.asked, "mandatory": plan.mandatory}
 
 
 async def overdue(conn: Connection, *, before: datetime, after_id: str, limit: int) -> dict[str, bool]:

@@ -7,10 +7,13 @@ here: cards come from `scorecards`, rulesets from whoever writes the rules.
 from __future__ import annotations
 
 import json
+import tomllib
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
+from faregate.credit.domain.plans import CheckPlans, CheckPlansRefused, read_check_plans
 from faregate.credit.domain.scorecard import CrossFittedScorecard, Scorecard, read_scorecard
 from faregate.kernel.errors import NotFoundError
 
@@ -36,6 +39,17 @@ def load_ruleset_document(version: str) -> dict[str, Any]:
 def load_reason_codes(version: str) -> dict[str, Any]:
     """Return a set of reason codes, such as `reason-codes-1`, with the mapping to form C-1."""
     return load_artefact("reason_codes", version)
+
+
+def load_check_plans(file: Path | None = None) -> CheckPlans:
+    """Return the check plans of a TOML file, by default of the package. Raises `CheckPlansRefused`."""
+    source = file or _ARTEFACTS / "check_plans.toml"
+    try:
+        return read_check_plans(tomllib.loads(source.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise CheckPlansRefused(f"{source} cannot be read: {error}") from error
+    except CheckPlansRefused as refused:
+        raise CheckPlansRefused(f"{source}: {refused.detail}") from refused
 
 
 def load_artefact(folder: str, name: str) -> dict[str, Any]:

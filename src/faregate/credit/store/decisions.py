@@ -10,7 +10,6 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from faregate.credit.contracts import DecisionView, SignalView, Status
-from faregate.credit.domain.application import REQUIRED_CHECKS
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
 
@@ -29,6 +28,14 @@ class NewSignal:
     reason: str | None
     facts: dict[str, Any]
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """What the checks of a ready application left open: who gave no answer, and whether every mandatory one came."""
+
+    is_complete: bool
+    missing_providers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +96,15 @@ async def record_steps(conn: Connection, steps: dict[str, str], *, now: datetime
 
 async def mark_ready(
     conn: Connection, application_ids: Sequence[str], *, now: datetime
-) -> dict[str, list[str]]:
-    """Mark those that became ready just now; return the providers that gave no answer, by application."""
-    cursor = await conn.execute(
-        _Q["mark_ready"],
-        {
-            "ids": list(application_ids),
-            "required": list(REQUIRED_CHECKS),
-            "required_count": len(REQUIRED_CHECKS),
-            "now": now,
-        },
-    )
-    return {row["id"]: row["missing_providers"] for row in await cursor.fetchall()}
+) -> dict[str, Readiness]:
+    """Mark those whose checks have all settled just now, and return what their checks left open."""
+    cursor = await conn.execute(_Q["mark_ready"], {"ids": list(application_ids), "now": now})
+    return {
+        row["id"]: Readiness(
+            is_complete=row["is_complete"], missing_providers=tuple(row["missing_providers"])
+        )
+        for row in await cursor.fetchall()
+    }
 
 
 async def signals_of(conn: Connection, application_id: str) -> list[SignalView]:

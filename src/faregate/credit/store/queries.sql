@@ -54,8 +54,10 @@ from credit.application where id = any(%(ids)s::text[]);
 
 -- name: lock_to_decide
 -- Applications, locked in id order: events of their keys are appended in the order of this lock.
-select id, status, product_type, amount, purpose, annual_income, age_years, decision_version, ready_at, latest_step
-from credit.application where id = any(%(ids)s::text[]) order by id for update;
+select a.id, a.status, product_type, amount, purpose, annual_income, age_years, decision_version, ready_at, latest_step,
+       e.asked_checks, e.mandatory_checks
+from credit.application a left join credit.workflow_execution e on e.application_id = a.id
+where a.id = any(%(ids)s::text[]) order by a.id for update of a;
 
 -- name: signals_to_decide
 -- The signals of locked applications. A statement after the lock's: that one may have waited for their writer.
@@ -68,19 +70,26 @@ select id, status from credit.application where id = any(%(ids)s::text[]) order 
 
 -- name: begin_execution
 -- The run of an application begins, with its row locked; a repeated dispatch changes nothing but returns the same.
--- The checks get their whole time, however long the application waited for a worker.
+-- The checks get their whole time, however long the application waited for a worker. The run keeps the check plan
+-- of its product.
 with locked as (
-  select id, %(now)s + (deadline_at - submitted_at) as deadline_at, deadline_at as stored_deadline_at
+  select id, product_type, %(now)s + (deadline_at - submitted_at) as deadline_at, deadline_at as stored_deadline_at,
+         coalesce(%(plans)s::jsonb -> 'products' -> product_type, %(plans)s::jsonb -> 'default') as plan
   from credit.application where id = %(id)s for update),
 begun as (
-  insert into credit.workflow_execution (application_id, run_id, status, started_at)
-  select id, id, 'waiting', %(now)s from locked on conflict do nothing returning application_id),
+  insert into credit.workflow_execution (
+    application_id, run_id, status, started_at, check_plan_version, asked_checks, mandatory_checks)
+  select id, id, 'waiting', %(now)s, plan ->> 'version',
+         array(select jsonb_array_elements_text(plan -> 'asked')),
+         array(select jsonb_array_elements_text(plan -> 'mandatory'))
+  from locked on conflict do nothing returning application_id),
 stepped as (
   update credit.application a set latest_step = 'checks_requested', updated_at = %(now)s, revision = revision + 1,
     deadline_at = l.deadline_at
   from locked l
   where a.id = l.id and a.id in (select application_id from begun) and a.status = 'processing')
-select case when exists (select from begun) then deadline_at else stored_deadline_at end as deadline_at from locked;
+select case when exists (select from begun) then deadline_at else stored_deadline_at end as deadline_at, product_type
+from locked;
 
 -- name: overdue_applications
 -- Applications that no run decided although their deadline is long past, and whether their run ever began.
@@ -115,13 +124,17 @@ from unnest(%(ids)s::text[], %(steps)s::text[]) as w (id, step)
 where a.id = w.id and a.status = 'processing';
 
 -- name: mark_ready
--- The applications whose required checks have all settled and that nobody has called ready before.
+-- The applications whose checks have all settled and that nobody has called ready before.
 update credit.application a set ready_at = %(now)s
-where a.id = any(%(ids)s::text[]) and a.ready_at is null and a.status = 'processing'
+from credit.workflow_execution e
+where a.id = any(%(ids)s::text[]) and a.ready_at is null and a.status = 'processing' and e.application_id = a.id
   and (select count(*) from credit.risk_signal s
-       where s.application_id = a.id and s.check_name = any(%(required)s::text[])) = %(required_count)s
-returning a.id, (select coalesce(array_agg(s.provider), '{}') from credit.risk_signal s
-                 where s.application_id = a.id and s.status <> 'done') as missing_providers;
+       where s.application_id = a.id and s.check_name = any(e.asked_checks)) = cardinality(e.asked_checks)
+returning a.id, (select coalesce(array_agg(s.provider order by s.check_name), '{}') from credit.risk_signal s
+                 where s.application_id = a.id and s.status <> 'done') as missing_providers,
+          not exists (select from credit.risk_signal s
+                      where s.application_id = a.id and s.status <> 'done'
+                        and s.check_name = any(e.mandatory_checks)) as is_complete;
 
 -- name: signals
 -- The signals of one application, in the order of their checks' names.

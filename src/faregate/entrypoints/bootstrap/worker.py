@@ -16,7 +16,7 @@ from uuid import uuid4
 from faregate.credit.consumers import consumer_groups
 from faregate.credit.handlers.checks import GatewayHooks
 from faregate.credit.handlers.decide import DecisionService, decide_overdue, publish_first_ruleset
-from faregate.credit.store.artefacts import load_scorecard
+from faregate.credit.store.artefacts import load_check_plans, load_scorecard
 from faregate.credit.workflows import application_workflow
 from faregate.entrypoints.bootstrap.providers import adapters, policies, provider_session
 from faregate.entrypoints.bootstrap.site import Site, database_check, identity_vault, tools
@@ -81,6 +81,7 @@ async def worker(stack: AsyncExitStack, site: Site) -> Worker:
         hooks=hooks,
         rulesets=Rulesets(),
         scorecard=load_scorecard(settings.scorecard),
+        plans=load_check_plans(settings.check_plans),
     )
     await publish_first_ruleset(database, now=clock.now())
     engine = DbosEngine(database_url=site.database_url, clock=clock)
