@@ -18,8 +18,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from faregate.infra.embedded import Servers, embedded_servers, processes, servers_of
+from faregate.infra.embedded import BOTH, ServerName, Servers, embedded_servers, processes, servers_of
 from faregate.infra.embedded.errors import EmbeddedServerError
+from faregate.infra.embedded.folders import START_LOCK, private_folder
 from faregate.infra.embedded.unprivileged import Unprivileged
 from faregate.infra.local_system import servers_kept_running
 from tests.servers import copy_of_used_home, own_servers
@@ -140,11 +141,24 @@ def test_the_next_command_recovers_servers_that_were_killed(home: Path) -> None:
 async def test_servers_that_were_killed_are_started_again_while_somebody_keeps_them(home: Path) -> None:
     with embedded_servers(home) as servers:
         write_in_both(servers)
-        async with servers_kept_running(home):
+        async with servers_kept_running(home, wanted=BOTH):
             for pid in running(home):
                 os.kill(pid, signal.SIGKILL)
                 await until_both_answer_without(pid, home)
         assert_kept_in_both(servers)
+    assert running(home) == []
+
+
+@pytest.mark.parametrize("wanted", ["postgres", "valkey"])
+async def test_only_the_wanted_server_is_started_and_kept_running(home: Path, wanted: ServerName) -> None:
+    with embedded_servers(home, wanted=[wanted]):
+        [first] = running(home)
+        async with servers_kept_running(home, wanted=[wanted]), asyncio.timeout(60):
+            os.kill(first, signal.SIGKILL)
+            while running(home) in ([first], []):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
+        postgres, valkey = servers_of(home)
+        assert (postgres.pid() is None, valkey.pid() is None) == (wanted == "valkey", wanted == "postgres")
     assert running(home) == []
 
 
@@ -198,6 +212,24 @@ def test_the_pid_of_a_dead_server_given_to_a_stranger_deceives_nobody(home: Path
 def test_the_servers_do_not_get_a_ctrl_c_meant_for_the_command(home: Path) -> None:
     with embedded_servers(home):
         assert os.getsid(0) not in {os.getsid(pid) for pid in running(home)}
+
+
+def test_a_home_that_others_may_enter_is_narrowed_and_a_folder_with_other_things_is_not(
+    tmp_path: Path,
+) -> None:
+    used, empty, shared = tmp_path / "used", tmp_path / "empty", tmp_path / "shared"
+    for folder in (used, empty, shared):
+        folder.mkdir()
+        folder.chmod(0o755)
+    (used / START_LOCK).touch()
+    (shared / "somebody's").touch()
+    for folder in (used, empty, shared):
+        private_folder(folder)
+    assert [oct(folder.stat().st_mode & 0o777) for folder in (used, empty, shared)] == [
+        "0o700",
+        "0o700",
+        "0o755",
+    ]
 
 
 def test_private_folders_and_umask_077_are_enough(tmp_path: Path) -> None:

@@ -152,6 +152,55 @@ async def test_a_head_without_an_end_is_cut_off() -> None:
             assert raw_problem(await reader.read()) == (431, 431)
 
 
+CHUNKED = b"POST /orders HTTP/1.1\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def as_chunk(body: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+@pytest.mark.parametrize("trailers", [b"x: " + b"x" * 4_000_000, b"x: yy\r\n" * 600_000], ids=["one", "many"])
+async def test_trailers_without_an_end_are_cut_off(trailers: bytes) -> None:
+    async with raw_connection() as (reader, writer):
+        writer.write(CHUNKED + as_chunk(b"{") + b"0\r\n" + trailers)
+        with suppress(ConnectionError):  # the server does not read the rest
+            assert raw_problem(await reader.read()) == (431, 431)
+
+
+async def test_a_trailer_is_no_header() -> None:
+    async with raw_connection() as (reader, writer):
+        trailer = b"0\r\nx-request-id: from-a-trailer\r\n\r\n"
+        writer.write(CHUNKED + as_chunk(json.dumps(ORDER).encode()) + trailer)
+        answer = await whole_answer(reader)
+        assert answer.startswith(b"HTTP/1.1 202")
+        assert b"from-a-trailer" not in answer
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nx: %b\r\n\r\n" % (b"x" * HEAD_BYTES_MAX), 431),
+        (CHUNKED + b"no length\r\n", 400),
+    ],
+    ids=["no head", "long head", "no chunk"],
+)
+async def test_a_bad_request_behind_others_is_refused_after_their_answers(bad: bytes, status: int) -> None:
+    async with raw_connection() as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\n\r\n" * 2 + bad)
+        for _ in range(2):
+            assert (await whole_answer(reader)).startswith(b"HTTP/1.1 200")
+        assert raw_problem(await reader.read()) == (status, status)
+
+
+async def test_a_body_that_breaks_after_its_answer_began_only_closes_the_connection() -> None:
+    async with raw_connection() as (reader, writer):
+        writer.write(b"POST /nowhere HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert (await whole_answer(reader)).startswith(b"HTTP/1.1 404")
+        writer.write(b"no length\r\n")
+        assert await reader.read() == b""
+
+
 async def test_a_long_body_and_part_of_the_next_request_in_one_read_are_no_long_head() -> None:
     async with raw_connection() as (reader, writer):
         order = json.dumps(ORDER).encode().ljust(60_000)

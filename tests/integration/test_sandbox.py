@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,37 @@ async def test_a_faulty_callback_is_followed_by_the_real_one(
     assert (await sandbox.summary())["callbacks"]["faulty_accepted"] == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "counted"),
+    [
+        (Fault.CALLBACK_SKEWED, 202, "skewed_accepted"),
+        (Fault.CALLBACK_STALE, 401, "stale_refused"),
+        (Fault.CALLBACK_STALE, 202, "stale_accepted"),
+    ],
+)
+async def test_a_callback_signed_by_a_wrong_clock_is_sent_once_and_counted(
+    sandbox: Sandbox, fault: Fault, status: int, counted: str
+) -> None:
+    await sandbox.script("income", fault)
+    async with open_receiver(status=status) as receiver:
+        before = await _now()
+        await submit(sandbox, "income", receiver)
+        callbacks = await _settled(sandbox)
+        [(headers, _)] = receiver.deliveries
+    off_s = abs(int(headers["webhook-timestamp"]) - before.timestamp())
+    assert (off_s > 3000) == (fault is Fault.CALLBACK_STALE)
+    assert callbacks[counted] == 1
+
+
+async def test_a_signature_without_a_time_knows_no_wrong_clock(sandbox: Sandbox) -> None:
+    await sandbox.script("kyc", Fault.CALLBACK_STALE)
+    async with open_receiver() as receiver:
+        await submit(sandbox, "kyc", receiver)
+        callbacks = await _settled(sandbox)
+    assert callbacks["sent"] == 1
+    assert not {name for name in callbacks if name.startswith("stale")}
+
+
 async def test_an_overtaken_callback_comes_after_a_later_one(sandbox: Sandbox) -> None:
     await sandbox.set_faults({"default": {"callback_late_s": 10}})
     await sandbox.script("kyc", Fault.CALLBACK_OVERTAKEN)
@@ -308,6 +340,20 @@ async def test_a_pending_callback_survives_a_restart_of_the_sandbox(tmp_path: Pa
             assert (await _settled(second))["sent"] == 1
         async with open_sandbox(tmp_path) as third:
             assert (await _settled(third))["sent"] == 1
+
+
+async def test_who_is_never_called_back_is_not_called_back_after_a_restart_either(tmp_path: Path) -> None:
+    pending = {"default": {"processing": {"median_ms": 500}}}
+    async with open_receiver() as receiver:
+        async with open_sandbox(tmp_path) as first:
+            await first.set_faults(pending)
+            for name in ("Silas Silent", "Greta Gutmann"):
+                asked = request("kyc", application=name.partition(" ")[0], callback_url=receiver.url)
+                named = replace(asked, subject={**asked.subject, "legal_name": name})
+                await adapters(first)["kyc"].submit(named, timeout_s=5)
+        async with open_sandbox(tmp_path) as second:
+            callbacks = await _settled(second)
+    assert (callbacks["lost"], callbacks["sent"], len(receiver.deliveries)) == (1, 1, 1)
 
 
 async def test_executions_and_answers_survive_a_restart_of_the_sandbox(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from faregate.infra.embedded import embedded_servers
-from faregate.infra.local_system import servers_kept_running
+from faregate.infra.local_system import servers_kept_running, unnamed_servers
 from faregate.infra.migrations import migrate
 from faregate.infra.security.keys import KeySet, KeySetInvalid
 from faregate.infra.settings import Settings
@@ -32,10 +32,10 @@ def site_of(settings: Settings) -> Iterator[Site]:
 
     refuse_bad_keys(settings)
     with ExitStack() as stack:
-        database_url = settings.database_url.get_secret_value() if settings.database_url else None
-        valkey_url = settings.valkey_url.get_secret_value() if settings.valkey_url else None
+        database_url, valkey_url = _urls(settings)
         if database_url is None or valkey_url is None:
-            servers = stack.enter_context(embedded_servers(settings.home))
+            wanted = unnamed_servers(database_url=database_url, valkey_url=valkey_url)
+            servers = stack.enter_context(embedded_servers(settings.home, wanted=wanted))
             database_url = database_url or servers.database_url
             valkey_url = valkey_url or f"unix://{servers.valkey_socket}"
         migrate(database_url)
@@ -44,8 +44,16 @@ def site_of(settings: Settings) -> Iterator[Site]:
 
 def kept_running(settings: Settings) -> AbstractAsyncContextManager[None]:
     """Start embedded servers of a long-lived process again when one dies; those that the settings name are not ours."""
-    is_embedded = settings.database_url is None or settings.valkey_url is None
-    return servers_kept_running(settings.home.absolute()) if is_embedded else nullcontext()
+    database_url, valkey_url = _urls(settings)
+    wanted = unnamed_servers(database_url=database_url, valkey_url=valkey_url)
+    return servers_kept_running(settings.home.absolute(), wanted=wanted) if wanted else nullcontext()
+
+
+def _urls(settings: Settings) -> tuple[str | None, str | None]:
+    """The addresses of PostgreSQL and Valkey that the settings name."""
+    secrets = (settings.database_url, settings.valkey_url)
+    database_url, valkey_url = (secret.get_secret_value() if secret else None for secret in secrets)
+    return database_url, valkey_url
 
 
 def refuse_bad_keys(settings: Settings) -> None:

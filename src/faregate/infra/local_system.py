@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from faregate.infra.embedded import embedded_servers, servers_of, start_again
+from faregate.infra.embedded import ServerName, embedded_servers, servers_of, start_again
 from faregate.infra.migrations import migrate
 from faregate.infra.periodic import run_periodically
 from faregate.infra.scaling import Backlog, Scale, ScalingPolicy, next_scale
@@ -47,9 +47,9 @@ class Plan:
     on_restart: Callable[[str, int], None] | None = None
 
     @property
-    def is_embedded(self) -> bool:
-        """Whether PostgreSQL or Valkey is ours to start."""
-        return not (self.database_url and self.valkey_url)
+    def embedded(self) -> frozenset[ServerName]:
+        """The servers that are ours to start: those without a URL of their own."""
+        return unnamed_servers(database_url=self.database_url, valkey_url=self.valkey_url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
             *(_api(plan, environment, n, port) for n, port in enumerate(api_ports, 1)),
             *(_worker(plan, environment, n) for n in range(1, plan.workers + 1)),
         ]
-        keeping = servers_kept_running(plan.home) if plan.is_embedded else nullcontext()
+        keeping = servers_kept_running(plan.home, wanted=plan.embedded)
         async with keeping, Supervisor(parts, on_restart=plan.on_restart) as supervisor:
             yield LocalSystem(
                 plan=plan,
@@ -132,14 +132,20 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
             )
 
 
+def unnamed_servers(*, database_url: str | None, valkey_url: str | None) -> frozenset[ServerName]:
+    """Return the servers that no URL names: these have to be embedded ones."""
+    urls: dict[ServerName, str | None] = {"postgres": database_url, "valkey": valkey_url}
+    return frozenset(name for name, url in urls.items() if not url)
+
+
 @asynccontextmanager
-async def servers_kept_running(home: Path) -> AsyncIterator[None]:
-    """Start the embedded servers of `home` again whenever one dies. Only within `embedded_servers(home)`."""
+async def servers_kept_running(home: Path, *, wanted: Collection[ServerName]) -> AsyncIterator[None]:
+    """Start those embedded servers of `home` again whenever one dies. Only within `embedded_servers` of them."""
     stop = asyncio.Event()
 
     async def watch() -> None:
-        if not all(server.pid() for server in servers_of(home)):
-            started = await asyncio.to_thread(start_again, home)
+        started = await asyncio.to_thread(start_again, home, wanted=wanted)
+        if started:
             _log.warning("embedded_servers_died", started_again=started)
 
     keeper = asyncio.create_task(
@@ -188,7 +194,7 @@ async def workers_scaled(
 def _servers(plan: Plan, servers: ExitStack) -> tuple[str, str]:
     if plan.database_url and plan.valkey_url:
         return plan.database_url, plan.valkey_url
-    embedded = servers.enter_context(embedded_servers(plan.home))
+    embedded = servers.enter_context(embedded_servers(plan.home, wanted=plan.embedded))
     return plan.database_url or embedded.database_url, plan.valkey_url or f"unix://{embedded.valkey_socket}"
 
 

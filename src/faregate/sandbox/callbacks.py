@@ -7,6 +7,7 @@ go wrong on the way.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -15,8 +16,9 @@ import aiohttp
 
 from faregate.kernel.clock import Clock
 from faregate.sandbox.executions import Execution
-from faregate.sandbox.faults import Fault, Faults
+from faregate.sandbox.faults import Fault, Faults, Stage
 from faregate.sandbox.journal import Journal
+from faregate.sandbox.personas import faults_of
 from faregate.sandbox.providers.base import Provider, Reply
 
 ATTEMPTS_MAX: Final = 200
@@ -24,7 +26,9 @@ BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 5.0
 SEND_TIMEOUT_S: Final = 10.0
 SENDING_MAX: Final = 64
+_UNAUTHORISED: Final = 401
 _GONE: Final = 410
+_CLOCK: Final = {Fault.CALLBACK_SKEWED: "skewed", Fault.CALLBACK_STALE: "stale"}
 
 
 class Callbacks:
@@ -50,11 +54,11 @@ class Callbacks:
         self.counts: Counter[str] = Counter()
 
     def resume(self, executions: Iterable[Execution], closed: Mapping[int, str]) -> None:
-        """Take up what the last process left: count what was closed and schedule the rest."""
+        """Take up what the last process left: count what was closed and schedule the rest, each with its own fate."""
         self.counts.update(closed.values())
         for execution in executions:
             if execution.callback_url is not None and execution.number not in closed:
-                self.schedule(execution, fault=None)
+                self.schedule(execution, fault=self._fate(execution))
 
     def schedule(self, execution: Execution, *, fault: Fault | None) -> asyncio.Task[None]:
         """Send the result when it is ready; the returned task ends when nothing is left to send."""
@@ -73,18 +77,29 @@ class Callbacks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _fate(self, execution: Execution) -> Fault | None:
+        """What goes wrong with a callback: a new process draws what the last one drew."""
+        provider = execution.provider
+        always = faults_of(execution.persona, provider=provider)
+        return self._faults().draw(
+            Stage.CALLBACK, provider=provider, reference=execution.reference, always=always
+        )
+
     async def _deliver(self, execution: Execution, fault: Fault | None) -> None:
         await self._until_due(execution, fault)
         if fault is Fault.CALLBACK_LOST:
             await self._close(execution, "lost")
             return
         await self._send_faulty(execution, fault)
-        accepted = await self._send_until_accepted(execution)
-        if accepted and fault is Fault.CALLBACK_DUPLICATE:
+        off_s = self._clock_off_s(execution, fault)
+        is_taken = await self._send_until_taken(execution, off_s=off_s)
+        if fault is not None and off_s:
+            self.counts[f"{_CLOCK[fault]}_{'accepted' if is_taken else 'refused'}"] += 1
+        if is_taken and fault is Fault.CALLBACK_DUPLICATE:
             self.counts["duplicates"] += 1
             await self._send(execution, self._worded(execution))
         self._let_overtaken_pass(execution.provider)
-        await self._close(execution, "sent" if accepted else "failed")
+        await self._close(execution, "sent" if is_taken else "failed")
 
     async def _until_due(self, execution: Execution, fault: Fault | None) -> None:
         behaviour = self._faults().plan.of(execution.provider)
@@ -114,10 +129,21 @@ class Callbacks:
         if accepted(await self._send(execution, reply)):
             self.counts["faulty_accepted"] += 1
 
-    async def _send_until_accepted(self, execution: Execution) -> bool:
+    def _clock_off_s(self, execution: Execution, fault: Fault | None) -> float:
+        """How far the clock is off that signs a callback, either way; 0 where no time is signed."""
+        if fault not in _CLOCK or not self._providers[execution.provider].statement.signs_time:
+            return 0.0
+        behaviour = self._faults().plan.of(execution.provider)
+        unit = self._faults().unit("clock", provider=execution.provider, reference=execution.reference)
+        if fault is Fault.CALLBACK_SKEWED:
+            return behaviour.callback_skew_s * (2 * unit - 1)
+        return math.copysign(behaviour.callback_stale_s, unit - 0.5)
+
+    async def _send_until_taken(self, execution: Execution, *, off_s: float) -> bool:
+        """Send until it is accepted, or refused for good: repeating mends no wrong clock."""
         for attempt in range(ATTEMPTS_MAX):
-            status = await self._send(execution, self._worded(execution))
-            if accepted(status) or status == _GONE:
+            status = await self._send(execution, self._worded(execution, off_s=off_s))
+            if accepted(status) or status == _GONE or (off_s and status == _UNAUTHORISED):
                 return accepted(status)
             unit = self._faults().unit("backoff", provider=execution.provider, reference=execution.reference)
             backoff_s = min(BACKOFF_FIRST_S * 2 ** min(attempt, 10), BACKOFF_MAX_S)
@@ -144,8 +170,8 @@ class Callbacks:
             except (aiohttp.ClientError, TimeoutError):
                 return None
 
-    def _worded(self, execution: Execution, *, genuine: bool = True) -> Reply:
-        now = self._clock.now().timestamp()
+    def _worded(self, execution: Execution, *, genuine: bool = True, off_s: float = 0.0) -> Reply:
+        now = self._clock.now().timestamp() + off_s
         return self._providers[execution.provider].callback(execution, now=now, genuine=genuine)
 
     async def _close(self, execution: Execution, state: str) -> None:

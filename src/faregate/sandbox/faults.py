@@ -54,6 +54,8 @@ class Fault(StrEnum):
     CALLBACK_LATE = "callback_late"  # `callback_late_s` after the result is ready
     CALLBACK_OVERTAKEN = "callback_overtaken"  # held back until a later one of this provider has passed
     CALLBACK_DUPLICATE = "callback_duplicate"
+    CALLBACK_SKEWED = "callback_skewed"  # signed by a clock that is off by up to `callback_skew_s`
+    CALLBACK_STALE = "callback_stale"  # signed by a clock that is off by `callback_stale_s`; sent once
     CALLBACK_WRONG_SIGNATURE = "callback_wrong_signature"  # a forged one comes before the real one
     CALLBACK_MALFORMED = "callback_malformed"  # a broken one comes before the real one
 
@@ -109,6 +111,8 @@ class ProviderFaults(_Model):
     hold_s: float = Field(default=30.0, ge=0)
     retry_after_s: int = Field(default=1, ge=0)
     callback_late_s: float = Field(default=3.0, ge=0)
+    callback_skew_s: float = Field(default=120.0, ge=0)
+    callback_stale_s: float = Field(default=3600.0, ge=0)
 
     @model_validator(mode="after")
     def _rates_leave_room(self) -> ProviderFaults:

@@ -33,6 +33,8 @@ _ROUGH_RATES: Final = {
     "callback_late": 0.02,
     "callback_overtaken": 0.02,
     "callback_lost": 0.005,
+    "callback_skewed": 0.02,
+    "callback_stale": 0.01,
     "callback_wrong_signature": 0.01,
     "callback_malformed": 0.01,
 }

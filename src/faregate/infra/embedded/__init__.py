@@ -8,22 +8,26 @@ and a socket.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from faregate.infra.embedded.folders import discard_socket_folder, private_folder, socket_folder
+from faregate.infra.embedded.folders import START_LOCK, discard_socket_folder, private_folder, socket_folder
 from faregate.infra.embedded.locks import exclusive, hold_share
 from faregate.infra.embedded.postgres import PostgresServer
 from faregate.infra.embedded.valkey import ValkeyServer
 
 DATABASE = "faregate"
 
+ServerName = Literal["postgres", "valkey"]
+BOTH: frozenset[ServerName] = frozenset({"postgres", "valkey"})
+
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the running servers are."""
+    """Where the servers are. One that was not asked for need not run."""
 
     database_url: str
     valkey_socket: Path
@@ -31,43 +35,48 @@ class Servers:
 
 @contextmanager
 def embedded_servers(
-    home: Path, *, postgres_settings: Mapping[str, str] | None = None, end_with_us: bool = False
+    home: Path,
+    *,
+    wanted: Collection[ServerName] = BOTH,
+    postgres_settings: Mapping[str, str] | None = None,
+    end_with_us: bool = False,
 ) -> Iterator[Servers]:
     """Start the servers of `home`, or join those that run; the last user stops them. Blocks for 0.1 to 2 s.
 
-    `postgres_settings` are configuration parameters used by whoever starts the server. `end_with_us` is for a
-    home that nobody else uses: servers that we start end with this process even if it is killed (on Linux);
-    otherwise they stay until the next command on this home. A server that cannot be started is an
-    `EmbeddedServerError`.
+    `wanted` names those that are needed. `postgres_settings` are configuration parameters used by whoever
+    starts the server. `end_with_us` is for a home that nobody else uses: servers that we start end with this
+    process even if it is killed (on Linux); otherwise they stay until the next command on this home. A server
+    that cannot be started is an `EmbeddedServerError`.
     """
     home = private_folder(home)
-    with exclusive(home / "start.lock"):
+    with exclusive(home / START_LOCK):
         postgres, valkey = servers_of(home, postgres_settings=postgres_settings, end_with_us=end_with_us)
-        postgres.ensure_running()
-        valkey.ensure_running()
+        for server in _wanted(postgres, valkey, wanted).values():
+            server.ensure_running()
         share = hold_share(home / "users.lock")
     try:
         yield Servers(database_url=postgres.url(DATABASE), valkey_socket=valkey.socket)
     finally:
-        with exclusive(home / "start.lock"):
+        with exclusive(home / START_LOCK):
             if share.release_and_tell_whether_last():
                 valkey.stop()
                 postgres.stop()
                 discard_socket_folder(home)
 
 
-def start_again(home: Path) -> tuple[str, ...]:
-    """Start again those servers of a home that died, and return their names; for one of their users. Blocks.
+def start_again(home: Path, *, wanted: Collection[ServerName] = BOTH) -> tuple[ServerName, ...]:
+    """Start again those wanted servers of a home that died, and return their names; for one of their users. Blocks.
 
     They get the settings of `embedded_servers` without any of its options.
     """
-    with exclusive(home / "start.lock"):
-        postgres, valkey = servers_of(home)
-        servers: dict[str, PostgresServer | ValkeyServer] = {"postgres": postgres, "valkey": valkey}
-        dead = [name for name, server in servers.items() if server.pid() is None]
+    servers = _wanted(*servers_of(home), wanted)
+    if not _dead(servers):  # seen without the lock, for this is asked all the time
+        return ()
+    with exclusive(home / START_LOCK):
+        dead = _dead(servers)
         for name in dead:
             servers[name].ensure_running()
-    return tuple(dead)
+    return dead
 
 
 def servers_of(
@@ -84,3 +93,15 @@ def servers_of(
     )
     valkey = ValkeyServer(folder=home / "valkey", socket=sockets / "valkey.sock", end_with_us=end_with_us)
     return postgres, valkey
+
+
+_Servers = Mapping[ServerName, PostgresServer | ValkeyServer]
+
+
+def _wanted(postgres: PostgresServer, valkey: ValkeyServer, wanted: Collection[ServerName]) -> _Servers:
+    both: _Servers = {"postgres": postgres, "valkey": valkey}
+    return {name: server for name, server in both.items() if name in wanted}
+
+
+def _dead(servers: _Servers) -> tuple[ServerName, ...]:
+    return tuple(name for name, server in servers.items() if server.pid() is None)

@@ -12,15 +12,25 @@ from pathlib import Path
 from faregate.infra.embedded.errors import EmbeddedServerError
 
 _SOCKET_PATH_BYTES_MAX = 103  # the smallest limit of the systems we run on (macOS), its closing zero included
+START_LOCK = "start.lock"
+PASSAGE = 0o011
+"""What others may do in a home through which a server of another user has to pass."""
+_OTHERS = 0o077
 _LONGEST_SOCKET_NAME = ".s.PGSQL.5432"
 # A comma or a quote would need another quoting in PostgreSQL's setting than in URLs.
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 def private_folder(folder: Path) -> Path:
-    """Make the folder with its parents, open to its owner only, and return its absolute path."""
+    """Make the folder with its parents, open to its owner only, and return its absolute path.
+
+    One that exists is narrowed if it is empty or a home of ours; another's files are left as they are.
+    """
     folder = folder.expanduser().absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    open_to_others = folder.stat().st_mode & _OTHERS
+    if open_to_others not in (0, PASSAGE) and ((folder / START_LOCK).exists() or not any(folder.iterdir())):
+        folder.chmod(0o700)
     return folder
 
 

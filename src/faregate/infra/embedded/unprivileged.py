@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from faregate.infra.embedded.errors import EmbeddedServerError
+from faregate.infra.embedded.folders import PASSAGE
 
 _NOBODY = 65534
 _NAMESPACE = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}")
@@ -50,7 +51,7 @@ class Unprivileged:
         """Let whoever will run the command through the home, and make sure that all else lets him pass."""
         if not self.owner:
             return
-        home.chmod(home.stat().st_mode | 0o011)
+        home.chmod(home.stat().st_mode | PASSAGE)
         for path in (*reversed(home.parents), home, *reversed(program.parents), program):
             if not _succeeds([*self.prefix, "test", "-x", str(path)]):
                 raise EmbeddedServerError(

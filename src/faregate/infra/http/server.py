@@ -62,13 +62,16 @@ async def serving(app: ASGIApp, *, listener: socket.socket | None = None) -> Asy
 
 
 class _Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol on httptools, with limits for a request's head: its request line and headers.
+    """Uvicorn's protocol on httptools, with limits for what is not a body: request line, headers, trailers.
 
-    What is refused here gets a problem too, although no app ever sees it.
+    What is refused here gets a problem too, although no app ever sees it; it waits until earlier requests of
+    its connection are answered.
     """
 
-    _in_head = False
-    _head_bytes = 0  # of the reads after the one that the head began in
+    _in_head = _in_message = False
+    _plain_bytes = 0  # since the head or the last of the body, without the read in which it began
+    _owed = 0  # requests whose answers have not ended
+    _refusal: bytes | None = None
     _head_timer: asyncio.TimerHandle | None = None  # runs while a head is awaited and no request is answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
@@ -80,17 +83,25 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._head_bytes += len(data)
+        if self._refusal is not None:
+            return
+        if self._in_message:
+            self._plain_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
+        if self._in_message and self._plain_bytes > HEAD_BYTES_MAX:
             self._refuse_long_head()
-        if self._head_timer is None and not self._is_answering() and not self.transport.is_closing():
+        if self._head_timer is None and not self._owed and not self.transport.is_closing():
             self._head_timer = self.loop.call_later(HEAD_S_MAX, self._head_timed_out)
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = self._in_message = True
+        self._plain_bytes = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is dropped, or it could pass for one (RFC 9110, 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if len(self.url) + sum([len(name) + len(value) for name, value in self.headers]) > HEAD_BYTES_MAX:
@@ -98,13 +109,27 @@ class _Protocol(HttpToolsProtocol):
             raise ValueError("the head is too long")  # ends the parsing
         super().on_headers_complete()
         self._in_head = False
+        self._owed += 1
         self._stop_head_timer()
+
+    def on_body(self, body: bytes) -> None:
+        self._plain_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._owed -= 1
+        super().on_response_complete()
+        self._send_refusal_in_turn()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
         self._refuse(HTTPStatus.BAD_REQUEST, "the request is not valid HTTP")
 
     def _refuse_long_head(self) -> None:
-        detail = f"the request line and headers may have {HEAD_BYTES_MAX} bytes"
+        detail = f"the request line, headers and trailers may have {HEAD_BYTES_MAX} bytes"
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
     def _head_timed_out(self) -> None:
@@ -113,21 +138,28 @@ class _Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer with a problem and close; only close if it would pass for the answer to an earlier request."""
-        if self.transport.is_closing():
+        """Answer the request that is being read with a problem, after those before it, and close."""
+        if self._refusal is not None or self.transport.is_closing():
             return
-        if not (self._in_head and self._is_answering()):
-            problem = problem_of(RequestRefused(detail), instance="/") | {"status": status}
-            body = orjson.dumps(problem)
-            head = (
-                f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + body)
-        self.transport.close()
+        problem = problem_of(RequestRefused(detail), instance="/") | {"status": status}
+        body = orjson.dumps(problem)
+        head = (
+            f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self._refusal = head.encode() + body
+        if not self._in_head and not self.cycle.response_complete:  # its own answer is among those owed
+            self._owed -= 1
+            if self.pipeline:
+                self.pipeline.popleft()
+        self._send_refusal_in_turn()
 
-    def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+    def _send_refusal_in_turn(self) -> None:
+        if self._refusal is None or self._owed or self.transport.is_closing():
+            return
+        if self._in_head or not self.cycle.response_started:  # else it would stand inside an answer
+            self.transport.write(self._refusal)
+        self.transport.close()
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

@@ -33,7 +33,10 @@ class NotOffered(InvalidError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What a provider promises. `look_up_lag_s_max`: a look-up sees an executed call after that long."""
+    """What a provider promises. `look_up_lag_s_max`: a look-up sees an executed call after that long.
+
+    `signs_time`: the signature of its callbacks covers the time of the signing.
+    """
 
     name: str
     check: str
@@ -46,6 +49,7 @@ class Statement:
     submit_path: str
     look_up_path: str
     look_up_lag_s_max: float = 2.0
+    signs_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

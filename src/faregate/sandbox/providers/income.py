@@ -48,6 +48,7 @@ class Income(Provider):
         deduplicates=True,
         callback=True,
         polls=True,
+        signs_time=True,
         submit_path="/income/verifications",
         look_up_path="/income/verifications/{reference}",
     )
