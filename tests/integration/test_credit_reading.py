@@ -46,6 +46,7 @@ def decision_of(application_id: str, **changes: Any) -> NewDecision:
         "adverse_action_reasons": [],
         "ruleset_version": "card-eligibility@1",
         "scorecard_version": "german-1",
+        "code_set_version": "reason-codes-1",
         "inputs": {},
         "inputs_sha256": bytes(32),
         "result": {},

@@ -18,7 +18,7 @@ from faregate.credit.domain import decision
 from faregate.credit.domain.decision import CheckSignal, DecisionInputs, DecisionResult
 from faregate.credit.domain.facts import FACTS, Check
 from faregate.credit.domain.features import CANDIDATES
-from faregate.credit.domain.reasons import REASONS_MAX, wording_of
+from faregate.credit.domain.reasons import OTHER, REASONS_MAX, wording_of
 from faregate.credit.domain.sample import inputs_of_row
 from faregate.credit.store.artefacts import load_reason_codes, load_ruleset_document, load_scorecard
 from faregate.credit.store.scorecards import SAMPLE
@@ -154,7 +154,7 @@ def test_a_required_check_that_no_rule_knows_goes_to_manual_review() -> None:
 class _Rules:
     """A ruleset with one fixed answer."""
 
-    label, sha256 = "fixed-1", "0" * 64
+    label, sha256, code_set_version = "fixed-1", "0" * 64, "codes-1"
 
     def __init__(self, answer: Mapping[str, Any] | None, codes: Mapping[str, Any]) -> None:
         self.answer, self.codes = answer, codes
@@ -173,6 +173,61 @@ DENY = {"outcome": "denied", "reason_codes": ["X"], "adverse_codes": ["X"], "den
 def test_a_denial_without_a_mapped_reason_becomes_a_manual_review(codes: dict[str, Any]) -> None:
     result = decision.decide(GOOD, scorecard=CARD, ruleset=_Rules(DENY, codes))
     assert (result.outcome, result.reason_codes) == (Status.MANUAL_REVIEW, ("NO_ADVERSE_REASON",))
+
+
+code_values = st.lists(st.sampled_from(["X", "Y", "Z", "NOBODY", ""]), max_size=6)
+anything = st.sampled_from([None, True, 1, 0.5, "X", [], ["X", None], [["X"]], {}, {"X": "X"}])
+answers = st.fixed_dictionaries(
+    {},
+    optional={
+        "outcome": st.sampled_from(["denied", "denied", "approved", "manual_review", "processing"])
+        | anything,
+        "reason_codes": code_values | anything,
+        "adverse_codes": code_values | anything,
+        "denied_by_score": st.booleans() | anything,
+    },
+)
+entries = st.sampled_from(
+    [
+        {},
+        {"meaning": "unmapped"},
+        {"form_c1": "Bankruptcy"},
+        {"form_c1": OTHER},
+        {"form_c1": OTHER, "specify": " "},
+        {"form_c1": OTHER, "specify": "Purpose of the credit requested"},
+    ]
+)
+code_sets = st.dictionaries(st.sampled_from(["X", "Y", "Z", *CODES]), entries)
+
+
+@pytest.mark.requirement("C17")
+@pytest.mark.requirement("C18")
+@given(answers, code_sets, st.sampled_from([GOOD, POOR]))
+def test_whatever_a_ruleset_answers_nobody_is_denied_without_a_reason_in_words(
+    answer: dict[str, Any], codes: dict[str, Any], inputs: DecisionInputs
+) -> None:
+    result = decision.decide(inputs, scorecard=CARD, ruleset=_Rules(answer, codes))
+    assert result.outcome in ("approved", "denied", "manual_review")
+    wordings = [reason.wording.strip() for reason in result.adverse_action_reasons]
+    assert bool(wordings) == (result.outcome is Status.DENIED)
+    assert all(wordings)
+    assert OTHER not in wordings
+
+
+MALFORMED = [
+    {},
+    {**DENY, "outcome": "processing"},
+    {**DENY, "adverse_codes": "X"},
+    {**DENY, "denied_by_score": 1},
+]
+
+
+@pytest.mark.parametrize("answer", MALFORMED)
+def test_an_answer_that_is_no_decision_leads_to_manual_review(answer: dict[str, Any]) -> None:
+    rules = _Rules(answer, {"X": {"form_c1": "Bankruptcy"}})
+    result = decision.decide(GOOD, scorecard=CARD, ruleset=rules)
+    assert (result.outcome, result.reason_codes) == (Status.MANUAL_REVIEW, ("RULES_NOT_EVALUATED",))
+    assert "fixed-1 answered no" in result.trace["ruleset"]["error"]
 
 
 def test_a_failing_ruleset_leads_to_manual_review() -> None:

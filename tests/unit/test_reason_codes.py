@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from faregate.credit.domain.facts import FACTS
 from faregate.credit.domain.features import CANDIDATES
-from faregate.credit.domain.reasons import reasons_of_rules, reasons_of_score, wording_of
+from faregate.credit.domain.reasons import (
+    INQUIRIES,
+    OTHER,
+    REASONS_MAX,
+    reasons_of_rules,
+    reasons_of_score,
+    wording_of,
+)
 from faregate.credit.domain.scorecard import Contribution
 from faregate.credit.store.artefacts import load_artefact, load_reason_codes
 
 RELEASED = load_reason_codes("reason-codes-1")
-CODES = {code: {"form_c1": code.lower()} for code in ("A", "B", "C", "D", "E")} | {"UNMAPPED": {}}
+CODES = {code: {"form_c1": code.lower()} for code in ("A", "B", "C", "D", "E")} | {
+    "UNMAPPED": {},
+    "NOTHING_SPECIFIED": {"form_c1": OTHER},
+    "INQUIRIES": {"form_c1": INQUIRIES},
+    "ENQUIRIES": {"form_c1": INQUIRIES},
+}
 
 
 def hurt(code: str | None, points: int) -> Contribution:
@@ -57,8 +71,53 @@ def test_at_most_four_reasons_are_named_and_each_once() -> None:
     assert [r.code for r in reasons_of_score(factors, code_set=CODES)] == ["A", "B", "C", "D"]
 
 
+INQUIRED = [  # points lost by A, B, C, D, E and by inquiries -> what is named, in its order
+    ((9, 8, 7, 6, 5, 1), ["A", "B", "C", "D", "INQUIRIES"]),
+    ((9, 8, 7, 6, 5, 10), ["INQUIRIES", "A", "B", "C", "D"]),
+    ((9, 8, 7, 6, 5, 0), ["A", "B", "C", "D"]),
+    ((9, 0, 0, 0, 0, 1), ["A", "INQUIRIES"]),
+    ((0, 0, 0, 0, 0, 1), ["INQUIRIES"]),
+]
+
+
+@pytest.mark.requirement("C17")
+@pytest.mark.parametrize(("lost", "named"), INQUIRED)
+def test_recent_inquiries_are_named_beside_the_four(lost: tuple[int, ...], named: list[str]) -> None:
+    codes = ("A", "B", "C", "D", "E", "INQUIRIES")
+    factors = [hurt(code, -points) for code, points in zip(codes, lost, strict=True)]
+    assert [reason.code for reason in reasons_of_score(factors, code_set=CODES)] == named
+
+
+def test_two_codes_of_one_wording_are_one_reason() -> None:
+    named = reasons_of_rules(["A", "ENQUIRIES", "INQUIRIES"], code_set=CODES)
+    assert [reason.code for reason in named] == ["A", "ENQUIRIES"]
+
+
+factors = st.lists(
+    st.builds(hurt, st.sampled_from([*CODES, "NOBODY", None]), st.integers(-50, 50)), max_size=12
+)
+
+
+@pytest.mark.requirement("C17")
+@given(factors)
+def test_only_what_hurts_is_named_ranked_within_the_limit_and_never_twice(
+    factors: list[Contribution],
+) -> None:
+    named = reasons_of_score(factors, code_set=CODES)
+    lost = [reason.points_lost or 0 for reason in named]
+    assert lost == sorted(lost, reverse=True)
+    assert all(
+        (reason.code, -(reason.points_lost or 0)) in {(f.reason, f.points) for f in factors}
+        for reason in named
+    )
+    assert min(lost, default=1) > 0
+    assert len({reason.wording for reason in named}) == len(named)
+    assert len([reason for reason in named if reason.wording != INQUIRIES]) <= REASONS_MAX
+    assert named == reasons_of_score(factors, code_set=CODES)
+
+
 def test_a_code_without_wording_is_never_named() -> None:
-    named = reasons_of_rules(["UNMAPPED", "NOBODY", "A"], code_set=CODES)
+    named = reasons_of_rules(["UNMAPPED", "NOBODY", "NOTHING_SPECIFIED", "A"], code_set=CODES)
     assert [reason.code for reason in named] == ["A"]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from faregate.credit.contracts import DecisionView, ReplayReport, SignalView, StatusView, Submission
 from faregate.credit.domain.application import DecisionNotMade
-from faregate.credit.handlers.decide import replay_decisions
 from faregate.credit.handlers.identity import IdentityVault, rotate_identities
+from faregate.credit.handlers.replay import replay_decisions
 from faregate.credit.handlers.status import StatusSnapshots, read_status
 from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
 from faregate.credit.handlers.submit import Answer, known_answer

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from faregate import __version__
-from faregate.entrypoints import bench_commands, credit_commands, operator_commands, system_commands
+from faregate.entrypoints import (
+    audit_commands,
+    bench_commands,
+    credit_commands,
+    operator_commands,
+    system_commands,
+)
 from faregate.infra.failures import line_of
 from faregate.infra.lifetime import end_with_parent_if_asked
 from faregate.infra.settings import Settings
@@ -87,6 +93,7 @@ def sandbox(
     run_sandbox_process(Settings(), plan=read_faults(faults), data_dir=data_dir)
 
 
+app.add_typer(audit_commands.app, name="audit")
 app.add_typer(credit_commands.app, name="credit")
 app.add_typer(operator_commands.keys, name="keys")
 app.add_typer(operator_commands.events, name="events")

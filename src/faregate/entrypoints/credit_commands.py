@@ -1,4 +1,4 @@
-"""`faregate credit`: look at applications, replay decisions, train the scorecard."""
+"""`faregate credit`: look at applications, train the scorecard."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def show(
     """Show where an application stands, what its checks found, and what was decided and why."""
 
     async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
-        credit = await _credit(stack, site)
+        credit = await open_credit(stack, site)
         status = await credit.status(application_id=application_id, client_id=None)
         decision = await credit.newest_decision(application_id=application_id)
         return {
@@ -53,36 +53,12 @@ def show(
         _print(found, console=Console())
 
 
-@app.command("replay", epilog="Example: faregate credit replay --json")
-def replay(
-    application_id: Annotated[str | None, typer.Argument(help="Only this application.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Recompute decisions from their recorded inputs and versions; exit 1 if one comes out differently."""
-
-    async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
-        credit = await _credit(stack, site)
-        return asdict(await credit.replay(application_id=application_id))
-
-    report = on_site(act)
-    if as_json:
-        typer.echo(orjson.dumps(report).decode())
-    else:
-        typer.echo(
-            f"{report['replayed']} decisions replayed, {len(report['different'])} came out differently"
-        )
-        for name in report["different"]:
-            typer.echo(f"  {name}")
-    if report["different"]:
-        raise typer.Exit(1)
-
-
 @app.command("counts", epilog="Example: faregate credit counts --json")
 def counts(as_json: Json = False) -> None:
     """Show how many applications stand in each state."""
 
     async def act(stack: AsyncExitStack, site: Site) -> dict[str, int]:
-        return dict(await (await _credit(stack, site)).counts_by_status())
+        return dict(await (await open_credit(stack, site)).counts_by_status())
 
     found = on_site(act)
     if as_json:
@@ -136,7 +112,7 @@ def _refuse_without_columns(csv: Path) -> None:
         raise TableUnreadable(f"{csv} lacks the columns {', '.join(missing)}")
 
 
-async def _credit(stack: AsyncExitStack, site: Site) -> CreditApi:
+async def open_credit(stack: AsyncExitStack, site: Site) -> CreditApi:
     from faregate.entrypoints.bootstrap.credit import credit_api
 
     return await credit_api(stack, site)

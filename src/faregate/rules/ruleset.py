@@ -40,6 +40,7 @@ class CompiledRuleset:
     version: int
     sha256: str
     codes: Mapping[str, Mapping[str, Any]]
+    code_set_version: str
     _decision: zen.ZenDecision
 
     @property
@@ -81,6 +82,7 @@ def compile_ruleset(content: str) -> CompiledRuleset:
             version=document["version"],
             sha256=content_sha256(content),
             codes=document["code_set"]["codes"],
+            code_set_version=document["code_set"]["version"],
             _decision=decision,
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

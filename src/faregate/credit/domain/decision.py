@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import rfc8785
 
 from faregate.credit.contracts import Status, Verdict
-from faregate.credit.domain.application import correction
+from faregate.credit.domain.application import OUTCOMES, correction
 from faregate.credit.domain.facts import FACTS, Check, FactValue, FraudLevel, Source
 from faregate.credit.domain.features import CANDIDATES
 from faregate.credit.domain.reasons import AdverseActionReason, reasons_of_rules, reasons_of_score
@@ -34,6 +34,10 @@ APPROVAL_IN_DOUBT: Final = "APPROVAL_IN_DOUBT"
 
 class UnknownCheck(InvalidError):
     """A check is required that no rule knows: its absence would go unnoticed."""
+
+
+class AnswerMalformed(InvalidError):
+    """A ruleset answered what is no decision, which its own output schema let through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,10 @@ class DecisionInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionResult:
-    """A decision. `risk_score` is 0 to 1 with four decimals, higher is riskier."""
+    """A decision. `risk_score` is 0 to 1 with four decimals, higher is riskier.
+
+    `code_set_version` names the set that the reasons are from; it is recorded beside the document.
+    """
 
     outcome: Status
     risk_score: float
@@ -77,6 +84,7 @@ class DecisionResult:
     adverse_action_reasons: tuple[AdverseActionReason, ...]
     scorecard_version: str
     ruleset_version: str
+    code_set_version: str
     trace: Mapping[str, Any]
 
     def document(self) -> dict[str, Any]:
@@ -103,6 +111,11 @@ class Ruleset(Protocol):
     @property
     def sha256(self) -> str:
         """The hash of the content."""
+        ...
+
+    @property
+    def code_set_version(self) -> str:
+        """The version of the code set that the ruleset was published with."""
         ...
 
     @property
@@ -148,11 +161,12 @@ def _by_rules(document: Mapping[str, Any], *, scorecard: ScoringModel, ruleset: 
     score = scorecard.score({**_form_facts(document["application"]), **document["facts"]})
     try:
         _refuse_unknown_checks(document["required_checks"])
-        answer = ruleset.evaluate(_context(document, score=score))
-    except (UnknownCheck, RulesetInputRefused, RulesetFailed) as error:
+        evaluation = ruleset.evaluate(_context(document, score=score))
+        answer = _answer(evaluation.result, ruleset=ruleset)
+    except (UnknownCheck, RulesetInputRefused, RulesetFailed, AnswerMalformed) as error:
         trace = _trace(score, ruleset, error=error.detail)
         return _review("RULES_NOT_EVALUATED", score=score, ruleset=ruleset, trace=trace)
-    return _result(answer, score=score, ruleset=ruleset)
+    return _result(answer, score=score, ruleset=ruleset, nodes=evaluation.trace)
 
 
 def _by_person(
@@ -319,28 +333,63 @@ def _state(check: Check, document: Mapping[str, Any]) -> str:
     return status if status == "done" or check.value in document["required_checks"] else "not_required"
 
 
-def _result(answer: Evaluation, *, score: Score, ruleset: Ruleset) -> DecisionResult:
-    outcome, trace = Status(answer.result["outcome"]), _trace(score, ruleset, nodes=answer.trace)
-    reasons = _adverse_reasons(answer.result, score=score, ruleset=ruleset)
-    if outcome is Status.DENIED and not reasons:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What the rules say: the outcome, its codes, and the codes that hurt, unless the score does."""
+
+    outcome: Status
+    reason_codes: tuple[str, ...]
+    adverse_codes: tuple[str, ...]
+    denied_by_score: bool
+
+
+def _answer(result: Mapping[str, Any], *, ruleset: Ruleset) -> _Answer:
+    """Read a ruleset's answer. Raises `AnswerMalformed`: what a ruleset may answer is its author's to say."""
+    outcome, by_score = result.get("outcome"), result.get("denied_by_score")
+    if outcome not in OUTCOMES or not isinstance(by_score, bool):
+        raise AnswerMalformed(f"{ruleset.label} answered no outcome that there is", ruleset=ruleset.label)
+    return _Answer(
+        outcome=Status(outcome),
+        reason_codes=_codes("reason_codes", result, ruleset=ruleset),
+        adverse_codes=_codes("adverse_codes", result, ruleset=ruleset),
+        denied_by_score=by_score,
+    )
+
+
+def _codes(name: str, result: Mapping[str, Any], *, ruleset: Ruleset) -> tuple[str, ...]:
+    codes = result.get(name)
+    if (
+        not isinstance(codes, Sequence)
+        or isinstance(codes, str)
+        or not all(isinstance(c, str) for c in codes)
+    ):
+        raise AnswerMalformed(f"{ruleset.label} answered no list of {name}", ruleset=ruleset.label)
+    return tuple(dict.fromkeys(codes))
+
+
+def _result(
+    answer: _Answer, *, score: Score, ruleset: Ruleset, nodes: Sequence[Mapping[str, Any]]
+) -> DecisionResult:
+    trace = _trace(score, ruleset, nodes=nodes)
+    reasons = _adverse_reasons(answer, score=score, ruleset=ruleset)
+    if answer.outcome is Status.DENIED and not reasons:
         return _review("NO_ADVERSE_REASON", score=score, ruleset=ruleset, trace=trace)
     return DecisionResult(
-        outcome=outcome,
+        outcome=answer.outcome,
         risk_score=score.risk_score,
-        reason_codes=tuple(dict.fromkeys(answer.result["reason_codes"])),
-        adverse_action_reasons=reasons if outcome is Status.DENIED else (),
+        reason_codes=answer.reason_codes,
+        adverse_action_reasons=reasons if answer.outcome is Status.DENIED else (),
         scorecard_version=score.version,
         ruleset_version=ruleset.label,
+        code_set_version=ruleset.code_set_version,
         trace=trace,
     )
 
 
-def _adverse_reasons(
-    result: Mapping[str, Any], *, score: Score, ruleset: Ruleset
-) -> tuple[AdverseActionReason, ...]:
-    if result["denied_by_score"]:
+def _adverse_reasons(answer: _Answer, *, score: Score, ruleset: Ruleset) -> tuple[AdverseActionReason, ...]:
+    if answer.denied_by_score:
         return reasons_of_score(score.contributions, code_set=ruleset.codes)
-    return reasons_of_rules(result["adverse_codes"], code_set=ruleset.codes)
+    return reasons_of_rules(answer.adverse_codes, code_set=ruleset.codes)
 
 
 def _review(code: str, *, score: Score, ruleset: Ruleset, trace: Mapping[str, Any]) -> DecisionResult:
@@ -351,6 +400,7 @@ def _review(code: str, *, score: Score, ruleset: Ruleset, trace: Mapping[str, An
         adverse_action_reasons=(),
         scorecard_version=score.version,
         ruleset_version=ruleset.label,
+        code_set_version=ruleset.code_set_version,
         trace=trace,
     )
 

@@ -17,6 +17,11 @@ from faregate.kernel.errors import InvalidError
 REASONS_MAX: Final = 4
 """More than four reasons are unlikely to help an applicant; four is also what a score disclosure may hold."""
 
+INQUIRIES: Final = "Number of recent inquiries on credit bureau report"
+"""The entry of form C-1 that is named beside the four (FCRA section 609(f)(9), 15 U.S.C. 1681g)."""
+
+OTHER: Final = "Other, specify:"
+
 
 class ReasonCodeUnknown(InvalidError):
     """A reason code is not in the code set of the active ruleset, or none was given at all.
@@ -64,19 +69,27 @@ def reasons_of_score(
 def _named(
     found: Iterable[tuple[str | None, int | None]], *, code_set: Mapping[str, Mapping[str, Any]]
 ) -> tuple[AdverseActionReason, ...]:
-    """Keep the first of each code; a code without wording is left out, for nobody could be told."""
+    """Keep the first of each wording; a code without one is left out, for nobody could be told.
+
+    Four at most, and a fifth if recent inquiries are among them: these take none of the four places.
+    """
     reasons: dict[str, AdverseActionReason] = {}
     for code, points_lost in found:
         if code is None or (wording := wording_of(code, code_set=code_set)) is None:
             continue
-        reasons.setdefault(code, AdverseActionReason(code=code, wording=wording, points_lost=points_lost))
-    return tuple(reasons.values())[:REASONS_MAX]
+        reasons.setdefault(wording, AdverseActionReason(code=code, wording=wording, points_lost=points_lost))
+    named = [wording for wording in reasons if wording != INQUIRIES][:REASONS_MAX]
+    return tuple(reason for wording, reason in reasons.items() if wording in (*named, INQUIRIES))
 
 
 def wording_of(code: str, *, code_set: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return what form C-1 calls the reason, or what is specified under its "Other"; None if unmapped."""
+    """Return what form C-1 calls the reason, or what is specified under its "Other"; None if unmapped.
+
+    "Other" alone is no specific reason: without what is specified, it counts as unmapped.
+    """
     entry = code_set.get(code, {})
-    return str(entry.get("specify") or entry["form_c1"]) if entry.get("form_c1") else None
+    wording = entry.get("specify") if entry.get("form_c1") == OTHER else entry.get("form_c1")
+    return wording if isinstance(wording, str) and wording.strip() else None
 
 
 def require_reasons(verdict: Verdict, *, code_set: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The two steps of an application's run: dispatch the checks, then decide. And the replay of what was decided.
+"""The two steps of an application's run: dispatch the checks, then decide.
 
 Each step is one transaction and may be repeated by the engine: what is there already is left as it is.
 """
@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from faregate.credit.contracts import ReplayReport
 from faregate.credit.domain.application import missing_checks, transition
 from faregate.credit.domain.checks import PROVIDERS_OF_CHECK, primary_providers
-from faregate.credit.domain.decision import document_sha256, inputs_document, replay
+from faregate.credit.domain.decision import inputs_document, replay
 from faregate.credit.domain.plans import CheckPlans
 from faregate.credit.domain.scorecard import ScoringModel
 from faregate.credit.handlers.checks import GatewayHooks
@@ -21,7 +20,7 @@ from faregate.credit.handlers.recording import decision_of, finalized_event, inp
 from faregate.credit.handlers.tools import Tools
 from faregate.credit.store import applications, decisions
 from faregate.credit.store.applications import LockedApplication
-from faregate.credit.store.artefacts import load_ruleset_document, load_scorecard
+from faregate.credit.store.artefacts import load_ruleset_document
 from faregate.events.base import PublishedEvent
 from faregate.events.credit import DecisionReady
 from faregate.gateway.api import declare
@@ -30,9 +29,7 @@ from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog import append
 from faregate.infra.telemetry.tracing import current_traceparent
 from faregate.infra.workflow import failed_among
-from faregate.kernel.errors import NotFoundError
 from faregate.rules.api import Rulesets, activate, activations, publish
-from faregate.rules.ruleset import CompiledRuleset
 
 APPLICATION_RUN = "credit.application"
 RULESET_NAME = "card-eligibility"
@@ -132,42 +129,6 @@ def _announcements(application: LockedApplication, decision: decisions.NewDecisi
         missing_providers=(*primary_providers(missing), *unanswered),
     )
     return [ready, finalized]
-
-
-async def replay_decisions(
-    database: Database, *, rulesets: Rulesets, application_id: str | None = None
-) -> ReplayReport:
-    """Recompute recorded decisions from their recorded inputs and versions, and compare the whole results."""
-    replayed, different = 0, []
-    async with database.transaction() as conn:
-        async for recorded in decisions.recorded_decisions(conn, application_id=application_id):
-            if not await _is_reproduced_by_its_versions(conn, recorded, rulesets=rulesets):
-                different.append(f"{recorded.application_id}/{recorded.version}")
-            replayed += 1
-    return ReplayReport(replayed=replayed, different=tuple(different))
-
-
-async def _is_reproduced_by_its_versions(
-    conn: Connection, recorded: decisions.RecordedDecision, *, rulesets: Rulesets
-) -> bool:
-    name, _, version = recorded.ruleset_version.rpartition("-")
-    try:
-        ruleset = await rulesets.version(conn, name=name, version=int(version))
-        scorecard = load_scorecard(recorded.scorecard_version)
-    except (NotFoundError, ValueError):
-        return False  # A record that names versions which never were is as wrong as one that names others.
-    return is_reproduced(recorded, scorecard=scorecard, ruleset=ruleset)
-
-
-def is_reproduced(
-    recorded: decisions.RecordedDecision, *, scorecard: ScoringModel, ruleset: CompiledRuleset
-) -> bool:
-    """Tell whether the recorded inputs are as they were hashed and lead to all that is recorded, bit for bit."""
-    if bytes.fromhex(document_sha256(recorded.inputs)) != recorded.inputs_sha256:
-        return False
-    again = replay(recorded.inputs, scorecard=scorecard, ruleset=ruleset).document()
-    shown = {name: again[name] for name in recorded.shown}
-    return document_sha256(again) == document_sha256(recorded.result) and shown == recorded.shown
 
 
 async def publish_first_ruleset(database: Database, *, now: datetime) -> None:

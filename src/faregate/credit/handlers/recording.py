@@ -72,6 +72,7 @@ def decision_of(
         adverse_action_reasons=[reason.document() for reason in result.adverse_action_reasons],
         ruleset_version=result.ruleset_version,
         scorecard_version=result.scorecard_version,
+        code_set_version=result.code_set_version,
         inputs=document,
         inputs_sha256=bytes.fromhex(document_sha256(document)),
         result=result.document(),

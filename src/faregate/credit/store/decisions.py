@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from psycopg import AsyncCursor
+from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from faregate.credit.contracts import DecisionView, SignalView, Status
+from faregate.credit.domain.application import DecisionSuperseded
+from faregate.credit.domain.notice import NOTICE_WITHIN
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
 
@@ -51,6 +55,7 @@ class NewDecision:
     adverse_action_reasons: Sequence[dict[str, Any]]
     ruleset_version: str
     scorecard_version: str
+    code_set_version: str
     inputs: dict[str, Any]
     inputs_sha256: bytes
     result: dict[str, Any]
@@ -70,6 +75,7 @@ class RecordedDecision:
     shown: dict[str, Any]
     ruleset_version: str
     scorecard_version: str
+    code_set_version: str | None
 
 
 async def upsert_signals(conn: Connection, signals: Sequence[NewSignal]) -> None:
@@ -114,9 +120,12 @@ async def signals_of(conn: Connection, application_id: str) -> list[SignalView]:
 
 
 async def insert_decision(conn: Connection, decision: NewDecision, *, now: datetime) -> None:
-    """Append a decision and everything that follows from it in this schema."""
-    await conn.execute(
-        _Q["insert_decision"],
+    """Append a decision and everything that follows from it in this schema; a denial makes a notice due.
+
+    Raises DecisionSuperseded, with nothing written, if the version before it is not the newest one.
+    """
+    cursor = await _inserted(
+        conn,
         {
             "id": decision.application_id,
             "version": decision.version,
@@ -127,14 +136,28 @@ async def insert_decision(conn: Connection, decision: NewDecision, *, now: datet
             "adverse_action_reasons": Jsonb(list(decision.adverse_action_reasons)),
             "ruleset_version": decision.ruleset_version,
             "scorecard_version": decision.scorecard_version,
+            "code_set_version": decision.code_set_version,
             "inputs": Jsonb(decision.inputs),
             "inputs_sha256": decision.inputs_sha256,
             "result": Jsonb(decision.result),
             "actor": decision.actor,
             "reason": decision.reason,
             "now": now,
+            "notice_within": NOTICE_WITHIN,
         },
     )
+    if not cursor.rowcount:
+        raise DecisionSuperseded(f"version {decision.version - 1} of the decision is not the newest any more")
+
+
+async def _inserted(conn: Connection, given: dict[str, Any]) -> AsyncCursor[Any]:
+    """Insert a decision. Whoever did not lock the application meets a faster one at the primary key."""
+    try:
+        return await conn.execute(_Q["insert_decision"], given)
+    except UniqueViolation as error:
+        if error.diag.constraint_name != "decision_pkey":
+            raise
+        raise DecisionSuperseded(f"version {given['version']} of the decision is there already") from error
 
 
 async def decision_of(conn: Connection, application_id: str) -> DecisionView | None:

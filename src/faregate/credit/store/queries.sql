@@ -142,14 +142,17 @@ select check_name as "check", status, provider, provider_request_id, reason, fac
 from credit.risk_signal where application_id = %(id)s order by check_name;
 
 -- name: insert_decision
--- A decision, the state that it leaves, the end of the run and the audit entry, in one statement.
+-- A decision, the state that it leaves, the end of the run, the notice that a denial makes due, and the audit entry, in
+-- one statement. The clock of a notice runs from the completed application; from the decision, if an earlier one had
+-- been final; a notice that was not sent yet hands its day on. Nothing is written unless the version before stands.
 with decided as (
   insert into credit.decision (
     application_id, version, outcome, risk_score, reason_codes, adverse_action_reasons, ruleset_version,
-    scorecard_version, inputs, inputs_sha256, result, decided_at)
-  values (%(id)s, %(version)s, %(outcome)s, %(risk_score)s, %(reason_codes)s::text[],
-    %(adverse_action_reasons)s, %(ruleset_version)s, %(scorecard_version)s, %(inputs)s,
-    %(inputs_sha256)s, %(result)s, %(now)s)
+    scorecard_version, code_set_version, inputs, inputs_sha256, result, decided_at)
+  select id, %(version)s, %(outcome)s, %(risk_score)s, %(reason_codes)s::text[],
+    %(adverse_action_reasons)s, %(ruleset_version)s, %(scorecard_version)s, %(code_set_version)s, %(inputs)s,
+    %(inputs_sha256)s, %(result)s, %(now)s
+  from credit.application where id = %(id)s and decision_version = %(version)s - 1
   returning application_id),
 moved as (
   update credit.application set status = %(outcome)s, latest_step = %(step)s, updated_at = %(now)s,
@@ -157,12 +160,24 @@ moved as (
   where id = (select application_id from decided)),
 ended as (
   update credit.workflow_execution set status = 'finished', finished_at = %(now)s
-  where application_id = (select application_id from decided) and status = 'waiting')
+  where application_id = (select application_id from decided) and status = 'waiting'),
+noticed as (
+  insert into credit.adverse_action_notice (application_id, decision_version, due_at)
+  select a.id, %(version)s, coalesce(
+    (select min(n.due_at) from credit.adverse_action_notice n where n.application_id = a.id and n.sent_at is null),
+    case when exists (
+        select from credit.decision d where d.application_id = a.id and d.outcome in ('approved', 'denied'))
+      then %(now)s else coalesce(a.ready_at, %(now)s) end + %(notice_within)s)
+  from credit.application a join decided on decided.application_id = a.id
+  where %(outcome)s = 'denied'
+  returning due_at)
 insert into credit.audit_entry (application_id, at, actor, action, details)
 select application_id, %(now)s, %(actor)s, 'decision.finalized',
        jsonb_build_object('version', %(version)s::int, 'outcome', %(outcome)s::text, 'result', %(result)s::jsonb)
        || jsonb_strip_nulls(jsonb_build_object('reason', %(reason)s::text))
-from decided;
+       || coalesce((select jsonb_build_object('notice_due_at', due_at) from noticed), '{}')
+from decided
+returning application_id;
 
 -- name: reevaluations
 -- What came of requests to decide again that were carried out before.
@@ -191,7 +206,7 @@ where d.application_id = %(id)s order by d.version desc limit 1;
 
 -- name: recorded_decisions
 -- Recorded inputs and results after a key, for replay in pages.
-select application_id, version, inputs, inputs_sha256, result, ruleset_version, scorecard_version,
+select application_id, version, inputs, inputs_sha256, result, ruleset_version, scorecard_version, code_set_version,
        jsonb_build_object(
          'outcome', outcome, 'risk_score', risk_score, 'reason_codes', reason_codes,
          'adverse_action_reasons', adverse_action_reasons, 'ruleset_version', ruleset_version,
