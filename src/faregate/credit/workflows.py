@@ -11,7 +11,9 @@ from faregate.infra.telemetry.tracing import span_from
 from faregate.infra.workflow import Run, Workflow
 
 
-def application_workflow(*, service: DecisionService, database: Database, working_max: int) -> Workflow:
+def application_workflow(
+    *, service: DecisionService, database: Database, working_max: int, in_flight_max: int
+) -> Workflow:
     """Return the workflow of an application; its steps write to `database`."""
 
     async def body(run: Run) -> None:
@@ -29,4 +31,10 @@ def application_workflow(*, service: DecisionService, database: Database, workin
         await run.signal(READY_SIGNAL, deadline=datetime.fromisoformat(dispatched["deadline"]))
         await run.transaction("decide", decide)
 
-    return Workflow(name=APPLICATION_RUN, body=body, database=database, working_max=working_max)
+    return Workflow(
+        name=APPLICATION_RUN,
+        body=body,
+        database=database,
+        working_max=working_max,
+        in_flight_max=in_flight_max,
+    )

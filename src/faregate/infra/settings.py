@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     working_steps_max: int = Field(
         default=64, gt=0, description="Most workflow steps that work at one moment, over all processes."
     )
+    applications_in_flight_max: int = Field(
+        default=3000,
+        gt=0,
+        description="Most applications whose checks are under way, over all processes; the rest wait their turn.",
+    )
     application_deadline_s: float = Field(
         default=60.0, gt=0, description="Longest that an application waits for its checks."
     )

@@ -129,6 +129,7 @@ async def test_a_body_that_raises_outside_its_steps_has_failed(here: World) -> N
     assert "KeyError" in str((await here.failed())["a"])
 
 
+@pytest.mark.requirement("C25")
 async def test_the_cap_on_working_steps_holds_over_processes_while_many_more_runs_wait(world: World) -> None:
     waiting = [f"waits-{number}" for number in range(300)]
     working = [f"works-{number}" for number in range(40)]
@@ -144,6 +145,26 @@ async def test_the_cap_on_working_steps_holds_over_processes_while_many_more_run
     assert len(await world.open_runs()) >= 300
 
 
+@pytest.mark.requirement("C25")
+async def test_no_more_runs_than_the_cap_are_in_flight_over_processes_and_the_rest_stay_queued(
+    world: World,
+) -> None:
+    runs = [f"works-{number}" for number in range(20)]
+    await world.working(in_flight_max=4)
+    await world.working(in_flight_max=4)
+    await world.start(*runs)
+    for done in range(0, len(runs), 4):
+        await world.reached("first", done + 4)
+        waiting = await world.rows(_IN_FLIGHT)
+        assert len(waiting) == 4
+        await world.send(*(row["run"] for row in waiting))
+        await world.reached("second", done + 4)
+    await world.ended()
+
+
+_IN_FLIGHT = """
+select run from credit.effect group by run having count(*) = 1 and bool_and(step = 'first') order by run
+"""
 _MOST_AT_ONCE = """
 select max(at_once) as most from (
     select sum(change) over (order by at, change) as at_once from (

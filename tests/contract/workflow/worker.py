@@ -31,12 +31,20 @@ class WorkerPlan:
     engine: str = "dbos"
     lease_s: float = LEASE_S
     working_max: int = 8
+    in_flight_max: int | None = None
     options: Mapping[str, Any] | None = None
 
 
-def workflows(database: Database, *, working_max: int) -> list[Workflow]:
+def workflows(database: Database, *, working_max: int, in_flight_max: int | None = None) -> list[Workflow]:
     return [
-        Workflow(name=name, body=body, database=database, working_max=working_max, retry=RETRY)
+        Workflow(
+            name=name,
+            body=body,
+            database=database,
+            working_max=working_max,
+            in_flight_max=in_flight_max,
+            retry=RETRY,
+        )
         for name, body in BODIES.items()
     ]
 
@@ -53,7 +61,7 @@ async def serve(plan: WorkerPlan) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_end.set)
     database = await Database.open(plan.url, role="faregate_credit")
     engine = engine_for(plan)
-    for workflow in workflows(database, working_max=plan.working_max):
+    for workflow in workflows(database, working_max=plan.working_max, in_flight_max=plan.in_flight_max):
         engine.register(workflow)
     await engine.open()
     await told_to_end.wait()

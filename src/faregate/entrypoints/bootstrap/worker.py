@@ -86,7 +86,12 @@ async def worker(stack: AsyncExitStack, site: Site) -> Worker:
     await publish_first_ruleset(database, now=clock.now())
     engine = DbosEngine(database_url=site.database_url, clock=clock)
     engine.register(
-        application_workflow(service=service, database=database, working_max=settings.working_steps_max)
+        application_workflow(
+            service=service,
+            database=database,
+            working_max=settings.working_steps_max,
+            in_flight_max=settings.applications_in_flight_max,
+        )
     )
     loops = {
         "housekeeping": _housekeeping(database, log),

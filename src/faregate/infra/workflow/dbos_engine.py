@@ -117,8 +117,13 @@ class DbosEngine:
         for workflow in self._workflows.values():
             self._register_with_dbos(workflow)
         async with self._database.connection() as conn:
-            for name in self._workflows:
-                await conn.execute(_QUERIES["ensure_queue"], {"workflow": name, "poll_s": self._poll_s})
+            for name, workflow in self._workflows.items():
+                given = {
+                    "workflow": name,
+                    "poll_s": self._poll_s,
+                    "in_flight_max": workflow.in_flight_max,
+                }
+                await conn.execute(_QUERIES["ensure_queue"], given)
         DBOS.listen_queues(list(self._workflows))
         DBOS.launch()
 

@@ -82,12 +82,15 @@ class Workflow:
     """A body under a name, the database its steps write to, and its limits.
 
     `working_max` caps the steps that work at one moment over all processes; waiting runs do not count.
+    `in_flight_max` caps the runs that have begun and not ended, waiting ones included, over all processes; the others
+    stay queued. None: no cap.
     """
 
     name: str
     body: Body
     database: Database
     working_max: int
+    in_flight_max: int | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 

@@ -24,8 +24,8 @@ values (%(host)s, %(pid)s, clock_timestamp() + %(lease)s) returning id
 select workflow.beat(%(worker)s, %(lease)s) as alive
 
 -- name: ensure_queue
--- The engine polls a workflow's queue this often.
-select workflow.ensure_queue(%(workflow)s, %(poll_s)s)
+-- The engine polls a workflow's queue this often, and claims a run only while fewer than so many are in flight.
+select workflow.ensure_queue(%(workflow)s, %(poll_s)s, %(in_flight_max)s::integer)
 
 -- name: requeue_orphans
 -- Gives the runs of dead workers back to the queue.
