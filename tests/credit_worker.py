@@ -303,6 +303,7 @@ def _settings(database_url: str, valkey_socket: Path, *, home: Path) -> Settings
         application_deadline_s=DEADLINE_S,
         check_plans=plans,
         status_cache_ttl_s=DEADLINE_S,  # no snapshot that should have been replaced ends in time to pass a test
+        webhook_loopback=True,
         **asdict(CREDENTIALS),
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 from glide import GlideClient, InfoSection
+from standardwebhooks import Webhook
 
 from faregate.credit.handlers.decide import APPLICATION_RUN
 from faregate.events.base import DIRECT_IDENTIFIERS
@@ -33,7 +34,9 @@ from tests.credit_worker import (  # noqa: F401
     servers_of_module,
     system_of_module,
 )
+from tests.credit_world import ACME, GLOBEX, new_key
 from tests.sandbox import until
+from tests.webhook_world import Endpoint, open_endpoint
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -411,3 +414,39 @@ async def test_thirty_applications_at_once_cause_no_external_work_twice(system: 
     assert pulls == {}
     decided = await system.sql("select application_id from credit.decision")
     assert Counter(row["application_id"] for row in decided).most_common(1)[0][1] == 1
+
+
+@pytest.mark.requirement("C10")
+async def test_a_decision_is_told_to_its_own_clients_webhook_and_says_nothing_of_the_person(
+    system: CreditSystem,
+) -> None:
+    async with open_endpoint() as mine, open_endpoint() as others:
+        secret = await _subscribe(system, mine, client=ACME)
+        await _subscribe(system, others, client=GLOBEX)
+        application_id = await system.submit()
+        decision = await system.decided(application_id)
+        [arrival] = await mine.wait(1)
+        told = Webhook(secret).verify(arrival.body, dict(arrival.headers))
+        assert told["data"] == {
+            "application_id": application_id,
+            "outcome": decision["outcome"],
+            "decision_version": 1,
+        }
+        await system.until_quiet()
+        assert others.arrivals == []
+
+
+async def _subscribe(system: CreditSystem, endpoint: Endpoint, *, client: str) -> str:
+    """Subscribe through the API and return the secret."""
+    await system.world.add_key(f"{client}.webhooks", client=client, scopes=["webhooks:manage"])
+    form = {"url": endpoint.url, "event_types": ["credit.decision.finalized"]}
+    headers = {"Idempotency-Key": new_key(), "Content-Type": "application/json"}
+    reply = await system.world.request(
+        "POST",
+        "/api/webhook-endpoints",
+        client=f"{client}.webhooks",
+        headers=headers,
+        data=orjson.dumps(form),
+    )
+    assert reply.status == 201, reply.body
+    return str(reply.json["secret"])

@@ -1,10 +1,11 @@
-"""What the credit context does when events arrive: start runs, process signals, refresh snapshots."""
+"""What the credit context does when events arrive: start runs, process signals, refresh snapshots, tell clients."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from faregate.credit.handlers.announce import ANNOUNCED, announce_events
 from faregate.credit.handlers.checks import process_signals
 from faregate.credit.handlers.decide import APPLICATION_RUN
 from faregate.credit.handlers.status import StatusSnapshots, refresh_snapshots
@@ -43,6 +44,7 @@ def consumer_groups(*, tools: Tools, snapshots: StatusSnapshots) -> list[Consume
         ConsumerGroup(name="credit.runs", types=(ApplicationSubmitted.type,), handler=start_application_runs),
         ConsumerGroup(name="credit.signals", types=(ExternalCompleted.type,), handler=processor),
         ConsumerGroup(name="credit.snapshots", types=(DecisionFinalized.type,), handler=refresher),
+        ConsumerGroup(name="credit.webhooks", types=tuple(ANNOUNCED), handler=announce_events),
     ]
 
 

@@ -15,6 +15,7 @@ from faregate.entrypoints import (
     credit_commands,
     operator_commands,
     system_commands,
+    webhook_commands,
 )
 from faregate.infra.failures import line_of
 from faregate.infra.lifetime import end_with_parent_if_asked
@@ -98,6 +99,7 @@ app.add_typer(credit_commands.app, name="credit")
 app.add_typer(operator_commands.keys, name="keys")
 app.add_typer(operator_commands.events, name="events")
 app.add_typer(operator_commands.pii, name="pii")
+app.add_typer(webhook_commands.app, name="webhooks")
 app.add_typer(bench_commands.app, name="bench", epilog="Example: faregate bench submit --json -")
 app.add_typer(
     system_commands.chaos, name="chaos", epilog="Example: faregate chaos credit --applications 2000 --seed 7"

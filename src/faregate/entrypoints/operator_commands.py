@@ -187,11 +187,16 @@ def rotate() -> None:
 async def _reencrypt_all(stack: AsyncExitStack, site: Site) -> int:
     """Sweep until nothing is left: other processes may write under the old key until they notice the new one."""
     from faregate.entrypoints.bootstrap.credit import credit_api
+    from faregate.entrypoints.bootstrap.webhooks import webhooks_api
 
-    credit, total = await credit_api(stack, site), 0
+    credit, webhooks, total = await credit_api(stack, site), await webhooks_api(stack, site), 0
+
+    def say(count: int) -> None:
+        typer.echo(f"{count} re-encrypted", err=True)
+
     await asyncio.sleep(NOTICED_WITHIN_S)
-    while changed := await credit.rotate_keys(
-        on_progress=lambda n: typer.echo(f"{n} re-encrypted", err=True)
+    while changed := (
+        await credit.rotate_keys(on_progress=say) + await webhooks.rotate_keys(on_progress=say)
     ):
         total += changed
     return total

@@ -12,6 +12,7 @@ import uvloop
 import faregate
 from faregate.entrypoints.bootstrap.backlog import backlog_reader, count_backlog
 from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.webhooks import webhooks_probe
 from faregate.entrypoints.bootstrap.worker import Worker, readiness, worker
 from faregate.entrypoints.servers import kept_running, observe, site_of
 from faregate.infra.eventlog import lag, unsequenced
@@ -44,6 +45,7 @@ async def _work(site: Site) -> None:
         keeper = LoopKeeper(opened.loops)
         metrics = worker_metrics(opened)
         count_backlog(metrics, await backlog_reader(stack, site))
+        metrics.add_probe(await webhooks_probe(stack, site))
         await stack.enter_async_context(_health(site, opened, keeper, metrics))
         _log.info("worker_ready", loops=sorted(opened.loops))
         await keeper.run(stop)

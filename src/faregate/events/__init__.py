@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from faregate.events import credit
+from faregate.events import credit, webhooks
 from faregate.events.base import PublishedEvent
 
-EVENT_TYPES: Mapping[str, type[PublishedEvent]] = {event.type: event for event in credit.EVENTS}
+EVENT_TYPES: Mapping[str, type[PublishedEvent]] = {
+    event.type: event for event in (*credit.EVENTS, *webhooks.EVENTS)
+}
 """Every published event by the name of its type."""
 
 __all__ = ["EVENT_TYPES", "PublishedEvent"]

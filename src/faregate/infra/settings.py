@@ -81,6 +81,17 @@ class Settings(BaseSettings):
         default="german-1", description="Scorecard that decides: the name of an artefact in the package."
     )
 
+    # Webhooks
+    webhook_secret_grace_h: float = Field(
+        default=24.0, ge=0, description="Hours that a replaced webhook secret still signs beside the new one."
+    )
+    webhook_loopback: bool = Field(
+        default=False, description="Development: webhooks may go to this machine, by http too, on any port."
+    )
+    webhook_in_flight_each: int = Field(
+        default=10, gt=0, description="Most requests that are in flight to one webhook endpoint."
+    )
+
     # Personal data. The keys of encryption and those of the blind index are never the same.
     pii_keys: SecretStr | None = Field(
         default=None,

@@ -250,6 +250,12 @@ def _plan(plan: CheckPlan) -> dict[str, Any]:
     return {"version": plan.version, "asked": plan.asked, "mandatory": plan.mandatory}
 
 
+async def clients_of(conn: Connection, application_ids: Sequence[str]) -> dict[str, str]:
+    """Return the client of each application."""
+    cursor = await conn.execute(_Q["clients_of"], {"ids": list(application_ids)})
+    return {row["id"]: row["client_id"] for row in await cursor.fetchall()}
+
+
 async def overdue(conn: Connection, *, before: datetime, after_id: str, limit: int) -> dict[str, bool]:
     """Return a page of the applications that nobody decided though their deadline passed before `before`.
 

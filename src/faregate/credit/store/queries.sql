@@ -91,6 +91,10 @@ stepped as (
 select case when exists (select from begun) then deadline_at else stored_deadline_at end as deadline_at, product_type
 from locked;
 
+-- name: clients_of
+-- The clients that own applications.
+select id, client_id from credit.application where id = any (%(ids)s)
+
 -- name: overdue_applications
 -- Applications that no run decided although their deadline is long past, and whether their run ever began.
 select a.id, exists (select from credit.workflow_execution e where e.application_id = a.id) as has_begun

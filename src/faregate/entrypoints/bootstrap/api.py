@@ -14,11 +14,14 @@ from faregate.credit.routes import CallbackSource, application_routes, callback_
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.providers import adapters, provider_session
 from faregate.entrypoints.bootstrap.site import Site, database_check
+from faregate.entrypoints.bootstrap.webhooks import webhooks_api
 from faregate.infra.clock import SystemClock
 from faregate.infra.http.app import create_app
 from faregate.infra.http.authentication import Authenticator
 from faregate.infra.http.edge import Limits
 from faregate.infra.http.health import METRICS_SCOPE
+from faregate.webhooks.api import Webhooks
+from faregate.webhooks.routes import webhook_routes
 
 TITLE = "faregate"
 DESCRIPTION = "Credit decisions, real-time fraud scoring and travel loyalty for card issuers."
@@ -28,6 +31,7 @@ async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
     """Open the API process: the routes of every context behind one app."""
     settings = site.settings
     credit = await credit_api(stack, site)
+    webhooks = await webhooks_api(stack, site)
     access = await site.database(stack, "access", connections_max=4)
     authenticator = Authenticator(database=access)
     known = adapters(settings, await provider_session(stack))
@@ -43,7 +47,7 @@ async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(credit, authenticator, sources),
+        routers=_routers(credit, webhooks, authenticator, sources),
         metrics_need=authenticator.require(METRICS_SCOPE),
         checks={"database": database_check(credit.database)},
         limits=Limits(
@@ -60,16 +64,20 @@ def describe() -> dict[str, Any]:
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(nothing, authenticator, {}),
+        routers=_routers(nothing, nothing, authenticator, {}),
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
 
 
 def _routers(
-    credit: CreditApi, authenticator: Authenticator, sources: Mapping[str, CallbackSource]
+    credit: CreditApi,
+    webhooks: Webhooks,
+    authenticator: Authenticator,
+    sources: Mapping[str, CallbackSource],
 ) -> list[APIRouter]:
     clock = SystemClock()
     return [
         application_routes(credit=credit, authenticator=authenticator, clock=clock),
         callback_routes(credit=credit, sources=sources, clock=clock),
+        webhook_routes(webhooks=webhooks, authenticator=authenticator),
     ]

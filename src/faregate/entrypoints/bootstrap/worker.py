@@ -20,6 +20,7 @@ from faregate.credit.store.artefacts import load_check_plans, load_scorecard
 from faregate.credit.workflows import application_workflow
 from faregate.entrypoints.bootstrap.providers import adapters, policies, provider_session
 from faregate.entrypoints.bootstrap.site import Site, database_check, identity_vault, tools
+from faregate.entrypoints.bootstrap.webhooks import webhook_loops
 from faregate.gateway.callbacks import CallbackSettler, SettlerOptions
 from faregate.gateway.contracts import Adapter
 from faregate.gateway.poller import Intervals
@@ -97,6 +98,7 @@ async def worker(stack: AsyncExitStack, site: Site) -> Worker:
         "housekeeping": _housekeeping(database, log),
         "overdue": _overdue(database, service),
         **await _event_loops(stack, site, database, log),
+        **await webhook_loops(stack, site),
         **_gateway_loops(database, known, hooks),
     }
     return Worker(loops=loops, engine=engine, database=database, log=log)

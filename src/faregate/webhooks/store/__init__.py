@@ -1,0 +1,1 @@
+"""The webhooks schema: endpoints with their secrets, and deliveries. SQL stands in `queries.sql`."""
