@@ -136,3 +136,61 @@ class ReplayReport:
 
     replayed: int
     different: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TouchedDecision:
+    """A decision that a version of a ruleset made; `status` and `newest_version` are the application's now."""
+
+    application_id: str
+    version: int
+    outcome: Status
+    risk_score: float | None
+    reason_codes: tuple[str, ...]
+    decided_at: datetime
+    status: Status
+    newest_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redecision:
+    """A report of what `target_version` makes of the decisions of `ruleset_version` that still stood.
+
+    It is made in pages: `reported_to` is the last application in it, `is_complete` says whether that was all.
+    """
+
+    id: str
+    ruleset_version: str
+    target_version: str
+    scorecard: str
+    created_at: datetime
+    created_by: str
+    reported_to: str
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedecisionItem:
+    """One application of a report: its answer before and after, and whether that was applied.
+
+    `change` is unchanged, reasons or outcome; `state` is unchanged, pending, applied (as `new_version`) or skipped
+    (`note` says why).
+    """
+
+    application_id: str
+    decision_version: int
+    change: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    state: str
+    new_version: int | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedBatch:
+    """What one batch of a report's application did, and how many applications are still to come."""
+
+    applied: int
+    skipped: int
+    pending: int
