@@ -7,10 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from faregate.credit.contracts import DecisionView, ReplayReport, SignalView, StatusView, Submission
+from faregate.credit.contracts import (
+    Anchored,
+    AuditTrace,
+    ChainReport,
+    ChainStatus,
+    DecisionView,
+    ReplayReport,
+    SignalView,
+    StatusView,
+    Submission,
+)
 from faregate.credit.domain.application import DecisionNotMade
+from faregate.credit.handlers.audit import chain_status, note_anchor, trace_of, verify_chain
 from faregate.credit.handlers.identity import IdentityVault, rotate_identities
 from faregate.credit.handlers.replay import replay_decisions
 from faregate.credit.handlers.status import StatusSnapshots, read_status
@@ -22,7 +34,35 @@ from faregate.gateway.contracts import Callback
 from faregate.infra.coalescer import Coalescer
 from faregate.infra.database import Database
 from faregate.infra.http.idempotency_store import Attempt, KeyState
+from faregate.kernel.clock import Clock
 from faregate.rules.api import Rulesets
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditApi:
+    """The audit record. `anchor_file` is where the end of the chain is noted, outside of the database."""
+
+    database: Database
+    clock: Clock
+    anchor_file: Path
+
+    async def verify(self, *, anchor_file: Path | None = None) -> ChainReport:
+        """Walk along the whole chain and compare it with the anchors of a file."""
+        return await verify_chain(
+            self.database, anchor_file=anchor_file or self.anchor_file, clock=self.clock
+        )
+
+    async def anchor(self, *, anchor_file: Path | None = None) -> Anchored:
+        """Note the end of the chain in a file, unless it stands there already."""
+        return await note_anchor(self.database, path=anchor_file or self.anchor_file, clock=self.clock)
+
+    async def status(self) -> ChainStatus:
+        """Return where the chain ends, what waits to be sealed, and the last verification."""
+        return await chain_status(self.database)
+
+    async def trace(self, *, application_id: str) -> AuditTrace:
+        """Return all that is recorded of one application; raise ApplicationNotFound."""
+        return await trace_of(self.database, application_id=application_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +74,7 @@ class CreditApi:
     snapshots: StatusSnapshots
     vault: IdentityVault
     rulesets: Rulesets
+    audit: AuditApi
 
     async def submit(self, submission: Submission) -> Answer:
         """Submit an application, together with whatever else arrives at the moment."""
@@ -105,4 +146,4 @@ class CreditApi:
         return identities + answers
 
 
-__all__ = ["SUBMIT_ROUTE", "CreditApi"]
+__all__ = ["SUBMIT_ROUTE", "AuditApi", "CreditApi"]

@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 
 import faregate
 from faregate.credit.api import CreditApi
-from faregate.credit.routes import CallbackSource, application_routes, callback_routes
+from faregate.credit.routes import CallbackSource, application_routes, audit_routes, callback_routes
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.providers import adapters, provider_session
 from faregate.entrypoints.bootstrap.site import Site, database_check
@@ -78,6 +78,7 @@ def _routers(
     clock = SystemClock()
     return [
         application_routes(credit=credit, authenticator=authenticator, clock=clock),
+        audit_routes(credit=credit, authenticator=authenticator),
         callback_routes(credit=credit, sources=sources, clock=clock),
         webhook_routes(webhooks=webhooks, authenticator=authenticator),
     ]

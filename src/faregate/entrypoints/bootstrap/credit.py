@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-from faregate.credit.api import CreditApi
+from faregate.credit.api import AuditApi, CreditApi
 from faregate.credit.handlers.submit import SubmitPolicy, Submitter
+from faregate.credit.store.audit.anchors import ANCHOR_FILE
 from faregate.entrypoints.bootstrap.site import Site, identity_vault, tools
+from faregate.infra.clock import SystemClock
 from faregate.infra.coalescer import Coalescer
 from faregate.rules.api import Rulesets
 
@@ -28,4 +30,5 @@ async def credit_api(stack: AsyncExitStack, site: Site) -> CreditApi:
         snapshots=await site.snapshots(stack),
         vault=vault,
         rulesets=Rulesets(),
+        audit=AuditApi(database=database, clock=SystemClock(), anchor_file=settings.home / ANCHOR_FILE),
     )

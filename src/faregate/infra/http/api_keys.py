@@ -20,7 +20,15 @@ from faregate.kernel.errors import InvalidError, NotFoundError
 _SECRET_BYTES = 32
 _ID_BYTES = 8
 _TOKEN = re.compile(r"fg_([0-9a-z]{8,32})_([0-9a-f]{64})")
-KNOWN_SCOPES = frozenset({"credit:submit", "credit:read", "metrics:read", "webhooks:manage"})
+KNOWN_SCOPES = frozenset(
+    {
+        "audit:read",
+        "credit:submit",
+        "credit:read",
+        "metrics:read",
+        "webhooks:manage",
+    }
+)
 """Every scope that a route asks for. A key with any other would open nothing."""
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
