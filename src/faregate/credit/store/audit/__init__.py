@@ -1,1 +1,0 @@
-"""The audit chain in the database, its anchors outside, and traces. What a link covers is the domain's."""
