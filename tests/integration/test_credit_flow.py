@@ -110,6 +110,21 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.requirement("C32")
+async def test_a_running_worker_seals_what_was_decided(system: CreditSystem) -> None:
+    application = await system.submit()
+    await system.decided(application)
+    links = await system.until_sql(
+        "select l.subject from credit.audit_link l join credit.audit_entry e on e.id = l.ord"
+        " where e.application_id = %(id)s union all"
+        " select l.subject from credit.audit_link l join credit.decision d using (ord)"
+        " where d.application_id = %(id)s",
+        lambda rows: len(rows) == 3,
+        id=application,
+    )
+    assert Counter(row["subject"] for row in links) == {"audit_entry": 2, "decision": 1}
+
+
 @pytest.mark.requirement("C2")
 async def test_all_four_providers_are_called_before_any_of_them_has_answered(system: CreditSystem) -> None:
     before = Counter((await system.sandbox.summary())["calls_by_endpoint"])

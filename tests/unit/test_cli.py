@@ -54,7 +54,7 @@ WRONG = [
     (["sandbox", "--faults", "bad.json"], {}, "bad.json is no plan of faults"),
     (["credit", "train-scorecard", "--csv", "nowhere.csv"], {}, "nowhere.csv: No such file"),
     (["credit", "train-scorecard", "--csv", "bad.json"], {}, "bad.json has no rows"),
-    (["keys", "create", "x", "--scope", "rubbish"], {}, "rubbish; there are credit:read, credit:submit"),
+    (["keys", "create", "x", "--scope", "rubbish"], {}, "rubbish; there are audit:read, credit:read"),
 ]
 
 

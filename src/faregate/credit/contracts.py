@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -63,35 +64,6 @@ class StatusView:
     latest_step: str
     updated_at: datetime
     revision: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageWanted:
-    """Which of a client's applications to list: at most `limit`, older than `before_id`, in one state or in any."""
-
-    limit: int
-    before_id: str | None = None
-    status: Status | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedApplication:
-    """An application in a list."""
-
-    application_id: str
-    product_type: str
-    status: Status
-    latest_step: str
-    submitted_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplicationPage:
-    """A page of applications, the newest first. `next_before_id` begins the next one; None: this is the last."""
-
-    applications: tuple[ListedApplication, ...]
-    next_before_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,3 +137,112 @@ class ReplayReport:
 
     replayed: int
     different: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TouchedDecision:
+    """A decision that a version of a ruleset made; `status` and `newest_version` are the application's now."""
+
+    application_id: str
+    version: int
+    outcome: Status
+    risk_score: float | None
+    reason_codes: tuple[str, ...]
+    decided_at: datetime
+    status: Status
+    newest_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redecision:
+    """A report of what `target_version` makes of the decisions of `ruleset_version` that still stood.
+
+    It is made in pages: `reported_to` is the last application in it, `is_complete` says whether that was all.
+    """
+
+    id: str
+    ruleset_version: str
+    target_version: str
+    scorecard: str
+    created_at: datetime
+    created_by: str
+    reported_to: str
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedecisionItem:
+    """One application of a report: its answer before and after, and whether that was applied.
+
+    `change` is unchanged, reasons or outcome; `state` is unchanged, pending, applied (as `new_version`) or skipped
+    (`note` says why).
+    """
+
+    application_id: str
+    decision_version: int
+    change: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    state: str
+    new_version: int | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedBatch:
+    """What one batch of a report's application did, and how many applications are still to come."""
+
+    applied: int
+    skipped: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """A walk along the whole audit chain: how many links held, and the first broken row (table, key, columns, what)."""
+
+    at: datetime
+    links: int
+    broken: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchored:
+    """The end of the audit chain as it is noted outside of the database: its last link's number and hash, in hex."""
+
+    seq: int
+    sha256: str
+    anchored_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainStatus:
+    """The end of the audit chain, and what waits to be sealed, the oldest of it for `unsealed_s` seconds."""
+
+    links: int
+    sha256: str
+    unsealed: int
+    unsealed_s: float
+    last_verification: Verification | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainReport:
+    """What a verification found. `anchors` is how many ends of the chain, noted outside, were compared with it."""
+
+    verification: Verification
+    anchors: int
+    unsealed: int
+    unsealed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditTrace:
+    """All that is recorded of one application. `seq` in entries and decisions is the link that seals them."""
+
+    application: Mapping[str, Any]
+    entries: Sequence[Mapping[str, Any]]
+    decisions: Sequence[Mapping[str, Any]]
+    signals: Sequence[SignalView]
+    requests: Sequence[Mapping[str, Any]]
+    notices: Sequence[Mapping[str, Any]]

@@ -1,13 +1,16 @@
-"""`faregate audit`: what was decided, why, and whether the record is whole."""
+"""`faregate audit`: what was decided and why, whether the record is whole, and whether it can be computed again."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from faregate.entrypoints.credit_commands import open_credit
 from faregate.entrypoints.operator_commands import Json
@@ -18,9 +21,98 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The audit record: replay of decisions.",
-    epilog="Example: faregate audit replay",
+    help="The audit record: its chain, its traces, and the replay of decisions.",
+    epilog="Example: faregate audit verify",
 )
+Anchors = Annotated[
+    Path | None, typer.Option(help="File of anchors; unset: audit-anchors.jsonl in the home folder.")
+]
+
+
+@app.command("verify", epilog="Example: faregate audit verify --anchors /mnt/elsewhere/audit-anchors.jsonl")
+def verify(anchors: Anchors = None, as_json: Json = False) -> None:
+    """Walk along the audit chain; name the first row that is not as it was sealed, and exit 1 if there is one."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
+        return asdict(await (await open_credit(stack, site)).audit.verify(anchor_file=anchors))
+
+    report = on_site(act)
+    broken = report["verification"]["broken"]
+    if as_json:
+        typer.echo(orjson.dumps(report).decode())
+    else:
+        typer.echo(
+            f"{report['verification']['links']} links hold, {report['anchors']} anchors compared, "
+            f"{report['unsealed']} rows not sealed yet (the oldest for {report['unsealed_s']:.1f} s)"
+        )
+        if broken:
+            typer.echo(f"broken: {_line(broken)}")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _line(broken: dict[str, Any]) -> str:
+    columns = f" ({', '.join(broken['columns'])})" if broken["columns"] else ""
+    return f"{broken['table']} {broken['key']}{columns}: {broken['what']}"
+
+
+@app.command("anchor", epilog="Example: faregate audit anchor --anchors /mnt/elsewhere/audit-anchors.jsonl")
+def anchor(anchors: Anchors = None, as_json: Json = False) -> None:
+    """Note the end of the audit chain in a file outside of the database, and print it."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
+        return asdict(await (await open_credit(stack, site)).audit.anchor(anchor_file=anchors))
+
+    noted = on_site(act)
+    if as_json:
+        typer.echo(orjson.dumps(noted).decode())
+    else:
+        typer.echo(
+            f"link {noted['seq']}  {noted['sha256']}  {noted['anchored_at'].isoformat(timespec='seconds')}"
+        )
+
+
+@app.command("status", epilog="Example: faregate audit status --json")
+def status(as_json: Json = False) -> None:
+    """Show where the audit chain ends, what waits to be sealed, and what the last verification found."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
+        return asdict(await (await open_credit(stack, site)).audit.status())
+
+    found = on_site(act)
+    if as_json:
+        typer.echo(orjson.dumps(found).decode())
+        return
+    typer.echo(f"{found['links']} links, the last one {found['sha256']}")
+    typer.echo(f"{found['unsealed']} rows not sealed yet, the oldest for {found['unsealed_s']:.1f} s")
+    last = found["last_verification"]
+    outcome = (
+        "never"
+        if last is None
+        else _line(last["broken"])
+        if last["broken"]
+        else f"{last['links']} links held"
+    )
+    typer.echo(
+        f"last verified: {outcome}{'' if last is None else last['at'].strftime(' at %Y-%m-%d %H:%M:%S UTC')}"
+    )
+
+
+@app.command("show", epilog="Example: faregate audit show app_01J3R2J7F1TQ0K6W6N8A4X9V7R")
+def show(
+    application_id: Annotated[str, typer.Argument(help="The id from the answer to the submission.")],
+    as_json: Json = False,
+) -> None:
+    """Show all that is recorded of an application: inputs, rules, scores and versions of each decision."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
+        return asdict(await (await open_credit(stack, site)).audit.trace(application_id=application_id))
+
+    found = on_site(act)
+    if as_json:
+        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(found, console=Console())
 
 
 @app.command("replay", epilog="Example: faregate audit replay --json")
@@ -45,3 +137,54 @@ def replay(
             typer.echo(f"  {name}")
     if report["different"]:
         raise typer.Exit(1)
+
+
+def _print(found: dict[str, Any], *, console: Console) -> None:
+    application = found["application"]
+    console.print(f"[bold]{application['application_id']}[/bold]  {application['status']}")
+    entries = Table("link", "at", "who", "what", title="What happened")
+    for entry in found["entries"]:
+        entries.add_row(_seq(entry), f"{entry['at']:%Y-%m-%d %H:%M:%S}", entry["actor"], entry["action"])
+    console.print(entries)
+    requests = Table("request", "state", "sends", "look-ups", "why", title="What providers were asked")
+    for asked in found["requests"]:
+        counts = str(asked["sends"]), str(asked["looks"])
+        requests.add_row(asked["provider_request_id"], asked["state"], *counts, asked["reason"] or "")
+    console.print(requests)
+    for decision in found["decisions"]:
+        _print_decision(decision, console=console)
+    for notice in found["notices"]:
+        sent = (
+            f"sent {notice['sent_at']:%Y-%m-%d} by {notice['sent_by']}" if notice["sent_at"] else "not sent"
+        )
+        console.print(
+            f"Notice for version {notice['decision_version']}: due {notice['due_at']:%Y-%m-%d}, {sent}"
+        )
+
+
+def _print_decision(decision: dict[str, Any], *, console: Console) -> None:
+    trace = decision["result"]["trace"]
+    card, rules = trace["scorecard"], trace["ruleset"]
+    console.print(
+        f"\n[bold]Version {decision['version']}: {decision['outcome']}[/bold]  risk score {decision['risk_score']}  "
+        f"{', '.join(decision['reason_codes'])}  (link {_seq(decision)})"
+    )
+    console.print(
+        f"  rules {rules['version']}, SHA-256 {rules['sha256']}, codes {decision['code_set_version']}"
+    )
+    console.print(f"  card {card['version']}, SHA-256 {card['sha256']}, {card['points']} points")
+    console.print(f"  inputs SHA-256 {decision['inputs_sha256']}")
+    facts = {**decision["inputs"]["application"], **decision["inputs"]["facts"]}
+    inputs = Table("fact", "value", "points")
+    for name, value in facts.items():
+        inputs.add_row(name, str(value), str(card["contributions"].get(name, "")))
+    console.print(inputs)
+    for node in rules["nodes"]:
+        if "rules" in node:
+            console.print(f"  {node['node']}: {', '.join(node['rules']) or 'no rule'}")
+    for reason in decision["adverse_action_reasons"]:
+        console.print(f"  against it: {reason['wording']}")
+
+
+def _seq(row: dict[str, Any]) -> str:
+    return "not sealed" if row["seq"] is None else str(row["seq"])

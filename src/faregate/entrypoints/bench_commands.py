@@ -94,6 +94,20 @@ def bench_credit(
     _bench(measure, json_to=json_to)
 
 
+@app.command("gateway", epilog="Example: faregate bench gateway --rounds 51 --json gateway.json")
+def bench_gateway(
+    rounds: Annotated[int, typer.Option(help="Turns of each contender; medians over them.", min=1)] = 25,
+    calls: Annotated[int, typer.Option(help="Calls in one turn.", min=1)] = 2_000,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure what the gateway's policies cost a call, beside pyresilience, interlock-cb and pybreaker."""
+    from faregate.bench.overhead import OverheadPlan
+    from faregate.entrypoints import benches
+
+    plan = OverheadPlan(rounds=rounds, calls=calls)
+    _bench(lambda _, say: benches.bench_gateway(plan, say=say), json_to=json_to)
+
+
 def _bench(measure: Measure, *, json_to: str | None) -> None:
     """Run a benchmark in a home of its own, with progress on standard error; exit 1 if a check fails."""
     from faregate.bench.report import emit

@@ -8,10 +8,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from faregate.bench import burst as bursts
+from faregate.bench import overhead
 from faregate.bench.burst import Burst, BurstPlan
 from faregate.bench.cpu import cpu_seconds, used_between
 from faregate.bench.credit import drain_of, result_of, wait_drained
 from faregate.bench.loadgen import Progress
+from faregate.bench.overhead import OverheadPlan
 from faregate.bench.partner import Habits, Partner, Submitted
 from faregate.bench.report import BenchResult
 from faregate.bench.submit import SubmitPlan, measure_submit
@@ -108,6 +110,14 @@ async def bench_burst(plan: BurstPlan, *, workers: int, home: Path, say: Say) ->
         measured = await burst.measure()
         used = used_between(before, cpu_seconds(pids))
     return bursts.result_of(measured, plan, workers=workers, cpu_s=used)
+
+
+async def bench_gateway(plan: OverheadPlan, *, say: Say) -> BenchResult:
+    """Measure the gateway's policies beside their peers in this process."""
+    from faregate.bench.policy_contenders import EVERYTHING, contenders
+
+    rows = await overhead.measure_rows(plan, contenders(), say=say)
+    return overhead.result_of(rows, everything=EVERYTHING, plan=plan)
 
 
 async def _submit(system: LocalSystem, applications: int) -> Submitted:

@@ -10,11 +10,13 @@ import structlog
 import uvloop
 
 import faregate
+from faregate.credit.handlers.audit import chain_status
 from faregate.entrypoints.bootstrap.backlog import backlog_reader, count_backlog
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.webhooks import webhooks_probe
 from faregate.entrypoints.bootstrap.worker import Worker, readiness, worker
 from faregate.entrypoints.servers import kept_running, observe, site_of
+from faregate.infra.database import Database
 from faregate.infra.eventlog import lag, unsequenced
 from faregate.infra.http.app import create_app
 from faregate.infra.http.server import listen, serving
@@ -52,7 +54,7 @@ async def _work(site: Site) -> None:
 
 
 def worker_metrics(opened: Worker) -> Metrics:
-    """Return metrics that tell how far the consumer groups are behind."""
+    """Return metrics that tell how far the consumer groups and the audit chain are behind."""
     metrics = Metrics()
     events = metrics.gauge("faregate_eventlog_lag_events", "Events still to handle", labels=("group",))
     seconds = metrics.gauge("faregate_eventlog_lag_seconds", "Age of the oldest of them", labels=("group",))
@@ -72,7 +74,23 @@ def worker_metrics(opened: Worker) -> Metrics:
         age.set(behind.seconds)
 
     metrics.add_probe(probe)
+    _count_unsealed(metrics, opened.database)
     return metrics
+
+
+def _count_unsealed(metrics: Metrics, database: Database) -> None:
+    """Add gauges that tell how far the audit chain is behind what was recorded."""
+    links = metrics.gauge("faregate_audit_links", "Rows that the audit chain seals")
+    rows = metrics.gauge("faregate_audit_unsealed_rows", "Rows that wait to be sealed")
+    seconds = metrics.gauge("faregate_audit_unsealed_seconds", "Age of the oldest of them")
+
+    async def probe() -> None:
+        status = await chain_status(database)
+        links.set(status.links)
+        rows.set(status.unsealed)
+        seconds.set(status.unsealed_s)
+
+    metrics.add_probe(probe)
 
 
 @asynccontextmanager

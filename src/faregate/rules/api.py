@@ -6,19 +6,47 @@ Reading the clock does not belong here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from faregate.infra.database import Connection
+from faregate.kernel.errors import InvalidError
 from faregate.rules import store
 from faregate.rules.checks import check_document
-from faregate.rules.contracts import Activation, RulesetVersion
+from faregate.rules.contracts import (
+    Act,
+    Activation,
+    AuditEntry,
+    ListedVersion,
+    RolledBack,
+    RulesetVersion,
+    Traffic,
+)
 from faregate.rules.ruleset import CompiledRuleset, canonical, compile_ruleset, content_sha256
+from faregate.rules.split import BASIS_POINTS
+
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+class RulesetLabelInvalid(InvalidError):
+    """A version is named by the ruleset's name, a hyphen and its number, such as `card-eligibility-2`."""
+
+
+class SplitInvalid(InvalidError):
+    """A split takes a challenger and a share above 0 and up to the whole, or neither to end it."""
 
 
 async def publish(
-    conn: Connection, *, document: Mapping[str, Any], published_at: datetime, published_by: str
+    conn: Connection,
+    *,
+    document: Mapping[str, Any],
+    published_at: datetime,
+    published_by: str,
+    reason: str | None = None,
 ) -> RulesetVersion:
     """Check and store a ruleset document under its name and version; the same content twice is one.
 
@@ -33,19 +61,86 @@ async def publish(
         published_at=published_at,
         published_by=published_by,
     )
-    return await store.insert_version(conn, version, content=content)
+    return await store.insert_version(conn, version, content=content, reason=reason)
 
 
 async def activate(
-    conn: Connection, *, name: str, version: int, activated_at: datetime, activated_by: str
+    conn: Connection,
+    *,
+    name: str,
+    version: int,
+    activated_at: datetime,
+    activated_by: str,
+    reason: str | None = None,
 ) -> None:
     """Make a published version the active one. Raises `RulesetVersionNotFound` or `ActivationInThePast`."""
-    await store.insert_activation(conn, name=name, version=version, at=activated_at, by=activated_by)
+    act = Act(actor=activated_by, at=activated_at, reason=reason)
+    await store.insert_activation(conn, name=name, version=version, act=act)
+
+
+async def roll_back(
+    conn: Connection, *, name: str, act: Act, expected_version: int | None = None
+) -> RolledBack:
+    """Make the version that was active before the active one active again, from now on.
+
+    A second roll-back goes on backwards: what was rolled back is never returned to. With `expected_version`, only
+    that version is rolled back. Raises `NotTheActiveVersion` or `NothingToRollBackTo`.
+    """
+    return await store.roll_back(conn, name=name, expected_version=expected_version, act=act)
+
+
+async def set_shadow(conn: Connection, *, name: str, version: int | None, act: Act) -> None:
+    """Let a published version watch, None: none any more. Raises `RulesetVersionNotFound`."""
+    await store.set_shadow(conn, name=name, version=version, act=act)
+
+
+async def set_split(conn: Connection, *, name: str, version: int | None, basis_points: int, act: Act) -> None:
+    """Let a published version decide for so many of 10,000 subjects; None and 0 end it.
+
+    Raises `RulesetVersionNotFound` or `SplitInvalid`.
+    """
+    if not 0 <= basis_points <= BASIS_POINTS or (version is None) != (basis_points == 0):
+        raise SplitInvalid(f"a split takes a version and 1 to {BASIS_POINTS} basis points, or none and 0")
+    await store.set_split(conn, name=name, version=version, basis_points=basis_points, act=act)
+
+
+async def versions(conn: Connection, *, name: str | None = None) -> list[ListedVersion]:
+    """Return the published versions of a name, or of all, newest first."""
+    return await store.versions_of(conn, name=name)
+
+
+async def document_of(conn: Connection, *, name: str, version: int) -> dict[str, Any]:
+    """Return a published version as it was published. Raises `RulesetVersionNotFound`."""
+    stored = await store.stored_version(conn, name=name, version=version)
+    document: dict[str, Any] = orjson.loads(stored.content)
+    return document
+
+
+async def audit_trail(
+    conn: Connection, *, name: str, before_id: int | None = None, limit: int = 100
+) -> list[AuditEntry]:
+    """Return a page of what was done under a name, by whom and why, newest first."""
+    return await store.audit_trail_of(conn, name=name, before_id=before_id, limit=limit)
+
+
+async def note(
+    conn: Connection, *, name: str, version: int, action: str, act: Act, details: Mapping[str, Any]
+) -> None:
+    """Append to the audit trail of a name what its context did because of one of its versions."""
+    await store.note(conn, name=name, version=version, action=action, act=act, details=details)
 
 
 async def activations(conn: Connection, *, name: str) -> list[Activation]:
     """Return the history of activations of a name, oldest first."""
     return await store.activations_of(conn, name=name)
+
+
+def parse_label(label: str) -> tuple[str, int]:
+    """Return name and version of a label such as `card-eligibility-2`. Raises `RulesetLabelInvalid`."""
+    name, _, version = label.rpartition("-")
+    if not name or not _VERSION.fullmatch(version):
+        raise RulesetLabelInvalid(f"{label!r} is no version of a ruleset, such as card-eligibility-2")
+    return name, int(version)
 
 
 class Rulesets:
@@ -58,6 +153,10 @@ class Rulesets:
         """Return the ruleset that was active at an instant. Raises `NoActiveRuleset`."""
         active = await store.active_version(conn, name=name, at=at)
         return await self.version(conn, name=active.name, version=active.version)
+
+    async def traffic(self, conn: Connection, *, name: str, at: datetime) -> Traffic:
+        """Return what decides, watches and challenges at an instant. Raises `NoActiveRuleset`."""
+        return await store.traffic_of(conn, name=name, at=at)
 
     async def version(self, conn: Connection, *, name: str, version: int) -> CompiledRuleset:
         """Return one published version. Raises `RulesetVersionNotFound`."""

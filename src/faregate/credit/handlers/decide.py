@@ -18,6 +18,7 @@ from faregate.credit.domain.scorecard import ScoringModel
 from faregate.credit.handlers.checks import GatewayHooks
 from faregate.credit.handlers.recording import decision_of, finalized_event, inputs_of
 from faregate.credit.handlers.tools import Tools
+from faregate.credit.handlers.trial import record_trial, trial_of
 from faregate.credit.store import applications, decisions
 from faregate.credit.store.applications import LockedApplication
 from faregate.credit.store.artefacts import load_ruleset_document
@@ -77,12 +78,14 @@ class DecisionService:
             return {"status": application.status.value}
         document = inputs_document(inputs_of(application))
         now = self.tools.clock.now()
-        ruleset = await self.rulesets.active(conn, name=RULESET_NAME, at=now)
+        trial = await trial_of(conn, application_id, rulesets=self.rulesets, name=RULESET_NAME, at=now)
+        ruleset = await self.rulesets.version(conn, name=RULESET_NAME, version=trial.version)
         result = replay(document, scorecard=self.scorecard, ruleset=ruleset)
         status = transition(current=application.status, outcome=result.outcome)
         decision = decision_of(application, document, result, actor=ACTOR)
         await decisions.insert_decision(conn, decision, now=now)
         await append(conn, [self.tools.stamp(event) for event in _announcements(application, decision)])
+        await record_trial(conn, trial, decision, rulesets=self.rulesets, scorecard=self.scorecard, now=now)
         return {"status": status.value}
 
 

@@ -1,6 +1,7 @@
 """The HTTP face of the credit context. Each endpoint reads, asks the `api`, answers; nothing is decided here."""
 
 from faregate.credit.routes.applications import application_routes
+from faregate.credit.routes.audit import audit_routes
 from faregate.credit.routes.callbacks import CallbackSource, callback_routes
 
-__all__ = ["CallbackSource", "application_routes", "callback_routes"]
+__all__ = ["CallbackSource", "application_routes", "audit_routes", "callback_routes"]

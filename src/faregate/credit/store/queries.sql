@@ -64,17 +64,6 @@ where a.id = any(%(ids)s::text[]) order by a.id for update of a;
 select application_id, check_name as "check", status, provider, provider_request_id, facts
 from credit.risk_signal where application_id = any(%(ids)s::text[]) order by application_id, check_name;
 
--- name: applications_of_client
--- A client's newest applications before an id, merged from those of each wanted state.
-select page.* from unnest(%(statuses)s::text[]) as wanted (status)
-cross join lateral (
-  select a.id as application_id, a.product_type, a.status, a.latest_step, a.submitted_at, a.updated_at
-  from credit.application a
-  where a.client_id = %(client_id)s and a.status = wanted.status
-    and (%(before_id)s::text is null or a.id < %(before_id)s)
-  order by a.id desc limit %(limit)s) as page
-order by page.application_id desc limit %(limit)s;
-
 -- name: lock_applications
 -- Several applications, locked in id order.
 select id, status from credit.application where id = any(%(ids)s::text[]) order by id for update;
@@ -230,6 +219,146 @@ from credit.decision
 where (application_id, version) > (%(after_id)s, %(after_version)s)
   and (%(id)s::text is null or application_id = %(id)s)
 order by application_id, version limit %(limit)s;
+
+-- name: insert_arm
+-- Which arm of a split made a decision.
+insert into credit.decision_arm (
+  application_id, decision_version, arm, challenger_version, challenger_basis_points, decided_at)
+values (%(id)s, %(version)s, %(arm)s, %(challenger)s, %(basis_points)s, %(now)s);
+
+-- name: insert_shadow_result
+-- What a shadow said beside a decision.
+insert into credit.shadow_result (
+  application_id, decision_version, shadow_version, ruleset_version, decided, outcome, risk_score, reason_codes,
+  agrees, error, evaluated_at)
+values (%(id)s, %(version)s, %(shadow)s, %(ruleset)s, %(decided)s, %(outcome)s, %(risk_score)s,
+  %(reason_codes)s::text[], %(agrees)s, %(error)s, %(now)s);
+
+-- name: shadow_counts
+-- How often each outcome met each answer of a shadow.
+select decided, outcome, agrees, count(*) as applications
+from credit.shadow_result
+where shadow_version = %(shadow)s and (%(since)s::timestamptz is null or evaluated_at >= %(since)s)
+group by decided, outcome, agrees;
+
+-- name: shadow_differences
+-- A page of applications on which a shadow did not agree, or failed.
+select r.application_id, r.decision_version, r.ruleset_version, r.decided, d.reason_codes as decided_reason_codes,
+       r.outcome, r.risk_score, r.reason_codes, r.error, r.evaluated_at
+from credit.shadow_result r
+join credit.decision d on d.application_id = r.application_id and d.version = r.decision_version
+where r.shadow_version = %(shadow)s and not r.agrees and r.application_id > %(after_id)s
+  and (%(since)s::timestamptz is null or r.evaluated_at >= %(since)s)
+order by r.application_id limit %(limit)s;
+
+-- name: arm_counts
+-- The decisions of each arm of a split, by version and outcome.
+select r.arm, d.ruleset_version, d.outcome, count(*) as decisions, avg(d.risk_score) as risk_score_mean
+from credit.decision_arm r
+join credit.decision d on d.application_id = r.application_id and d.version = r.decision_version
+where r.challenger_version = %(challenger)s
+  and (%(since)s::timestamptz is null or r.decided_at >= %(since)s)
+group by r.arm, d.ruleset_version, d.outcome order by r.arm, d.ruleset_version, d.outcome;
+
+-- name: touched_decisions
+-- A page of the decisions that a version of a ruleset made, a person's left out, and where the applications stand now.
+select d.application_id, d.version, d.outcome, d.risk_score, d.reason_codes, d.decided_at,
+       a.status, a.decision_version as newest_version
+from credit.decision d join credit.application a on a.id = d.application_id
+where d.ruleset_version = %(ruleset)s and coalesce(d.inputs #>> '{revision,by}', 'rules') = 'rules'
+  and (d.application_id, d.version) > (%(after_id)s, %(after_version)s)
+  and (%(since)s::timestamptz is null or d.decided_at >= %(since)s)
+order by d.application_id, d.version limit %(limit)s;
+
+-- name: touched_counts
+-- How many decisions a version of a ruleset made, a person's left out, by outcome and whether they still stand.
+select d.outcome, a.decision_version = d.version as stands, count(*) as decisions
+from credit.decision d join credit.application a on a.id = d.application_id
+where d.ruleset_version = %(ruleset)s and coalesce(d.inputs #>> '{revision,by}', 'rules') = 'rules'
+  and (%(since)s::timestamptz is null or d.decided_at >= %(since)s)
+group by d.outcome, stands;
+
+-- name: insert_redecision
+-- A report to be made: what another ruleset makes of the decisions of one.
+insert into credit.redecision (id, ruleset_version, target_version, scorecard, created_at, created_by)
+values (%(id)s, %(ruleset)s, %(target)s, %(scorecard)s, %(now)s, %(by)s);
+
+-- name: redecision
+-- One report.
+select id, ruleset_version, target_version, scorecard, created_at, created_by, reported_to, is_complete
+from credit.redecision where id = %(id)s;
+
+-- name: lock_redecision
+-- One report, locked: whoever goes on with it is alone.
+select id, ruleset_version, target_version, scorecard, created_at, created_by, reported_to, is_complete
+from credit.redecision where id = %(id)s for update;
+
+-- name: redecisions
+-- The newest reports, of one version or of all.
+select id, ruleset_version, target_version, scorecard, created_at, created_by, reported_to, is_complete
+from credit.redecision where %(ruleset)s::text is null or ruleset_version = %(ruleset)s
+order by created_at desc, id desc limit %(limit)s;
+
+-- name: decisions_to_redecide
+-- A page of the decisions of a version that still stand, with their recorded inputs; a person's are left out.
+select d.application_id, d.version, d.inputs, d.outcome, d.risk_score, d.reason_codes, d.adverse_action_reasons,
+       a.status
+from credit.decision d
+join credit.application a on a.id = d.application_id and a.decision_version = d.version
+where d.ruleset_version = %(ruleset)s and coalesce(d.inputs #>> '{revision,by}', 'rules') = 'rules'
+  and d.application_id > %(after_id)s
+order by d.application_id limit %(limit)s;
+
+-- name: insert_redecision_items
+-- A page of a report, and how far it goes.
+with added as (
+  insert into credit.redecision_item (
+    redecision_id, application_id, decision_version, change, before, after, state)
+  select %(id)s, w.application_id, w.decision_version, w.change, w.before, w.after, w.state
+  from unnest(%(application_ids)s::text[], %(versions)s::int[], %(changes)s::text[], %(befores)s::jsonb[],
+              %(afters)s::jsonb[], %(states)s::text[])
+    as w (application_id, decision_version, change, before, after, state))
+update credit.redecision set reported_to = %(reported_to)s, is_complete = %(is_complete)s where id = %(id)s;
+
+-- name: redecision_items
+-- A page of what a report says, those that change first being all that is asked for if so wanted.
+select application_id, decision_version, change, before, after, state, new_version, note
+from credit.redecision_item
+where redecision_id = %(id)s and application_id > %(after_id)s and (not %(only_changed)s or change <> 'unchanged')
+order by application_id limit %(limit)s;
+
+-- name: redecision_counts
+-- What a report adds up to.
+select before ->> 'outcome' as outcome_before, after ->> 'outcome' as outcome_after, change, state,
+       count(*) as applications
+from credit.redecision_item where redecision_id = %(id)s
+group by outcome_before, outcome_after, change, state
+order by outcome_before, outcome_after, change, state;
+
+-- name: pending_redecision_items
+-- The next applications to which a report is to be applied.
+select application_id, decision_version from credit.redecision_item
+where redecision_id = %(id)s and state = 'pending' order by application_id limit %(limit)s;
+
+-- name: pending_redecision_count
+-- To how many applications a report is still to be applied.
+select count(*) as applications from credit.redecision_item where redecision_id = %(id)s and state = 'pending';
+
+-- name: settle_redecision_items
+-- What became of applications of a report.
+update credit.redecision_item i set state = w.state, new_version = w.new_version, note = w.note
+from unnest(%(application_ids)s::text[], %(states)s::text[], %(new_versions)s::int[], %(notes)s::text[])
+  as w (application_id, state, new_version, note)
+where i.redecision_id = %(id)s and i.application_id = w.application_id;
+
+-- name: first_decisions
+-- A page of the first decisions of a period, or of a share of the applications, with their recorded inputs.
+select application_id, inputs, outcome, risk_score, reason_codes, adverse_action_reasons, scorecard_version, decided_at
+from credit.decision
+where version = 1 and (decided_at, application_id) > (%(after_time)s, %(after_id)s)
+  and decided_at >= %(since)s and decided_at < %(until)s
+  and ('x' || substr(md5(application_id), 1, 7))::bit(28)::int %% 10000 < %(basis_points)s
+order by decided_at, application_id limit %(limit)s;
 
 -- name: audit_trail
 -- What happened to one application, oldest first.

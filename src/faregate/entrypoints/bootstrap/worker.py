@@ -14,9 +14,12 @@ from typing import Any
 from uuid import uuid4
 
 from faregate.credit.consumers import consumer_groups
+from faregate.credit.handlers.audit import note_anchor
 from faregate.credit.handlers.checks import GatewayHooks
 from faregate.credit.handlers.decide import DecisionService, decide_overdue, publish_first_ruleset
+from faregate.credit.handlers.sealing import Sealer
 from faregate.credit.store.artefacts import load_check_plans, load_scorecard
+from faregate.credit.store.audit.anchors import ANCHOR_FILE
 from faregate.credit.workflows import application_workflow
 from faregate.entrypoints.bootstrap.providers import adapters, policies, provider_session
 from faregate.entrypoints.bootstrap.site import Site, database_check, identity_vault, tools
@@ -40,6 +43,8 @@ from faregate.rules.api import Rulesets
 
 HOUSEKEEPING_S = 3600.0
 OVERDUE_S = 10.0
+ANCHOR_S = 300.0
+"""How often the end of the audit chain is noted: what is older cannot be rewritten unnoticed."""
 GATHER_S = 0.03
 """How long each hop of an application gathers work under load: a batch costs little more than one item does.
 
@@ -97,6 +102,7 @@ async def worker(stack: AsyncExitStack, site: Site) -> Worker:
     loops = {
         "housekeeping": _housekeeping(database, log),
         "overdue": _overdue(database, service),
+        **_audit_loops(site, database),
         **await _event_loops(stack, site, database, log),
         **await webhook_loops(stack, site),
         **_gateway_loops(database, known, hooks),
@@ -133,11 +139,28 @@ def _overdue(database: Database, service: DecisionService) -> Loop:
     )
 
 
+def _audit_loops(site: Site, database: Database) -> dict[str, Loop]:
+    """Return the loops that seal what was recorded, and note the end of the chain outside of the database."""
+    path, clock = site.settings.home / ANCHOR_FILE, SystemClock()
+
+    async def anchor() -> None:
+        await note_anchor(database, path=path, clock=clock)
+
+    return {
+        "sealer": Sealer(database=database, clock=clock, holder=_instance()).run,
+        "anchors": lambda stop: run_periodically(stop, name="anchors", every_s=ANCHOR_S, work=anchor),
+    }
+
+
+def _instance() -> str:
+    """Name this holder of leases uniquely among all."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
 async def _event_loops(
     stack: AsyncExitStack, site: Site, database: Database, log: Database
 ) -> dict[str, Loop]:
-    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-    sequencer = Sequencer(database=log, holder=holder, pause_s=GATHER_S)
+    sequencer = Sequencer(database=log, holder=_instance(), pause_s=GATHER_S)
     listener = await stack.enter_async_context(Listener(database))
     source = PostgresEventSource(listener=listener)
     groups = consumer_groups(tools=tools(), snapshots=await site.snapshots(stack))

@@ -1,0 +1,258 @@
+"""What an operator does with rulesets: check, publish, compare, activate, roll back, try, and look at what they did.
+
+Every function works inside the caller's transaction. Deciding again is in `redecide`, backtests are in `backtest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from faregate.credit.contracts import TouchedDecision
+from faregate.credit.domain.comparison import ANSWERS, matrix_document
+from faregate.credit.handlers.tools import Tools
+from faregate.credit.store import redecisions, trials
+from faregate.infra.database import Connection
+from faregate.kernel.errors import ConflictError
+from faregate.rules import api as rules
+from faregate.rules.checks import check_document, examine
+from faregate.rules.contracts import Act, AuditEntry, ListedVersion, RolledBack, RulesetVersion, Traffic
+from faregate.rules.diff import RulesetDiff, diff_documents
+from faregate.rules.findings import Finding
+from faregate.rules.ruleset import CompiledRuleset, canonical, compile_ruleset
+
+
+class NothingTried(ConflictError):
+    """No version watches, or none challenges, and none was named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A version as it stands now, and what its analysis warned of."""
+
+    version: RulesetVersion
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report as JSON values, under the labels of the versions that it is about."""
+
+    about: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulesetDesk:
+    """The operator's view of rulesets; an act needs somebody and a reason."""
+
+    tools: Tools
+    rulesets: rules.Rulesets
+
+    def check(self, document: Mapping[str, Any]) -> Sequence[Finding]:
+        """Return all that can be said against a document, errors first."""
+        return examine(document)
+
+    async def publish(
+        self, conn: Connection, document: Mapping[str, Any], *, actor: str, reason: str
+    ) -> Published:
+        """Publish a document. Raises RulesetRefused or RulesetVersionTaken."""
+        now = self.tools.clock.now()
+        findings = tuple(check_document(document))
+        version = await rules.publish(
+            conn, document=document, published_at=now, published_by=actor, reason=reason
+        )
+        return Published(version=version, findings=findings)
+
+    async def versions(self, conn: Connection, *, name: str | None = None) -> Sequence[ListedVersion]:
+        """Return the published versions, newest first."""
+        return await rules.versions(conn, name=name)
+
+    async def document(self, conn: Connection, label: str) -> Mapping[str, Any]:
+        """Return a published document. Raises RulesetLabelInvalid or RulesetVersionNotFound."""
+        name, version = rules.parse_label(label)
+        return await rules.document_of(conn, name=name, version=version)
+
+    async def compiled(self, conn: Connection, label: str) -> CompiledRuleset:
+        """Return a published version ready to be evaluated. Raises as `document`."""
+        name, version = rules.parse_label(label)
+        return await self.rulesets.version(conn, name=name, version=version)
+
+    def compiled_document(self, document: Mapping[str, Any]) -> CompiledRuleset:
+        """Return an unpublished document ready to be evaluated. Raises RulesetRefused."""
+        check_document(document)
+        return compile_ruleset(canonical(document))
+
+    async def diff(self, conn: Connection, before: str, after: str) -> RulesetDiff:
+        """Return what differs between two published versions."""
+        return diff_documents(await self.document(conn, before), await self.document(conn, after))
+
+    async def activate(self, conn: Connection, label: str, *, actor: str, reason: str) -> Traffic:
+        """Make a published version the active one. Raises RulesetVersionNotFound or ActivationInThePast."""
+        name, version = rules.parse_label(label)
+        now = self.tools.clock.now()
+        await rules.activate(
+            conn, name=name, version=version, activated_at=now, activated_by=actor, reason=reason
+        )
+        return await self.rulesets.traffic(conn, name=name, at=now)
+
+    async def roll_back(
+        self, conn: Connection, name: str, *, expected: str | None, actor: str, reason: str
+    ) -> RolledBack:
+        """Make the version before the active one active again, in one step.
+
+        Raises NotTheActiveVersion if another than the expected version is active, or NothingToRollBackTo.
+        """
+        version = None
+        if expected is not None:
+            expected_name, version = rules.parse_label(expected)
+            if expected_name != name:
+                raise rules.RulesetLabelInvalid(f"{expected} is no version of {name}")
+        act = self._act(actor, reason)
+        return await rules.roll_back(conn, name=name, expected_version=version, act=act)
+
+    async def traffic(self, conn: Connection, name: str) -> Traffic:
+        """Return what decides, watches and challenges now. Raises NoActiveRuleset."""
+        return await self.rulesets.traffic(conn, name=name, at=self.tools.clock.now())
+
+    async def history(
+        self, conn: Connection, name: str, *, before_id: int | None = None, limit: int = 100
+    ) -> Sequence[AuditEntry]:
+        """Return a page of what was done under a name, newest first."""
+        return await rules.audit_trail(conn, name=name, before_id=before_id, limit=limit)
+
+    async def touched(
+        self,
+        conn: Connection,
+        label: str,
+        *,
+        since: datetime | None = None,
+        after: tuple[str, int] = ("", 0),
+        limit: int = 100,
+    ) -> Sequence[TouchedDecision]:
+        """Return a page of the decisions that a version made, by application id and version."""
+        name, version = rules.parse_label(label)
+        label = f"{name}-{version}"
+        return await redecisions.touched(conn, ruleset_version=label, since=since, after=after, limit=limit)
+
+    async def touched_counts(
+        self, conn: Connection, label: str, *, since: datetime | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return how many decisions a version made, by outcome and whether they still stand."""
+        return await redecisions.touched_counts(conn, ruleset_version=label, since=since)
+
+    async def start_shadow(self, conn: Connection, label: str, *, actor: str, reason: str) -> Traffic:
+        """Let a published version watch the active one on live applications. Raises RulesetVersionNotFound."""
+        name, version = rules.parse_label(label)
+        await rules.set_shadow(conn, name=name, version=version, act=self._act(actor, reason))
+        return await self.traffic(conn, name)
+
+    async def stop_shadow(self, conn: Connection, name: str, *, actor: str, reason: str) -> Traffic:
+        """Let nothing watch any more. Raises NoActiveRuleset for a name that has none."""
+        await rules.set_shadow(conn, name=name, version=None, act=self._act(actor, reason))
+        return await self.traffic(conn, name)
+
+    async def set_split(
+        self, conn: Connection, label: str, *, basis_points: int, actor: str, reason: str
+    ) -> Traffic:
+        """Let a version decide for so many of 10,000 applications. Raises RulesetVersionNotFound or SplitInvalid."""
+        name, version = rules.parse_label(label)
+        act = self._act(actor, reason)
+        await rules.set_split(conn, name=name, version=version, basis_points=basis_points, act=act)
+        return await self.traffic(conn, name)
+
+    async def stop_split(self, conn: Connection, name: str, *, actor: str, reason: str) -> Traffic:
+        """Let the active version decide alone again. Raises NoActiveRuleset for a name that has none."""
+        await rules.set_split(conn, name=name, version=None, basis_points=0, act=self._act(actor, reason))
+        return await self.traffic(conn, name)
+
+    async def shadow_report(
+        self,
+        conn: Connection,
+        name: str,
+        *,
+        label: str | None = None,
+        since: datetime | None = None,
+        limit: int = 20,
+        after_id: str = "",
+    ) -> Report:
+        """Return how far a shadow agrees: rate, matrix of outcomes, and a page of what it says otherwise.
+
+        The version that watches now, unless one is named. Raises NothingTried.
+        """
+        shadow = label or self._tried(name, (await self.traffic(conn, name)).shadow_version, "watches")
+        counts = await trials.shadow_counts(conn, shadow_version=shadow, since=since)
+        differing = await trials.shadow_differences(
+            conn, shadow_version=shadow, since=since, after_id=after_id, limit=limit
+        )
+        return Report(about=shadow, document={**_shadow_summary(counts), "differing": differing})
+
+    async def split_report(
+        self, conn: Connection, name: str, *, label: str | None = None, since: datetime | None = None
+    ) -> Report:
+        """Return what each arm of a split decided; the present challenger's unless one is named."""
+        challenger = label or self._tried(
+            name, (await self.traffic(conn, name)).challenger_version, "challenges"
+        )
+        counts = await trials.arm_counts(conn, challenger_version=challenger, since=since)
+        return Report(about=challenger, document={"arms": _arms(counts)})
+
+    def _act(self, actor: str, reason: str) -> Act:
+        return Act(actor=actor, at=self.tools.clock.now(), reason=reason)
+
+    def _tried(self, name: str, version: int | None, does: str) -> str:
+        if version is None:
+            raise NothingTried(f"no version of {name} {does}; name the one that did")
+        return f"{name}-{version}"
+
+
+def _shadow_summary(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    total = sum(row["applications"] for row in counts)
+    agreed = sum(row["applications"] for row in counts if row["agrees"])
+    same = sum(row["applications"] for row in counts if row["decided"] == row["outcome"])
+    cells: dict[tuple[str, str], int] = {}
+    for row in counts:
+        cell = (row["decided"], row["outcome"] or "error")
+        cells[cell] = cells.get(cell, 0) + row["applications"]
+    return {
+        "watched": total,
+        "errors": sum(n for (_, answer), n in cells.items() if answer == "error"),
+        "agreement_rate": agreed / total if total else None,
+        "same_outcome_rate": same / total if total else None,
+        "matrix": matrix_document(cells, answers=(*ANSWERS, "error")),
+    }
+
+
+def _arms(counts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one line for each arm and version: a champion may have been replaced while it was challenged."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in counts:
+        arm, version = row["arm"], row["ruleset_version"]
+        line = lines.setdefault(
+            (arm, version),
+            {
+                "arm": arm,
+                "ruleset_version": version,
+                "decisions": 0,
+                **dict.fromkeys(ANSWERS, 0),
+                "scores": 0.0,
+            },
+        )
+        line["decisions"] += row["decisions"]
+        line[row["outcome"]] += row["decisions"]
+        line["scores"] += (row["risk_score_mean"] or 0.0) * row["decisions"]
+    for line in lines.values():
+        line["approval_rate"] = line["approved"] / line["decisions"]
+        line["risk_score_mean"] = line.pop("scores") / line["decisions"]
+    return list(lines.values())
+
+
+def published_document(published: Published) -> dict[str, Any]:
+    """Return what was published as JSON values."""
+    return {
+        **asdict(published.version),
+        "label": published.version.label,
+        "findings": [finding.document() for finding in published.findings],
+    }

@@ -1,0 +1,58 @@
+"""Anchors: the end of the audit chain, noted in a file that no role of the database can write.
+
+One JSON object a line, only ever appended. Keep a copy on another machine: whoever can write to both the file and the
+database can make them agree.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+
+from faregate.credit.contracts import Anchored
+from faregate.kernel.errors import InvalidError
+
+ANCHOR_FILE = "audit-anchors.jsonl"
+
+
+class AnchorsUnreadable(InvalidError):
+    """A line of the file of anchors is no anchor."""
+
+
+def append_anchor(path: Path, anchor: Anchored) -> None:
+    """Append an anchor, and return when it is on the disk."""
+    line = {
+        "seq": anchor.seq,
+        "sha256": anchor.sha256,
+        "anchored_at": anchor.anchored_at.isoformat(timespec="seconds"),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_anchors(path: Path) -> list[Anchored]:
+    """Return the anchors of a file, none if there is no file. Raises `AnchorsUnreadable`."""
+    if not path.exists():
+        return []
+    return [
+        _anchor(line, place=f"{path}:{number}")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if line.strip()
+    ]
+
+
+def _anchor(line: str, *, place: str) -> Anchored:
+    try:
+        found = orjson.loads(line)
+        anchored_at = datetime.fromisoformat(found["anchored_at"])
+        return Anchored(seq=int(found["seq"]), sha256=str(found["sha256"]), anchored_at=anchored_at)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise AnchorsUnreadable(f"{place} is no anchor: {error}") from error

@@ -1,0 +1,188 @@
+"""The audit chain's rows: what is not sealed yet, the links, the lease of the sealer, and what was verified."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from faregate.credit.contracts import Verification
+from faregate.credit.domain.audit_chain import Head, Link, Row
+from faregate.infra.database import Connection
+from faregate.infra.queries import load_queries
+
+_Q = load_queries(__package__)
+PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to seal. Every row with a number up to `settled_ord` was sealed, or never comes."""
+
+    fence: int
+    settled_ord: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsealed:
+    """Rows without a link, with what the cursor must know of the snapshot that saw them."""
+
+    rows: Sequence[Row]
+    top: int
+    xmin: int
+    xmax: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedHead:
+    """The end of the chain as the sealer recorded it."""
+
+    head: Head
+    settled_ord: int
+
+
+async def acquire_lease(conn: Connection, *, holder: str, lease_s: float) -> Lease | None:
+    """Take the lease, None while another holds it."""
+    row = await (await conn.execute(_Q["acquire_lease"], {"holder": holder, "lease_s": lease_s})).fetchone()
+    return Lease(**row) if row else None
+
+
+async def renew_lease(conn: Connection, *, fence: int, lease_s: float) -> bool:
+    """Extend the lease; False if it was lost."""
+    cursor = await conn.execute(_Q["renew_lease"], {"fence": fence, "lease_s": lease_s})
+    return await cursor.fetchone() is not None
+
+
+async def release_lease(conn: Connection, *, fence: int) -> None:
+    """Give the lease back, if it is still ours."""
+    await conn.execute(_Q["release_lease"], {"fence": fence})
+
+
+async def unsealed_rows(conn: Connection, *, after: int, missing: Sequence[int], limit: int) -> Unsealed:
+    """Return rows without a link: those numbered above `after`, and the `missing` ones that came up."""
+    await conn.execute(_Q["read_exactly"])
+    [drawn] = await (await conn.execute(_Q["last_ord"])).fetchall()
+    given = {"after": after, "missing": list(missing), "limit": limit}
+    found = await (await conn.execute(_Q["unsealed_rows"], given)).fetchall()
+    return Unsealed(
+        rows=[_row(row) for row in found if row["ord"] is not None],
+        top=drawn["top"],
+        xmin=int(found[0]["xmin"]),
+        xmax=int(found[0]["xmax"]),
+    )
+
+
+def _row(row: Mapping[str, Any]) -> Row:
+    return Row(
+        subject=row["subject"],
+        ord=row["ord"],
+        key=row["key"],
+        sha256=bytes(row["sha256"]),
+        column_sums=bytes(row["column_sums"]),
+    )
+
+
+async def lock_head(conn: Connection, *, fence: int) -> RecordedHead | None:
+    """Lock the end of the chain to the end of the transaction; None if the fence is an old one."""
+    row = await (await conn.execute(_Q["lock_head"], {"fence": fence})).fetchone()
+    return _recorded(row) if row else None
+
+
+async def append_links(
+    conn: Connection, links: Sequence[Link], *, fence: int, head: Head, settled_ord: int, sealed_at: datetime
+) -> None:
+    """Insert links and move the end of the chain, which the caller has locked."""
+    if links:
+        given = {
+            "seqs": [link.seq for link in links],
+            "subjects": [link.subject for link in links],
+            "ords": [link.ord for link in links],
+            "keys": [link.key for link in links],
+            "row_sha256s": [link.row_sha256 for link in links],
+            "column_sums": [link.column_sums for link in links],
+            "sha256s": [link.sha256 for link in links],
+        }
+        await conn.execute(_Q["insert_links"], {**given, "sealed_at": sealed_at})
+    moved = {"fence": fence, "seq": head.seq, "sha256": head.sha256, "settled_ord": settled_ord}
+    await conn.execute(_Q["move_head"], moved)
+
+
+async def recorded_head(conn: Connection) -> RecordedHead:
+    """Return the end of the chain as the sealer recorded it."""
+    [row] = await (await conn.execute(_Q["head"])).fetchall()
+    return _recorded(row)
+
+
+def _recorded(row: Mapping[str, Any]) -> RecordedHead:
+    return RecordedHead(
+        head=Head(seq=row["seq"], sha256=bytes(row["sha256"])), settled_ord=row["settled_ord"]
+    )
+
+
+async def covered_columns(conn: Connection) -> Mapping[str, Sequence[str]]:
+    """Return the columns of each covered table, in their order."""
+    cursor = await conn.execute(_Q["columns"])
+    return {row["table"]: row["columns"] for row in await cursor.fetchall()}
+
+
+async def links(conn: Connection, *, page: int = PAGE) -> AsyncIterator[tuple[Link, Row | None]]:
+    """Yield the whole chain from its first link, each link with the row that it covers as it is now."""
+    await conn.execute(_Q["read_exactly"])
+    after = 0
+    while rows := await (await conn.execute(_Q["links"], {"after": after, "limit": page})).fetchall():
+        for row in rows:
+            yield _link(row), _row_now(row)
+        after = rows[-1]["seq"]
+
+
+def _link(row: Mapping[str, Any]) -> Link:
+    return Link(
+        seq=row["seq"],
+        subject=row["subject"],
+        ord=row["ord"],
+        key=row["key"],
+        row_sha256=bytes(row["row_sha256"]),
+        column_sums=bytes(row["column_sums"]),
+        sealed_at=row["sealed_at"],
+        sha256=bytes(row["sha256"]),
+    )
+
+
+def _row_now(row: Mapping[str, Any]) -> Row | None:
+    if row["key_now"] is None:
+        return None
+    return Row(
+        subject=row["subject"],
+        ord=row["ord"],
+        key=row["key_now"],
+        sha256=bytes(row["row_sha256_now"]),
+        column_sums=bytes(row["column_sums_now"]),
+    )
+
+
+async def first_stranger(conn: Connection, *, settled_ord: int) -> tuple[str, str] | None:
+    """Return table and key of the first row that should have been sealed long ago and was not."""
+    row = await (await conn.execute(_Q["strangers"], {"settled_ord": settled_ord})).fetchone()
+    return (row["subject"], row["key"]) if row else None
+
+
+async def waiting(conn: Connection) -> tuple[int, float]:
+    """Return how many rows are not sealed yet, and the age of the oldest of them in seconds."""
+    [row] = await (await conn.execute(_Q["waiting"])).fetchall()
+    return row["rows"], row["seconds"]
+
+
+async def insert_verification(conn: Connection, verification: Verification) -> None:
+    """Remember what a verification found."""
+    broken = None if verification.broken is None else Jsonb(dict(verification.broken))
+    given = {"at": verification.at, "links": verification.links, "broken": broken}
+    await conn.execute(_Q["insert_verification"], given)
+
+
+async def last_verification(conn: Connection) -> Verification | None:
+    """Return the newest verification, None if there was none."""
+    row = await (await conn.execute(_Q["last_verification"])).fetchone()
+    return Verification(**row) if row else None
