@@ -111,7 +111,8 @@ def cost_of(
 def result_of(drains: Sequence[Drain], costs: Sequence[Cost]) -> BenchResult:
     """Return decided/s with the most workers beside one, and whether the cost stays flat."""
     totals = [cost.cpu_ms_total for cost in costs]
-    factor = max(totals) / min(totals) if totals and min(totals) else 0.0
+    cheapest = min(totals, default=0.0)
+    factor = max(totals) / cheapest if cheapest else 0.0
     return BenchResult(
         name="scale",
         ours=drains[-1].per_s,
