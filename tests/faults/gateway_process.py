@@ -20,7 +20,7 @@ import psycopg
 from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
 from faregate.gateway.intent import Intent, Settled
 from faregate.gateway.metrics import REFUSED
-from faregate.gateway.policy import Policies, RetryPolicy, Route
+from faregate.gateway.policy import Policies, ProviderPolicy, RetryPolicy, Route
 from faregate.gateway.poller import Intervals
 from faregate.gateway.pool import PoolOptions, ProviderPool
 from faregate.gateway.recorder import Recorder
@@ -112,7 +112,9 @@ def table_pool(database: Database, *, url: str, name: str, mode: str) -> Provide
         policies=Policies(
             routes={"bureau": Route(check="bureau", providers=("bureau",))},
             capabilities={"bureau": provider.capabilities},
-            retries={"bureau": RetryPolicy(backoff_s=0.01, look_up_s=0.05, look_up_s_max=0.2)},
+            providers={
+                "bureau": ProviderPolicy(retry=RetryPolicy(backoff_s=0.01, look_up_s=0.05, look_up_s_max=0.2))
+            },
         ),
         recorder=Recorder(database=database, hooks=owner),
         holder=name,

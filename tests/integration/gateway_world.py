@@ -13,8 +13,11 @@ from uuid import uuid4
 
 from faregate.gateway.callbacks import CallbackSettler
 from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
+from faregate.gateway.control import Control
+from faregate.gateway.gate import Gate
 from faregate.gateway.intent import Intent, NewIntent, Settled
-from faregate.gateway.policy import Policies, RetryPolicy, Route
+from faregate.gateway.policies.declared import BulkheadPolicy
+from faregate.gateway.policy import Policies, ProviderPolicy, RetryPolicy, Route
 from faregate.gateway.poller import Intervals
 from faregate.gateway.pool import PoolOptions, ProviderPool
 from faregate.gateway.recorder import Recorder
@@ -114,6 +117,8 @@ class World:
     owner: RememberingOwner = field(default_factory=RememberingOwner)
     retry: RetryPolicy = QUICK
     concurrency: int = 16
+    declared: ProviderPolicy = field(default_factory=ProviderPolicy)
+    control: Control | None = None
     lease_grace_s: float = 5.0  # so long that no pause of a busy machine makes a live call's outcome unknown
 
     @property
@@ -122,8 +127,23 @@ class World:
         return Policies(
             routes={"bureau": Route(check="bureau", providers=names)},
             capabilities={one.capabilities.provider: one.capabilities for one in self.providers},
-            retries=dict.fromkeys(names, self.retry),
+            providers=self.control.book if self.control else dict.fromkeys(names, self.provider_policy),
         )
+
+    @property
+    def provider_policy(self) -> ProviderPolicy:
+        bulkhead = BulkheadPolicy(in_flight_max=self.concurrency)
+        return replace(
+            self.declared,
+            retry=self.retry,
+            send=replace(self.declared.send, bulkhead=bulkhead),
+            look_up=replace(self.declared.look_up, bulkhead=bulkhead),
+        )
+
+    def gate(self, provider: str) -> Gate:
+        if self.control:
+            return self.control.gate(provider)
+        return Gate(provider=provider, policy=self.provider_policy)
 
     def pool(self, provider: ScriptedProvider, *, holder: str = "test") -> ProviderPool:
         return ProviderPool(
@@ -135,8 +155,8 @@ class World:
             holder=holder,
             chance=random.random,
             new_token=uuid4,
+            gate=self.gate(provider.capabilities.provider),
             options=PoolOptions(
-                concurrency=self.concurrency,
                 lease_grace_s=self.lease_grace_s,
                 drain_s=1.0,
                 intervals=EAGER,

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from faregate.gateway.contracts import Capabilities
 from faregate.gateway.intent import Intent, NewIntent, State, Status
-from faregate.gateway.policy import Policies, RetryPolicy, Route, Rules
+from faregate.gateway.policy import Policies, ProviderPolicy, RetryPolicy, Route, Rules
 from faregate.gateway.settlement import (
     Change,
     Moment,
@@ -122,8 +122,8 @@ class Checks(RuleBasedStateMachine):
         self.provider = Provider(deduplicates)
         both = {name: capabilities(name, deduplicates) for name in ("bureau", "bureau_alt")}
         route = Route(check="bureau", providers=tuple(both))
-        retries = dict.fromkeys(both, RETRY)
-        self.policies = Policies(routes={"bureau": route}, capabilities=both, retries=retries)
+        providers = dict.fromkeys(both, ProviderPolicy(retry=RETRY))
+        self.policies = Policies(routes={"bureau": route}, capabilities=both, providers=providers)
         self.rows: dict[str, Intent] = {}
         self.tokens: dict[str, int | None] = {}
         self.claims = 0

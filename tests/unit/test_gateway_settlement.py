@@ -9,7 +9,7 @@ import pytest
 
 from faregate.gateway.contracts import Capabilities
 from faregate.gateway.intent import Intent, NewIntent, State, Status
-from faregate.gateway.policy import Policies, RetryPolicy, Route, Rules
+from faregate.gateway.policy import Policies, ProviderPolicy, RetryPolicy, Route, Rules
 from faregate.gateway.settlement import (
     Change,
     Moment,
@@ -298,9 +298,9 @@ def test_rules_come_from_route_provider_and_policy() -> None:
     policies = Policies(
         routes={"bureau": route},
         capabilities={"bureau": CAPABILITIES, "bureau_alt": alt},
-        retries={"bureau": RetryPolicy(sends_max=7)},
+        providers={"bureau": ProviderPolicy(retry=RetryPolicy(sends_max=7), timeout_s=0.7)},
     )
     first = policies.rules(check="bureau", provider="bureau")
     last = policies.rules(check="bureau", provider="bureau_alt")
-    assert (first.fallback, first.retry.sends_max) == ("bureau_alt", 7)
+    assert (first.fallback, first.retry.sends_max, first.capabilities.timeout_s) == ("bureau_alt", 7, 0.7)
     assert (last.fallback, last.retry, last.capabilities) == (None, RetryPolicy(), alt)

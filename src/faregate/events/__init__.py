@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from faregate.events import credit, webhooks
+from faregate.events import credit, gateway, webhooks
 from faregate.events.base import PublishedEvent
 
 EVENT_TYPES: Mapping[str, type[PublishedEvent]] = {
-    event.type: event for event in (*credit.EVENTS, *webhooks.EVENTS)
+    event.type: event for event in (*credit.EVENTS, *gateway.EVENTS, *webhooks.EVENTS)
 }
 """Every published event by the name of its type."""
 

@@ -21,6 +21,8 @@ class Capabilities:
     `look_up_lag_s_max`: an executed call is visible to a look-up after at most this many seconds; "not found"
     counts as not done only later than this after our last send ended.
     `polls`: results are fetched by asking; `callback`: results are sent to us.
+    `refusal_is_executed`: a refusal comes after the work and counts as a pull, so that no other provider may be asked
+    for the same check after it.
     """
 
     provider: str
@@ -30,6 +32,7 @@ class Capabilities:
     timeout_s: float
     callback: bool
     polls: bool
+    refusal_is_executed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

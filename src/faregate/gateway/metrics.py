@@ -19,3 +19,25 @@ REFUSED = Counter(
     "faregate_gateway_refused_records", "Outcomes that came after their claim was lost.", ["provider"]
 )
 CALLBACKS = Counter("faregate_gateway_callbacks", "Processed callbacks.", ["provider", "result"])
+REFUSALS = Counter(
+    "faregate_gateway_refusals",
+    "Calls that a policy did not let through: nothing was sent.",
+    ["provider", "operation", "reason"],
+)
+RETRIES = Counter(
+    "faregate_gateway_retries",
+    "Repeated sends that asked for leave, by what they got.",
+    ["provider", "result"],
+)
+HEDGES = Counter("faregate_gateway_hedges", "Second look-ups beside one that was late.", ["provider"])
+LIMIT = Gauge("faregate_gateway_limit", "Most calls in flight in this process.", ["provider", "operation"])
+BREAKER = Gauge(
+    "faregate_gateway_breaker",
+    "1 for the state that a breaker is in as this process sees it: closed, half_open, open.",
+    ["provider", "operation", "state"],
+)
+CHANGES = Counter(
+    "faregate_gateway_breaker_changes",
+    "Changes of a breaker's state that this process made.",
+    ["provider", "operation", "state"],
+)

@@ -5,10 +5,30 @@ Values only: nothing here reads a setting, a clock or a database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from annotated_types import Ge, Gt
 
 from faregate.gateway.contracts import Capabilities
+from faregate.gateway.policies.declared import (
+    Count,
+    GuardPolicy,
+    HedgePolicy,
+    Operation,
+    OperationPolicy,
+    RatePolicy,
+    RetryBudgetPolicy,
+    Seconds,
+)
+
+JOURNAL_OPERATIONS = (Operation.SEND, Operation.LOOK_UP)
+"""What a provider pool does."""
+
+
+class FallbackUnsafe(ValueError):
+    """A check would be asked twice: a provider that counts its refusals as executed has another one after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +59,42 @@ class RetryPolicy:
     After the budget, look-ups go on for `reconcile_s`, so that a late result is still found.
     """
 
-    sends_max: int = 3
-    backoff_s: float = 0.1
-    backoff_s_max: float = 5.0
-    look_up_s: float = 0.1
-    look_up_s_max: float = 5.0
-    callback_s_max: float = 15.0
-    call_s_min: float = 0.05
-    reconcile_s: float = 600.0
+    sends_max: Count = 3
+    backoff_s: Seconds = 0.1
+    backoff_s_max: Seconds = 5.0
+    look_up_s: Seconds = 0.1
+    look_up_s_max: Seconds = 5.0
+    callback_s_max: Seconds = 15.0
+    call_s_min: Annotated[float, Ge(0)] = 0.05
+    reconcile_s: Annotated[float, Ge(0)] = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderPolicy:
+    """Everything that an operator declares about one provider.
+
+    `timeout_s` is how long a call may take; unset, what its adapter declares. `send` and `look_up` stand before the
+    calls of the journal, `read` and `write` before those of contexts that keep their own.
+    """
+
+    timeout_s: Annotated[float, Gt(0)] | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_budget: RetryBudgetPolicy = field(default_factory=RetryBudgetPolicy)
+    rate: RatePolicy = field(default_factory=RatePolicy)
+    hedge: HedgePolicy = field(default_factory=HedgePolicy)
+    send: OperationPolicy = field(default_factory=OperationPolicy)
+    look_up: OperationPolicy = field(default_factory=OperationPolicy)
+    read: OperationPolicy = field(default_factory=OperationPolicy)
+    write: OperationPolicy = field(default_factory=OperationPolicy)
+
+    def guard(self, operations: Sequence[Operation] = JOURNAL_OPERATIONS) -> GuardPolicy:
+        """Return what stands before calls of these operations."""
+        return GuardPolicy(
+            operations={operation: getattr(self, operation.value) for operation in operations},
+            rate=self.rate,
+            retry_budget=self.retry_budget,
+            hedge=self.hedge,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +108,45 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """The declarations of one owner: its routes, its providers' capabilities and their retry policies."""
+    """The declarations of one owner: its routes, its providers' capabilities, and what operators declare of them.
+
+    `providers` may change while it is in use: each call is treated by what holds in its moment. Raises FallbackUnsafe.
+    """
 
     routes: Mapping[str, Route]
     capabilities: Mapping[str, Capabilities]
-    retries: Mapping[str, RetryPolicy] = field(default_factory=dict)
+    providers: Mapping[str, ProviderPolicy] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for route in self.routes.values():
+            for provider in route.providers[:-1]:
+                if self.capabilities[provider].refusal_is_executed:
+                    raise FallbackUnsafe(
+                        f"{route.check} cannot fall back from {provider}: a check that it refuses counts as executed"
+                    )
+
+    def provider(self, provider: str) -> ProviderPolicy:
+        """Return what is declared of a provider at this moment."""
+        return self.providers.get(provider, _PLAIN)
+
+    def timeout_s(self, provider: str) -> float:
+        """Return how long a call to a provider may take. Raises KeyError for one that is not declared."""
+        return self.provider(provider).timeout_s or self.capabilities[provider].timeout_s
+
+    def has_fallback(self, provider: str) -> bool:
+        """Say whether any check that a provider answers can go to another one."""
+        return any(route.after(provider) for route in self.routes.values())
 
     def rules(self, *, check: str, provider: str) -> Rules:
         """Return what applies to a check at a provider. Raises KeyError for one that is not declared."""
+        declared, capabilities = self.provider(provider), self.capabilities[provider]
+        if declared.timeout_s is not None:
+            capabilities = replace(capabilities, timeout_s=declared.timeout_s)
         return Rules(
-            capabilities=self.capabilities[provider],
-            retry=self.retries.get(provider, RetryPolicy()),
+            capabilities=capabilities,
+            retry=declared.retry,
             fallback=self.routes[check].after(provider),
         )
+
+
+_PLAIN = ProviderPolicy()

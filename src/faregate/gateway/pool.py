@@ -7,19 +7,23 @@ the journal's leases; what a dead process leaves behind is unknown, and a live o
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
 
-from faregate.gateway.calls import observed
+from faregate.gateway.calls import hedged, observed
 from faregate.gateway.contracts import Adapter, ProviderRequest
+from faregate.gateway.gate import Gate, monotonic
 from faregate.gateway.hooks import Hooks
 from faregate.gateway.intent import Intent, State
-from faregate.gateway.policy import Policies
+from faregate.gateway.policies.declared import Operation
+from faregate.gateway.policies.guard import Permit
+from faregate.gateway.policies.refusals import Reason, Refusal
+from faregate.gateway.policy import Policies, Rules
 from faregate.gateway.poller import Intervals, Poller
 from faregate.gateway.recorder import Recorder
 from faregate.gateway.settlement import (
@@ -27,30 +31,31 @@ from faregate.gateway.settlement import (
     Moment,
     Step,
     after_look_up,
+    after_refusal,
     after_send,
     at_deadline,
     call_timeout_s,
+    is_failure,
+    look_up_refused,
     next_step,
 )
 from faregate.gateway.store import journal
-from faregate.gateway.store.journal import Write
+from faregate.gateway.store.journal import Room, Write
 from faregate.infra.database import Database
-from faregate.kernel.outcome import NotDone, Outcome
+from faregate.kernel.outcome import NotDone, Outcome, Unknown
 
 _log = structlog.get_logger(__name__)
-
-
-def monotonic() -> float:
-    """Seconds that only grow and, where the system can tell, count a suspended machine's sleep."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(clock)
+_OPERATIONS = {Step.SEND: Operation.SEND, Step.LOOK_UP: Operation.LOOK_UP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolOptions:
-    """Limits of a pool; durations in seconds. A lease lasts the provider's time-out and `lease_grace_s`."""
+    """Limits of a pool; durations in seconds. A lease lasts the provider's time-out and `lease_grace_s`.
 
-    concurrency: int = 64
+    At most `diverts_max` intents that cannot be sent are handed to their fallback at a time.
+    """
+
+    diverts_max: int = 50
     lease_grace_s: float = 2.0
     drain_s: float = 5.0
     intervals: Intervals = field(default_factory=Intervals)
@@ -83,11 +88,24 @@ class Claim:
         return self.before + self.lease_s - monotonic()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """A call that was let through."""
+
+    intent: Intent
+    claim: Claim
+    step: Step
+    request: ProviderRequest | None
+    timeout_s: float
+    permit: Permit
+
+
 class ProviderPool:
     """Serves the intents of one provider until told to stop.
 
-    `chance` returns numbers from 0 to 1 for jitter; `new_token` names a claim uniquely; `holder` names the
-    process for people who read the journal.
+    `gate` holds the policies before the provider, those of `policies` in this process alone if not given. `chance`
+    returns numbers from 0 to 1 for jitter; `new_token` names a claim uniquely; `holder` names the process for people
+    who read the journal.
     """
 
     def __init__(
@@ -101,6 +119,7 @@ class ProviderPool:
         holder: str,
         chance: Callable[[], float],
         new_token: Callable[[], UUID],
+        gate: Gate | None = None,
         options: PoolOptions | None = None,
     ) -> None:
         self._adapter = adapter
@@ -112,8 +131,9 @@ class ProviderPool:
         self._chance = chance
         self._new_token = new_token
         self._options = options or PoolOptions()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.Task[None], Operation | None] = {}
         self.provider = adapter.capabilities.provider
+        self._gate = gate or Gate(provider=self.provider, policy=policies.provider(self.provider))
         self._poller = Poller(name=self.provider, work=self._claim, intervals=self._options.intervals)
 
     def wake(self) -> None:
@@ -124,6 +144,7 @@ class ProviderPool:
         """Claim and call until `stop` is set, then wait for the calls in flight."""
         await self._poller.run(stop)
         await self._drain()
+        await self._gate.close()
 
     async def _drain(self) -> None:
         """Wait for calls in flight. One that outlasts this is left to its lease: its outcome is unknown."""
@@ -136,79 +157,161 @@ class ProviderPool:
 
     async def _claim(self) -> int:
         """Claim under a lease and load what is to be sent. Nothing is sent before this has committed."""
-        free = self._options.concurrency - len(self._serving)
-        if free <= 0:
-            return 0
-        lease_s = self._adapter.capabilities.timeout_s + self._options.lease_grace_s
+        room = await self._room()
+        lease_s = self._policies.timeout_s(self.provider) + self._options.lease_grace_s
         token, before = self._new_token(), monotonic()
         async with self._database.transaction() as conn:
             claimed = await journal.claim(
-                conn, provider=self.provider, holder=self._holder, token=token, lease_s=lease_s, most=free
+                conn, provider=self.provider, holder=self._holder, token=token, lease_s=lease_s, room=room
             )
             if claimed is None:
                 return 0
             sending = [intent for intent in claimed.intents if intent.state is State.SENDING]
             requests = await self._hooks.load_requests(conn, sending) if sending else {}
         claim = Claim(token=token, read_at=claimed.read_at, before=before, after=monotonic(), lease_s=lease_s)
-        for intent in claimed.intents:
-            self._start(intent, claim, requests)
+        await self._start_all(claimed.intents, claim, requests)
         return len(claimed.intents)
 
-    def _start(self, intent: Intent, claim: Claim, requests: Mapping[str, ProviderRequest]) -> None:
-        task = asyncio.create_task(self._serve(intent, claim, requests.get(intent.provider_request_id)))
-        self._serving.add(task)
-        task.add_done_callback(self._served)
+    async def _room(self) -> Room:
+        """How much is worth claiming. What cannot be sent stays in the queue, or goes where it can be."""
+        looks, sends = await self._free(Operation.LOOK_UP), await self._free(Operation.SEND)
+        has_elsewhere = self._policies.has_fallback(self.provider) and self._gate.stopped(Operation.SEND)
+        diverts = self._options.diverts_max if has_elsewhere else 0
+        return Room(sends=sends, diverts=diverts, looks=looks)
 
-    def _served(self, task: asyncio.Task[None]) -> None:
-        if len(self._serving) >= self._options.concurrency:
-            self._poller.wake()
-        self._serving.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            # The lease brings the intent back; one that cannot be written must not stop the others.
-            _log.error("gateway.record_failed", provider=self.provider, exc_info=error)
+    async def _free(self, operation: Operation) -> int:
+        """How many calls may begin, counting those that have returned and are not recorded yet as in flight."""
+        busy = sum(one is operation for one in self._serving.values())
+        return max(0, min(await self._gate.room(operation), self._gate.limit(operation) - busy))
 
-    async def _serve(self, intent: Intent, claim: Claim, request: ProviderRequest | None) -> None:
-        change = await self._change(intent, claim, request)
-        if change is not None:
-            await self._recorder.record(self._write(change, claim))
+    async def _start_all(
+        self, intents: Sequence[Intent], claim: Claim, requests: Mapping[str, ProviderRequest]
+    ) -> None:
+        """Begin to serve a batch, look-ups first: they end what is in doubt, and need their tokens for that."""
+        looks = [intent for intent in intents if intent.state not in (State.SENDING, State.DECLARED)]
+        sends = [intent for intent in intents if intent.state is State.SENDING]
+        await self._gate.fill(Operation.LOOK_UP, calls=len(looks))
+        for intent in looks:
+            self._start(intent, claim, None)
+        await self._gate.fill(Operation.SEND, calls=len(sends))
+        for intent in sends:
+            self._start(intent, claim, requests.get(intent.provider_request_id))
+        for intent in intents:
+            if intent.state is State.DECLARED:
+                self._begin(self._serve_unsent(intent, claim), None)
 
-    async def _change(self, intent: Intent, claim: Claim, request: ProviderRequest | None) -> Change | None:
-        """Do what the intent needs and judge the outcome; None when the lease is too short to do it."""
+    def _start(self, intent: Intent, claim: Claim, request: ProviderRequest | None) -> None:
+        """Let one intent through the gate, which is charged in this moment, and serve it."""
         rules = self._policies.rules(check=intent.check, provider=intent.provider)
         now = claim.latest()
         step = next_step(intent, now=now, rules=rules)
         if step is Step.EXPIRE:
-            return at_deadline(intent, at=self._moment(claim, now), rules=rules)
-        timeout_s = call_timeout_s(intent, now=now, rules=rules)
-        if claim.left_s() < timeout_s:
-            _log.warning("gateway.lease_too_short", provider_request_id=intent.provider_request_id)
+            self._begin(self._serve_unsent(intent, claim), None)
+            return
+        if step is Step.SEND and request is None:
+            change = after_send(intent, NotDone("request_missing"), at=self._moment(claim, now), rules=rules)
+            self._begin(self._record(change, claim), None)
+            return
+        operation, timeout_s = _OPERATIONS[step], call_timeout_s(intent, now=now, rules=rules)
+        answer = self._gate.admit(
+            operation, left_s=timeout_s, is_retry=step is Step.SEND and intent.sends > 1
+        )
+        if isinstance(answer, Refusal):
+            refused = after_refusal if step is Step.SEND else look_up_refused
+            change = refused(intent, answer, at=self._moment(claim, now), rules=rules)
+            self._begin(self._record(change, claim), None)
+            return
+        call = _Call(
+            intent=intent, claim=claim, step=step, request=request, timeout_s=timeout_s, permit=answer
+        )
+        self._begin(self._serve(call, rules), operation)
+
+    def _begin(self, work: Coroutine[Any, Any, None], operation: Operation | None) -> None:
+        task = asyncio.create_task(work)
+        self._serving[task] = operation
+        task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        operation = self._serving.pop(task)
+        if operation and self._is_full_but_one(operation):
+            self._poller.wake()
+        if not task.cancelled() and (error := task.exception()):
+            # The lease brings the intent back; one that cannot be written must not stop the others.
+            _log.error("gateway.record_failed", provider=self.provider, exc_info=error)
+
+    def _is_full_but_one(self, operation: Operation) -> bool:
+        busy = sum(one is operation for one in self._serving.values())
+        return busy + 1 >= self._gate.limit(operation)
+
+    async def _serve_unsent(self, intent: Intent, claim: Claim) -> None:
+        """End a budget that is over, or find another way for what the breaker does not let through."""
+        rules = self._policies.rules(check=intent.check, provider=intent.provider)
+        at = self._moment(claim, claim.latest())
+        if intent.deadline <= at.now or intent.state is not State.DECLARED:
+            change = at_deadline(intent, at=at, rules=rules)
+        else:
+            stopped = self._gate.stopped(Operation.SEND) or Refusal(Reason.PROBES_TAKEN, 0.0)
+            change = after_refusal(intent, stopped, at=at, rules=rules)
+        await self._record(change, claim)
+
+    async def _serve(self, call: _Call, rules: Rules) -> None:
+        change = await self._change(call, rules)
+        if change is not None:
+            await self._record(change, call.claim)
+
+    async def _change(self, call: _Call, rules: Rules) -> Change | None:
+        """Make the call and judge what it brought; None when the lease is too short for it."""
+        claim = call.claim
+        if claim.left_s() < call.timeout_s:
+            self._gate.cancel(call.permit)
+            _log.warning("gateway.lease_too_short", provider_request_id=call.intent.provider_request_id)
             return None
         started_at = claim.earliest()
-        if step is Step.LOOK_UP:
-            outcome = await self._look_up(intent, claim, timeout_s)
-            return after_look_up(intent, outcome, at=self._moment(claim, started_at), rules=rules)
-        outcome = await self._send(intent, claim, request, timeout_s)
-        return after_send(intent, outcome, at=self._moment(claim, started_at), rules=rules)
+        outcome = await (self._send(call) if call.step is Step.SEND else self._look_up(call))
+        judge = after_send if call.step is Step.SEND else after_look_up
+        return judge(call.intent, outcome, at=self._moment(claim, started_at), rules=rules)
 
-    async def _send(
-        self, intent: Intent, claim: Claim, request: ProviderRequest | None, timeout_s: float
-    ) -> Outcome:
-        if request is None:
-            return NotDone("request_missing")
-        call = self._adapter.submit(request, timeout_s=timeout_s)
-        return await observed(call, intent=intent, step=Step.SEND, until=self._until(claim))
+    async def _send(self, call: _Call) -> Outcome:
+        if call.request is None:
+            raise ValueError("a send has a request")
+        return await self._made(
+            call, self._adapter.submit(call.request, timeout_s=call.timeout_s), call.permit
+        )
 
-    async def _look_up(self, intent: Intent, claim: Claim, timeout_s: float) -> Outcome:
-        call = self._adapter.look_up(intent.provider_request_id, timeout_s=timeout_s)
-        return await observed(call, intent=intent, step=Step.LOOK_UP, until=self._until(claim))
+    async def _look_up(self, call: _Call) -> Outcome:
+        def look(permit: Permit) -> Awaitable[Outcome]:
+            asked = self._adapter.look_up(call.intent.provider_request_id, timeout_s=call.timeout_s)
+            return self._made(call, asked, permit)
 
-    def _until(self, claim: Claim) -> float:
-        """The end of the lease on the event loop's clock: no byte of this claim leaves us after it."""
-        return asyncio.get_running_loop().time() + claim.left_s()
+        async def again() -> Outcome:
+            permit = self._gate.hedge()
+            return Unknown("not_hedged") if permit is None else await look(permit)
+
+        return await hedged(
+            lambda: look(call.permit), after_s=self._gate.guard.hedging.delay_s(), again=again
+        )
+
+    async def _made(self, call: _Call, made: Awaitable[Outcome], permit: Permit) -> Outcome:
+        """Await a call under its permit, which ends with it however it ends."""
+        is_over = True
+        try:
+            outcome = await observed(
+                made,
+                intent=call.intent,
+                step=call.step,
+                until=asyncio.get_running_loop().time() + call.claim.left_s(),
+                may_send=lambda: call.claim.left_s() > 0,
+            )
+            is_over = is_failure(call.step, outcome)
+        finally:
+            self._gate.finish(permit, is_failure=is_over)
+        return outcome
+
+    async def _record(self, change: Change, claim: Claim) -> None:
+        sealed = self._hooks.seal(change.intent.provider_request_id, change.raw) if change.raw else b""
+        await self._recorder.record(
+            Write(change=change, token=claim.token, received_at=claim.latest(), response=sealed)
+        )
 
     def _moment(self, claim: Claim, started_at: datetime) -> Moment:
         return Moment(now=claim.latest(), started_at=started_at, chance=self._chance())
-
-    def _write(self, change: Change, claim: Claim) -> Write:
-        sealed = self._hooks.seal(change.intent.provider_request_id, change.raw) if change.raw else b""
-        return Write(change=change, token=claim.token, received_at=claim.latest(), response=sealed)

@@ -13,11 +13,15 @@ from enum import StrEnum
 from typing import Any
 
 from faregate.gateway.intent import FINAL, Intent, NewIntent, State, Status
+from faregate.gateway.policies.refusals import Reason, Refusal
 from faregate.gateway.policy import Rules
 from faregate.kernel.outcome import Accepted, Done, NotDone, Outcome, Unknown
 
 NOT_FOUND = "not_found"
+RATE_LIMITED = "rate_limited"
 BUDGET_EXHAUSTED = "budget_exhausted"
+_ELSEWHERE = frozenset({Reason.BREAKER_OPEN, Reason.PROBES_TAKEN, Reason.RETRY_BUDGET})
+"""Refusals after which a fallback is asked at once: waiting would cost time, and asking would harm the provider."""
 
 
 class Step(StrEnum):
@@ -78,6 +82,44 @@ def after_send(intent: Intent, outcome: Outcome, *, at: Moment, rules: Rules) ->
             unknown = replace(intent, state=State.UNKNOWN, doubtful=True, looks=0, reason=reason)
             unknown = replace(unknown, sent_end=at.now)
             return _wait(unknown, _look_up_s(unknown, at, rules), at, rules)
+
+
+def after_refusal(intent: Intent, refusal: Refusal, *, at: Moment, rules: Rules) -> Change:
+    """Put back what a policy did not let through: nothing was sent, so it counts as no send.
+
+    It waits for as long as the policy says, at most for its deadline. A fallback takes it over where waiting is no
+    use, unless an earlier send may have been executed.
+    """
+    sends = intent.sends - (intent.state is State.SENDING)
+    back = replace(intent, state=State.DECLARED, sends=sends, reason=refusal.reason.value)
+    worth_it = rules.retry.call_s_min
+    is_in_time = _remaining_s(intent, at.now) - refusal.retry_after_s > worth_it
+    is_useless = refusal.reason in _ELSEWHERE or not is_in_time
+    if is_useless and rules.fallback and not intent.doubtful and _remaining_s(intent, at.now) > worth_it:
+        ended = replace(back, state=State.NOT_DONE, next_at=None)
+        return Change(intent=ended, successor=_at_provider(intent, rules.fallback))
+    # A little apart from each other, so that what was refused together does not come back together.
+    due_at = at.now + timedelta(seconds=refusal.retry_after_s * (1 + 0.2 * at.chance))
+    return Change(intent=replace(back, next_at=min(due_at, intent.deadline)))
+
+
+def look_up_refused(intent: Intent, refusal: Refusal, *, at: Moment, rules: Rules) -> Change:
+    """Ask later: a look-up that was not made says nothing, and does not count as one."""
+    return _wait(intent, max(refusal.retry_after_s, rules.retry.look_up_s), at, rules)
+
+
+def is_failure(step: Step, outcome: Outcome) -> bool:
+    """Say whether an outcome tells that the provider is not well, which is what a breaker counts.
+
+    A refusal is an answer, "not found" is one to a look-up, and a limit of the provider's is our own haste.
+    """
+    match outcome:
+        case Unknown():
+            return True
+        case NotDone(reason=reason, retryable=True):
+            return step is Step.SEND and reason != RATE_LIMITED
+        case _:
+            return False
 
 
 def after_look_up(intent: Intent, outcome: Outcome, *, at: Moment, rules: Rules) -> Change:

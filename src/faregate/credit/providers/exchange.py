@@ -18,11 +18,14 @@ from pydantic import BaseModel, ConfigDict
 from yarl import URL
 
 from faregate.gateway.contracts import Callback
+from faregate.gateway.last_check import TooLateToSend
 from faregate.kernel.errors import FaregateError, InvalidError
 from faregate.kernel.outcome import Accepted, Done, NotDone, Outcome, Unknown
 
 ANSWER_BYTES_MAX: Final = 1_000_000
 CONNECT_S_MAX: Final = 2.0
+DEADLINE_HEADER: Final = "X-Request-Deadline-Ms"
+"""How many milliseconds we go on waiting, so that a provider need not work for nobody: relative, as clocks differ."""
 POLL_AFTER_S: Final = 1.0
 
 _NOT_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
@@ -76,7 +79,7 @@ async def exchange(
     `NotDone` when certainly nothing was sent, `Unknown` when the connection or the time ended before the
     answer did. Never raises for what the network or the provider does.
     """
-    sent_headers = dict(headers)
+    sent_headers = {**headers, DEADLINE_HEADER: str(max(1, round(timeout_s * 1000)))}
     propagate.inject(sent_headers)
     # Connecting must time out first: then nothing was sent, and that is worth knowing.
     timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(timeout_s / 2, CONNECT_S_MAX))
@@ -91,6 +94,8 @@ async def exchange(
             )
     except _NOT_SENT:
         return NotDone("not_connected", retryable=True)
+    except TooLateToSend:
+        return NotDone("lease_over", retryable=True)
     except TimeoutError:
         return Unknown("timed_out")
     except aiohttp.ClientError:

@@ -145,6 +145,7 @@ class IncomeAdapter:
             timeout_s=timeout_s,
             callback=True,
             polls=True,
+            refusal_is_executed=True,
         )
         self._session = session
         self._verifications = URL(base_url) / "verifications"

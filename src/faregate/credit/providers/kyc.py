@@ -63,6 +63,7 @@ class KycAdapter:
             timeout_s=timeout_s,
             callback=True,
             polls=False,
+            refusal_is_executed=True,
         )
         self._session = session
         self._verifications = URL(base_url) / "verifications"

@@ -15,13 +15,17 @@ from typing import Any, Final
 
 from faregate.credit.domain.plans import CheckPlans, CheckPlansRefused, read_check_plans
 from faregate.credit.domain.scorecard import CrossFittedScorecard, Scorecard, read_scorecard
-from faregate.kernel.errors import NotFoundError
+from faregate.kernel.errors import InvalidError, NotFoundError
 
 _ARTEFACTS: Final = files("faregate") / "credit" / "artefacts"
 
 
 class ArtefactNotFound(NotFoundError):
     """There is no artefact of this name in the package."""
+
+
+class ProviderPoliciesUnreadable(InvalidError):
+    """The file of the providers' policies is not there, or is no text."""
 
 
 @cache
@@ -50,6 +54,18 @@ def load_check_plans(file: Path | None = None) -> CheckPlans:
         raise CheckPlansRefused(f"{source} cannot be read: {error}") from error
     except CheckPlansRefused as refused:
         raise CheckPlansRefused(f"{source}: {refused.detail}") from refused
+
+
+def provider_policies_text(file: Path | None = None) -> tuple[str, str]:
+    """Return the TOML that declares the providers' policies, by default of the package, and what to call it.
+
+    Raises `ProviderPoliciesUnreadable`.
+    """
+    source = file or _ARTEFACTS / "providers.toml"
+    try:
+        return source.read_text(encoding="utf-8"), str(file or "providers.toml")
+    except (OSError, ValueError) as error:
+        raise ProviderPoliciesUnreadable(f"{source} cannot be read: {error}") from error
 
 
 def load_artefact(folder: str, name: str) -> dict[str, Any]:

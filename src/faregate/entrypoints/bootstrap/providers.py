@@ -15,14 +15,14 @@ from faregate.credit.providers import (
     IncomeAdapter,
     KycAdapter,
 )
+from faregate.credit.store.artefacts import provider_policies_text
 from faregate.gateway.contracts import Adapter
-from faregate.gateway.policy import Policies, RetryPolicy, Route
+from faregate.gateway.declarations import Declarations
+from faregate.gateway.last_check import CheckedRequest
+from faregate.gateway.policy import Policies, ProviderPolicy, Route
 from faregate.infra.clock import SystemClock
 from faregate.infra.settings import Settings
 from faregate.sandbox.credentials import SandboxCredentials
-
-_PATIENT = RetryPolicy(sends_max=8, backoff_s=0.25)
-"""For a provider that nobody can stand in for: a blip of some seconds does not cost the check."""
 
 
 def sandbox_credentials(settings: Settings) -> SandboxCredentials:
@@ -74,19 +74,22 @@ def adapters(settings: Settings, session: aiohttp.ClientSession) -> dict[str, Ad
 async def provider_session(stack: AsyncExitStack) -> aiohttp.ClientSession:
     """Open the connection pool to the providers."""
     connector = aiohttp.TCPConnector(limit=0, limit_per_host=128, keepalive_timeout=30)
-    return await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+    session = aiohttp.ClientSession(connector=connector, request_class=CheckedRequest)
+    return await stack.enter_async_context(session)
 
 
-def _has_fallback(provider: str) -> bool:
-    return any(provider in providers[:-1] for providers in PROVIDERS_OF_CHECK.values())
+def declarations(settings: Settings) -> Declarations:
+    """Read how the providers are to be treated. Raises PolicyInvalid with the line of what is wrong."""
+    text, source = provider_policies_text(settings.provider_policies)
+    return Declarations(text, source=source)
 
 
-def policies(known: Mapping[str, Adapter]) -> Policies:
+def policies(known: Mapping[str, Adapter], declared: Mapping[str, ProviderPolicy]) -> Policies:
     """Return how each check is routed and each provider treated."""
     return Policies(
         routes={
             check: Route(check=check, providers=providers) for check, providers in PROVIDERS_OF_CHECK.items()
         },
         capabilities={name: adapter.capabilities for name, adapter in known.items()},
-        retries={name: RetryPolicy() if _has_fallback(name) else _PATIENT for name in known},
+        providers=declared,
     )

@@ -21,11 +21,14 @@ from faregate.credit.handlers.sealing import Sealer
 from faregate.credit.store.artefacts import load_check_plans, load_scorecard
 from faregate.credit.store.audit.anchors import ANCHOR_FILE
 from faregate.credit.workflows import application_workflow
+from faregate.entrypoints.bootstrap.gateway import gateway_control
 from faregate.entrypoints.bootstrap.providers import adapters, policies, provider_session
 from faregate.entrypoints.bootstrap.site import Site, database_check, identity_vault, tools
 from faregate.entrypoints.bootstrap.webhooks import webhook_loops
 from faregate.gateway.callbacks import CallbackSettler, SettlerOptions
 from faregate.gateway.contracts import Adapter
+from faregate.gateway.control import Control
+from faregate.gateway.policy import Policies
 from faregate.gateway.poller import Intervals
 from faregate.gateway.pool import PoolOptions, ProviderPool
 from faregate.gateway.recorder import Recorder
@@ -76,11 +79,13 @@ async def worker(stack: AsyncExitStack, site: Site) -> Worker:
     database = await site.database(stack, "credit", connections_max=2 * settings.database_connections_max)
     log = await site.database(stack, "eventlog", connections_max=6)
     known = adapters(settings, await provider_session(stack))
+    control = await gateway_control(stack, site, database=database)
+    rules = policies(known, control.book)
     hooks = GatewayHooks(
         tools=tools(),
         vault=identity_vault(settings),
         callback_url_of=lambda provider: f"{settings.public_url}/internal/providers/{provider}/callbacks",
-        timeout_s_of=lambda provider: known[provider].capabilities.timeout_s,
+        timeout_s_of=rules.timeout_s,
     )
     service = DecisionService(
         tools=tools(),
@@ -105,7 +110,7 @@ async def worker(stack: AsyncExitStack, site: Site) -> Worker:
         **_audit_loops(site, database),
         **await _event_loops(stack, site, database, log),
         **await webhook_loops(stack, site),
-        **_gateway_loops(database, known, hooks),
+        **_gateway_loops(database, known, hooks, rules, control),
     }
     return Worker(loops=loops, engine=engine, database=database, log=log)
 
@@ -173,8 +178,9 @@ async def _event_loops(
     return {"sequencer": sequencer.run, **consumers}
 
 
-def _gateway_loops(database: Database, known: Mapping[str, Adapter], hooks: GatewayHooks) -> dict[str, Loop]:
-    rules = policies(known)
+def _gateway_loops(
+    database: Database, known: Mapping[str, Adapter], hooks: GatewayHooks, rules: Policies, control: Control
+) -> dict[str, Loop]:
     recorder = Recorder(database=database, hooks=hooks, pause_s=GATHER_S)
     pools = {
         f"pool.{name}": ProviderPool(
@@ -186,6 +192,7 @@ def _gateway_loops(database: Database, known: Mapping[str, Adapter], hooks: Gate
             holder=f"{socket.gethostname()}:{os.getpid()}",
             chance=random.random,
             new_token=uuid4,
+            gate=control.gate(name),
             options=PoolOptions(intervals=_INTERVALS),
         ).run
         for name, adapter in known.items()
@@ -197,4 +204,5 @@ def _gateway_loops(database: Database, known: Mapping[str, Adapter], hooks: Gate
         chance=random.random,
         options=SettlerOptions(intervals=_INTERVALS),
     )
-    return {**pools, "callbacks": settler.run}
+    beside = {"gateway.policies": control.run_policies, "gateway.others": control.run_others}
+    return {**pools, **beside, "callbacks": settler.run}

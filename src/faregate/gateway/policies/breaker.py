@@ -2,7 +2,7 @@
 
 States and thresholds follow M. Nygard, "Release It!" (2007), chapter 5, with the two kinds of windows, the slow calls
 and the bounded half-open state that Resilience4j made common. Who shares the state with other processes does not
-belong here: `lead` and `follow` are what it needs.
+belong here: `is_led`, `grant` and the three changes of state are what it needs.
 """
 
 from __future__ import annotations
@@ -37,30 +37,35 @@ class Pass(NamedTuple):
 class CircuitBreaker:
     """The breaker of one operation of one provider, in this process.
 
-    It leads itself: after `open_s` it half-opens and hands out the policy's probes. A breaker that `follow`s is half
-    opened, given probes and closed by somebody else, and only opens by itself. `on_change` hears of every change of
-    state that the breaker makes by itself.
+    It leads itself: after `open_s` it half-opens and hands out `own_probes`, the policy's. One that `is_led` is
+    half-opened, given probes and closed by somebody else, and only opens by itself. `on_change` hears of every change
+    of state that the breaker makes by itself.
     """
 
     __slots__ = (
         "_failures", "_on_change", "_open_until", "_policy", "_probes", "_started", "_successes", "_windows",
-        "is_led", "override", "round", "state",
+        "is_led", "override", "own_probes", "round", "state",
     )  # fmt: skip
 
     def __init__(self, policy: BreakerPolicy, *, on_change: Callable[[State], None] | None = None) -> None:
-        self._policy = policy
         self._on_change = on_change or _nobody
-        self._windows: list[Window] = []
-        if policy.window_calls:
-            self._windows.append(CallWindow(size=policy.window_calls))
-        if policy.window_s:
-            self._windows.append(TimeWindow(seconds=policy.window_s))
         self._open_until = 0.0
         self._probes = self._started = self._successes = self._failures = 0
         self.state = State.CLOSED
         self.round = 0
         self.override = Override.AUTOMATIC
         self.is_led = False
+        self.adapt(policy)
+
+    def adapt(self, policy: BreakerPolicy) -> None:
+        """Go by another policy from now on: the state stays, the windows begin anew."""
+        self._policy = policy
+        self.own_probes = policy.probes
+        self._windows: list[Window] = []
+        if policy.window_calls:
+            self._windows.append(CallWindow(size=policy.window_calls))
+        if policy.window_s:
+            self._windows.append(TimeWindow(seconds=policy.window_s))
 
     def refusal(self, *, now: float) -> Refusal | None:
         """Return why no call may be made now; None when one may."""
@@ -73,7 +78,7 @@ class CircuitBreaker:
                 return Refusal(Reason.BREAKER_OPEN, self._open_until - now)
             if self.is_led:
                 return Refusal(Reason.PROBES_TAKEN, PROBE_AGAIN_S)
-            self.half_open(probes=self._policy.probes)
+            self.half_open(probes=self.own_probes)
             self._on_change(State.HALF_OPEN)
         return None if self._started < self._probes else Refusal(Reason.PROBES_TAKEN, PROBE_AGAIN_S)
 
@@ -139,6 +144,11 @@ class CircuitBreaker:
     def open_for_s(self, *, now: float) -> float:
         """Return how long it stays open from now on."""
         return max(0.0, self._open_until - now) if self.state is State.OPEN else 0.0
+
+    def recent(self, *, now: float) -> dict[str, int]:
+        """Return how many calls, failed and slow ones its shortest window holds."""
+        tally = self._windows[-1].tally(now)
+        return {"calls": tally.calls, "failed": tally.failed, "slow": tally.slow}
 
     def _begin(self, state: State) -> None:
         self.state = state

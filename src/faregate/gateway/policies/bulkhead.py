@@ -12,11 +12,15 @@ class Bulkhead:
     __slots__ = ("_adaptive", "_most", "in_flight")
 
     def __init__(self, policy: BulkheadPolicy) -> None:
+        self.in_flight = 0
+        self.adapt(policy)
+
+    def adapt(self, policy: BulkheadPolicy) -> None:
+        """Go by another policy from now on; what is in flight stays."""
         self._most = policy.in_flight_max
         self._adaptive = (
             AdaptiveLimit(least=policy.limit_min, most=policy.in_flight_max) if policy.adaptive else None
         )
-        self.in_flight = 0
 
     @property
     def limit(self) -> int:
@@ -27,10 +31,6 @@ class Bulkhead:
     def free(self) -> int:
         """How many more may begin; none where the limit fell below what is in flight."""
         return max(0, self.limit - self.in_flight)
-
-    def enter(self) -> None:
-        """Take a place; ask `free` first."""
-        self.in_flight += 1
 
     def leave(self, *, took_s: float | None, is_failure: bool) -> None:
         """Give a place back; `took_s` is None for a call that was not made."""

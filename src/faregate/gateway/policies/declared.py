@@ -92,19 +92,18 @@ class BulkheadPolicy:
 class RatePolicy:
     """How many calls the credential may make, over all processes: `per_s` a second, `burst` at once; 0 is no limit.
 
-    `credential` names the bucket, the provider's own if empty; providers with one credential share it. `kept_for_reads`
-    is the share of the burst that only look-ups and reads may use. A process takes at most `lease_max` tokens at a
-    time, and drops what it did not use within `lease_s`. `local_processes` is how many processes are assumed to share
-    the rate while Valkey is down, where more were not seen before.
+    `credential` names the bucket, the provider's own if empty; providers with one credential share it.
+    `kept_for_reads` is the share that only look-ups and reads may use.
     """
 
-    per_s: Annotated[float, Ge(0)] = 0.0
-    burst: Count = 100
+    per_s: Annotated[float, Ge(0), Le(1e6)] = 0.0
+    burst: Annotated[int, Ge(1), Le(10**9)] = 100
     credential: str = ""
-    kept_for_reads: Share = 0.1
-    lease_max: Count = 50
-    lease_s: Seconds = 1.0
-    local_processes: Count = 2
+    kept_for_reads: Annotated[float, Ge(0), Le(0.9)] = 0.1
+
+    def __post_init__(self) -> None:
+        if 0 < self.per_s < 0.01:
+            raise ValueError("per_s is less than 0.01: that is one call in more than 100 seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

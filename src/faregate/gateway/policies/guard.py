@@ -24,15 +24,19 @@ Changed = Callable[[Operation, State], None]
 
 
 class Permit:
-    """The leave to make one call, which its holder must `finish` or `cancel` once."""
+    """The leave to make one call, which its holder must `finish` or `cancel` once.
 
-    __slots__ = ("is_retry", "lane", "passed", "started_at")
+    `lease` names the place of a probe that somebody else counts.
+    """
+
+    __slots__ = ("is_retry", "lane", "lease", "passed", "started_at")
 
     def __init__(self, lane: Lane, passed: Pass, started_at: float, is_retry: bool) -> None:
         self.lane = lane
         self.passed = passed
         self.started_at = started_at
         self.is_retry = is_retry
+        self.lease: str | None = None
 
 
 class Lane:
@@ -46,6 +50,14 @@ class Lane:
         self.bulkhead = Bulkhead(policy.bulkhead)
         self.kept = kept
 
+    def adapt(self, old: OperationPolicy, new: OperationPolicy, kept: float) -> None:
+        """Go by another policy from now on; what did not change keeps what it has learned."""
+        self.kept = kept
+        if new.breaker != old.breaker:
+            self.breaker.adapt(new.breaker)
+        if new.bulkhead != old.bulkhead:
+            self.bulkhead.adapt(new.bulkhead)
+
 
 class Guard:
     """The policies before the calls to one provider.
@@ -57,19 +69,27 @@ class Guard:
     def __init__(
         self, policy: GuardPolicy, *, now: float, tokens: Tokens | None = None, changed: Changed | None = None
     ) -> None:
-        rate = policy.rate
         self.policy = policy
         self.lanes = {
-            operation: Lane(
-                operation, of, 0.0 if operation in READS else rate.kept_for_reads, changed or _nobody
-            )
+            operation: Lane(operation, of, _kept(operation, policy), changed or _nobody)
             for operation, of in policy.operations.items()
         }
-        if tokens is None:
-            tokens = TokenBucket(per_s=rate.per_s, burst=rate.burst, now=now) if rate.per_s else Unlimited()
-        self.tokens = tokens
+        self.tokens = tokens or _tokens(policy, now)
+        self._has_own_tokens = tokens is None
         self.retries = RetryBudget(policy.retry_budget, now=now)
         self.hedging = Hedging(policy.hedge)
+
+    def adapt(self, policy: GuardPolicy, *, now: float) -> None:
+        """Go by another policy from now on. States, calls in flight and what did not change stay as they are."""
+        old, self.policy = self.policy, policy
+        for operation, lane in self.lanes.items():
+            lane.adapt(old.operations[operation], policy.operations[operation], _kept(operation, policy))
+        if self._has_own_tokens and policy.rate != old.rate:
+            self.tokens = _tokens(policy, now)
+        if policy.retry_budget != old.retry_budget:
+            self.retries = RetryBudget(policy.retry_budget, now=now)
+        if policy.hedge != old.hedge:
+            self.hedging = Hedging(policy.hedge)
 
     def admit(
         self, operation: Operation, *, now: float, left_s: float, is_retry: bool = False
@@ -122,6 +142,15 @@ class Guard:
         if is_retry and (wait_s := self.retries.wait_s(now=now)) > 0:
             return Refusal(Reason.RETRY_BUDGET, wait_s)
         return None
+
+
+def _kept(operation: Operation, policy: GuardPolicy) -> float:
+    return 0.0 if operation in READS else policy.rate.kept_for_reads
+
+
+def _tokens(policy: GuardPolicy, now: float) -> Tokens:
+    rate = policy.rate
+    return TokenBucket(per_s=rate.per_s, burst=rate.burst, now=now) if rate.per_s else Unlimited()
 
 
 def _nobody(_: Operation, __: State) -> None:

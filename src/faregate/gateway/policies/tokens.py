@@ -5,7 +5,6 @@ Taking them from there does not belong here.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 UNLIMITED = float("inf")
@@ -90,28 +89,29 @@ class TokenBucket:
 
 
 class LeasedTokens:
-    """Tokens in hand, from a bucket that all processes share; what is not used within its lease is dropped.
+    """Tokens in hand, taken from a bucket that all processes share; those that nobody uses in time are dropped.
 
     What is kept for others is kept in the shared bucket, so `kept` changes nothing here. `empty_until` is when the
     shared bucket said that there would be more.
     """
 
-    __slots__ = ("_leases", "empty_until")
+    __slots__ = ("_tokens", "_until", "empty_until")
 
     def __init__(self) -> None:
-        self._leases: deque[list[float]] = deque()  # of [until, tokens], the oldest first
+        self._tokens = 0
+        self._until = 0.0
         self.empty_until = 0.0
 
     def add(self, tokens: int, *, until: float) -> None:
-        """Put tokens into the hand."""
-        if tokens > 0:
-            self._leases.append([until, float(tokens)])
+        """Put tokens into the hand; all that is in it may now be used until then."""
+        self._tokens += tokens
+        self._until = until
 
     def available(self, *, now: float, kept: float = 0.0) -> float:  # noqa: ARG002 - kept where they come from
         """Return how many are in hand."""
-        while self._leases and (self._leases[0][0] <= now or self._leases[0][1] <= 0):
-            self._leases.popleft()
-        return sum(lease[1] for lease in self._leases)
+        if now >= self._until:
+            self._tokens = 0
+        return self._tokens
 
     def wait_s(self, *, now: float, kept: float = 0.0) -> float:
         """Return how long until the shared bucket is worth asking again, 0 when a token is in hand."""
@@ -120,14 +120,13 @@ class LeasedTokens:
         return max(self.empty_until - now, 0.001)
 
     def take(self) -> None:
-        """Take one of the oldest lease; ask `available` in the same instant first."""
-        self._leases[0][1] -= 1.0
+        """Take one; ask `available` in the same instant first."""
+        self._tokens -= 1
 
     def give_back(self) -> None:
-        """Return one that was not used, to the lease that it may have come from: none outlives its own."""
-        if self._leases:
-            self._leases[0][1] += 1.0
+        """Return one that was not used."""
+        self._tokens += 1
 
     def clear(self) -> None:
         """Drop what is in hand."""
-        self._leases.clear()
+        self._tokens = 0

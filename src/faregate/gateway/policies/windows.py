@@ -39,6 +39,10 @@ class Window(Protocol):
         """Count a call that ended now and return what the window holds; the tally is the window's own."""
         ...
 
+    def tally(self, now: float) -> Tally:
+        """Return what the window holds now."""
+        ...
+
     def clear(self) -> None:
         """Forget every call."""
         ...
@@ -64,6 +68,10 @@ class CallWindow:
         self._marks[at] = mark
         self._next = at + 1 if at + 1 < self._size else 0
         return tally
+
+    def tally(self, now: float) -> Tally:  # noqa: ARG002 - a window of calls needs no clock
+        """Return what the window holds."""
+        return self._tally
 
     def clear(self) -> None:
         """Forget every call."""

@@ -30,6 +30,15 @@ class ProviderRequestNotFound(NotFoundError):
     """No request with this id was ever declared at this provider."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How much may be claimed: to be sent, to be answered otherwise than by sending, and to be asked about."""
+
+    sends: int
+    diverts: int = 0
+    looks: int
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """Intents that this process holds until the lease ends; `read_at` is the database's time of the claim."""
@@ -72,13 +81,15 @@ async def declare(conn: Connection, intents: Sequence[NewIntent]) -> list[Intent
 
 
 async def claim(
-    conn: Connection, *, provider: str, holder: str, token: UUID, lease_s: float, most: int
+    conn: Connection, *, provider: str, holder: str, token: UUID, lease_s: float, room: Room
 ) -> Claimed | None:
-    """Claim due intents; None when nothing is due. Commit before anything is sent."""
-    cursor = await conn.execute(
-        _QUERIES["claim"],
-        {"provider": provider, "holder": holder, "token": token, "lease_s": lease_s, "most": most},
-    )
+    """Claim due intents; None when nothing is due. Commit before anything is sent.
+
+    Those to send are in state SENDING, those to divert and those whose budget is over still DECLARED.
+    """
+    given = {"provider": provider, "holder": holder, "token": token, "lease_s": lease_s}
+    wanted = {"sends": room.sends, "diverts": room.diverts, "looks": room.looks}
+    cursor = await conn.execute(_QUERIES["claim"], given | wanted)
     rows = await cursor.fetchall()
     if not rows:
         return None

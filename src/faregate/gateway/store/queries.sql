@@ -4,7 +4,8 @@ select * from gateway.declare(%(intents)s)
 
 -- name: claim
 -- Claim due intents of one provider under a lease.
-select * from gateway.claim(%(provider)s, %(holder)s, %(token)s, %(lease_s)s, %(most)s)
+select * from gateway.claim_work(
+    %(provider)s, %(holder)s, %(token)s, %(lease_s)s, %(sends)s, %(diverts)s, %(looks)s)
 
 -- name: record
 -- Write what became of intents; the answer holds the ids of those that were still ours to write.
@@ -43,3 +44,17 @@ select gateway.reseal_answer(%(provider_request_id)s, %(ord)s, %(old)s, %(new)s)
 -- name: due
 -- How many intents of all owners wait for somebody now. For the gateway's own role.
 select count(*) as intents from gateway.intent where next_at <= now()
+
+-- name: change_provider
+-- Append an operator's change; null when somebody else's came between.
+select gateway.change_provider(
+    %(provider)s, %(kind)s, %(seen_version)s, %(content)s, %(reason)s, %(changed_by)s) as version
+
+-- name: provider_changes
+-- The newest change of each provider and kind.
+select version, provider, kind, content, reason, changed_by, changed_at from gateway.provider_changes()
+
+-- name: provider_history
+-- Every change of one provider, the newest first.
+select version, kind, content, reason, changed_by, changed_at
+from gateway.provider_history(%(provider)s, %(most)s)
