@@ -67,6 +67,20 @@ async def test_lag_and_replay_work_on_a_log_with_events(
     assert await lag() == [("(sequencer)", 0), ("readers", 2)]
 
 
+@pytest.mark.requirement("C24")
+def test_a_clients_limit_is_set_shown_and_dropped(environment: Environment, tmp_path: Path) -> None:
+    def limits(*options: str) -> list[tuple[float, int, str]]:
+        shown = faregate(
+            "keys", "limit", "partner-1", *options, "--json", home=tmp_path, **environment
+        ).stdout
+        return [(row["rate_per_s"], row["burst"], row["from"]) for row in json.loads(shown)]
+
+    usual = [(200.0, 1000, "settings"), (1000.0, 5000, "settings")]
+    assert limits("--rate", "2.5") == [(2.5, 3, "client"), usual[1]]
+    assert limits("--policy", "read", "--rate", "9", "--burst", "90")[1] == (9.0, 90, "client")
+    assert limits("--default") == [usual[0], (9.0, 90, "client")]
+
+
 async def test_lag_shows_what_waits_for_a_sequencer(
     open_database: OpenDatabase, environment: Environment, tmp_path: Path
 ) -> None:
@@ -143,6 +157,8 @@ WRONG = [
     (["events", "replay", "nobody", "--from-seq", "1"], {}, "there is no consumer group 'nobody'"),
     (["credit", "show", "app_nowhere"], {}, "there is no application app_nowhere"),
     (["keys", "revoke", "0a1b2c3d"], {}, "there is no API key 0a1b2c3d"),
+    (["keys", "limit", "x", "--rate", "0"], {}, "a rate is 0.001 to 1,000,000 a second"),
+    (["keys", "limit", "x", "--policy", "rubbish", "--rate", "1"], {}, "there are submit, read"),
     (["keys", "create", ""], {}, "a client id is 1 to 64 letters"),
     (["keys", "list"], {"FAREGATE_DATABASE_URL": "s3cret"}, "FAREGATE_DATABASE_URL is no URL"),
     (["keys", "list"], {"FAREGATE_DATABASE_URL": NOBODY}, "Check FAREGATE_DATABASE_URL"),

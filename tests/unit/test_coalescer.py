@@ -110,3 +110,49 @@ async def test_an_item_handed_over_just_when_the_last_writer_ends_is_written() -
 
     async with asyncio.timeout(5):
         assert await asyncio.gather(*(hand_over(number) for number in range(3))) == [0, 2, 4]
+
+
+class Hand:
+    """A clock that a test moves by hand, in seconds."""
+
+    def __init__(self) -> None:
+        self.now_s = 50.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def begun(writer: Writer, *, batches: int) -> None:
+    """Wait until so many batches are being written or were."""
+    while len(writer.batches) < batches:  # noqa: ASYNC110 - the condition is a list
+        await asyncio.sleep(0)
+
+
+async def test_the_delay_is_nothing_when_idle_and_at_least_what_a_stuck_batch_takes_already() -> None:
+    writer, clock = Writer(), Hand()
+    coalescer = Coalescer(write=writer, monotonic=clock)
+    assert coalescer.delay_s() == 0.0
+    stuck = asyncio.create_task(coalescer.submit(1))
+    await begun(writer, batches=1)
+    clock.now_s += 7.0
+    assert coalescer.delay_s() == 7.0
+    writer.gate.set()
+    await stuck
+    assert coalescer.delay_s() == 0.0
+
+
+async def test_the_delay_grows_with_what_waits_by_the_time_that_batches_took() -> None:
+    writer, clock = Writer(), Hand()
+    coalescer = Coalescer(write=writer, batch_max=2, writers_max=2, monotonic=clock)
+    first = asyncio.create_task(coalescer.submit(0))
+    await begun(writer, batches=1)
+    clock.now_s += 10.0
+    writer.gate.set()
+    await first
+    writer.gate.clear()
+    tasks = [asyncio.create_task(coalescer.submit(n)) for n in range(10)]
+    await begun(writer, batches=3)
+    waiting = 10 - sum(len(batch) for batch in writer.batches[1:])
+    assert coalescer.delay_s() == pytest.approx(3.0 * (1 + waiting / 4))
+    writer.gate.set()
+    await asyncio.gather(*tasks)

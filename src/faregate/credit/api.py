@@ -12,10 +12,12 @@ from typing import Any
 
 from faregate.credit.contracts import (
     Anchored,
+    ApplicationPage,
     AuditTrace,
     ChainReport,
     ChainStatus,
     DecisionView,
+    PageWanted,
     ReplayReport,
     SignalView,
     StatusView,
@@ -25,15 +27,17 @@ from faregate.credit.domain.application import DecisionNotMade
 from faregate.credit.handlers.audit import chain_status, note_anchor, trace_of, verify_chain
 from faregate.credit.handlers.identity import IdentityVault, rotate_identities
 from faregate.credit.handlers.replay import replay_decisions
-from faregate.credit.handlers.status import StatusSnapshots, read_status
+from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
-from faregate.credit.handlers.submit import Answer, known_answer
+from faregate.credit.handlers.submit import Answer
 from faregate.credit.store import applications, decisions
 from faregate.gateway.api import accept_callback, reseal_answers
 from faregate.gateway.contracts import Callback
+from faregate.infra.admission import Admission, Work
 from faregate.infra.coalescer import Coalescer
 from faregate.infra.database import Database
 from faregate.infra.http.idempotency_store import Attempt, KeyState
+from faregate.infra.replica import ReadDatabase
 from faregate.kernel.clock import Clock
 from faregate.rules.api import Rulesets
 
@@ -71,7 +75,10 @@ class CreditApi:
 
     database: Database
     submissions: Coalescer[Submission, Answer]
-    snapshots: StatusSnapshots
+    known_keys: Coalescer[Attempt, KeyState]
+    reads: ReadDatabase
+    read_status: StatusReader
+    admission: Admission
     vault: IdentityVault
     rulesets: Rulesets
     audit: AuditApi
@@ -81,30 +88,47 @@ class CreditApi:
         return await self.submissions.submit(submission)
 
     async def known_answer(self, attempt: Attempt) -> KeyState:
-        """Say what is known of an idempotency key without creating anything."""
-        return await known_answer(self.database, attempt)
+        """Say what is known of an idempotency key without creating anything. Raises Overloaded."""
+        self.admission.admit(Work.KEY_LOOK_UP)
+        return await self.known_keys.submit(attempt)
 
-    async def status(self, *, application_id: str, client_id: str | None) -> StatusView:
-        """Return where an application stands; raise ApplicationNotFound."""
-        return await read_status(
-            database=self.database,
-            snapshots=self.snapshots,
-            client_id=client_id,
-            application_id=application_id,
+    async def status(
+        self, *, application_id: str, client_id: str | None, known_revision: int = 0
+    ) -> StatusView:
+        """Return where an application stands, not older than a revision that the reader knows of.
+
+        Raises ApplicationNotFound, Overloaded.
+        """
+        return await self.read_status(
+            application_id=application_id, client_id=client_id, known_revision=known_revision
         )
 
-    async def decision(self, *, application_id: str, client_id: str | None) -> DecisionView:
-        """Return the newest decision; raise ApplicationNotFound or DecisionNotMade."""
+    async def decision(
+        self, *, application_id: str, client_id: str | None, known_version: int = 1
+    ) -> DecisionView:
+        """Return the newest decision, not older than a version that the reader knows of.
+
+        Raises ApplicationNotFound, DecisionNotMade, Overloaded.
+        """
         status = await self.status(application_id=application_id, client_id=client_id)
-        found = await self.newest_decision(application_id=application_id)
+        self.admission.admit(Work.DATABASE_READ)
+        found = await self.newest_decision(application_id=application_id, known_version=known_version)
         if found is None:
             raise DecisionNotMade("no decision has been made yet", application_status=status.status.value)
         return found
 
-    async def newest_decision(self, *, application_id: str) -> DecisionView | None:
+    async def newest_decision(self, *, application_id: str, known_version: int = 1) -> DecisionView | None:
         """Return the newest decision, None while there is none."""
-        async with self.database.connection() as conn:
-            return await decisions.decision_of(conn, application_id)
+        return await self.reads.read(
+            lambda conn: decisions.decision_of(conn, application_id),
+            suffices=lambda found: found is not None and found.version >= known_version,
+        )
+
+    async def list_applications(self, *, client_id: str, wanted: PageWanted) -> ApplicationPage:
+        """Return a page of a client's applications, which may be a moment old."""
+        return await self.reads.read(
+            lambda conn: applications.applications_of_client(conn, client_id=client_id, wanted=wanted)
+        )
 
     async def accept_callback(self, *, callback: Callback, dedupe_key: str) -> bool:
         """Keep a verified callback durably; False for a repetition. Raises ProviderRequestNotFound."""
@@ -115,13 +139,15 @@ class CreditApi:
 
     async def signals(self, *, application_id: str) -> Sequence[SignalView]:
         """Return what each check of an application found."""
-        async with self.database.connection() as conn:
-            return await decisions.signals_of(conn, application_id)
+        return await self.reads.read(
+            lambda conn: decisions.signals_of(conn, application_id), suffices=lambda found: bool(found)
+        )
 
     async def audit_trail(self, *, application_id: str) -> Sequence[Mapping[str, Any]]:
         """Return what happened to an application, oldest first."""
-        async with self.database.connection() as conn:
-            return await decisions.audit_trail(conn, application_id)
+        return await self.reads.read(
+            lambda conn: decisions.audit_trail(conn, application_id), suffices=lambda found: bool(found)
+        )
 
     async def counts_by_status(self) -> Mapping[str, int]:
         """Return how many applications stand in each state."""

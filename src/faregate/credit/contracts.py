@@ -67,6 +67,35 @@ class StatusView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PageWanted:
+    """Which of a client's applications to list: at most `limit`, older than `before_id`, in one state or in any."""
+
+    limit: int
+    before_id: str | None = None
+    status: Status | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedApplication:
+    """An application in a list."""
+
+    application_id: str
+    product_type: str
+    status: Status
+    latest_step: str
+    submitted_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationPage:
+    """A page of applications, the newest first. `next_before_id` begins the next one; None: this is the last."""
+
+    applications: tuple[ListedApplication, ...]
+    next_before_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionView:
     """A decision. `risk_score` is 0 to 1, higher is riskier; None if it could not be computed."""
 

@@ -94,6 +94,32 @@ def bench_credit(
     _bench(measure, json_to=json_to)
 
 
+@app.command("scale", epilog="Example: faregate bench scale --size 1000 --size 10000 --probe 200")
+def bench_scale(
+    size: Annotated[
+        list[int] | None,
+        typer.Option(help="Stored applications at which the cost is measured; give it several times."),
+    ] = None,
+    probe: Annotated[int, typer.Option(help="Applications that are measured at each size.")] = 400,
+    backlog: Annotated[int, typer.Option(help="Applications that each number of workers decides.")] = 1_500,
+    workers_max: Annotated[int, typer.Option(help="Measured with 1, 2, … so many workers.")] = 2,
+    originals: Annotated[int, typer.Option(help="Applications that are decided and then copied.")] = 200,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure decided/s with more workers, and an application's cost at 1,000, 10,000 and 100,000 stored ones."""
+    from faregate.bench.scale import ScalePlan
+    from faregate.entrypoints.bench_scale import bench_scale as run
+
+    plan = ScalePlan(
+        sizes=tuple(size or (1_000, 10_000, 100_000)),
+        probe=probe,
+        backlog=backlog,
+        workers_max=workers_max,
+        originals=originals,
+    )
+    _bench(lambda home, say: run(plan, home=home, say=say), json_to=json_to)
+
+
 @app.command("gateway", epilog="Example: faregate bench gateway --rounds 51 --json gateway.json")
 def bench_gateway(
     rounds: Annotated[int, typer.Option(help="Turns of each contender; medians over them.", min=1)] = 25,

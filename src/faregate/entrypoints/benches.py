@@ -11,7 +11,7 @@ from faregate.bench import burst as bursts
 from faregate.bench import overhead
 from faregate.bench.burst import Burst, BurstPlan
 from faregate.bench.cpu import cpu_seconds, used_between
-from faregate.bench.credit import drain_of, result_of, wait_drained
+from faregate.bench.credit import Drain, drain_of, result_of, wait_drained
 from faregate.bench.loadgen import Progress
 from faregate.bench.overhead import OverheadPlan
 from faregate.bench.partner import Habits, Partner, Submitted
@@ -19,7 +19,7 @@ from faregate.bench.report import BenchResult
 from faregate.bench.submit import SubmitPlan, measure_submit
 from faregate.bench.temporal_flow import Artefacts, Providers
 from faregate.bench.temporal_peer import PeerLoad, PeerReport, Store, measure_peer
-from faregate.bench.verdict import judge
+from faregate.bench.verdict import Verdict, judge
 from faregate.entrypoints.local_client import connected, new_token, set_faults
 from faregate.infra.local_system import LocalSystem, Plan, local_system
 from faregate.infra.settings import Settings
@@ -60,6 +60,15 @@ async def bench_credit(
     *, applications: int, workers: int, home: Path, say: Say, peer_seconds: float
 ) -> BenchResult:
     """Measure decisions on a fresh system, then the peer on the same sandbox."""
+    drain, verdict, used = await drained(applications=applications, workers=workers, home=home, say=say)
+    peers = await _peers(home, say=say, seconds=peer_seconds) if peer_seconds else []
+    return result_of(drain, verdict, peers, cpu_s=used)
+
+
+async def drained(
+    *, applications: int, workers: int, home: Path, say: Say
+) -> tuple[Drain, Verdict, dict[str, float]]:
+    """Let a backlog be decided on a fresh system; return its rate, what held, and the processor seconds by process."""
     backlog = Plan(home=home, workers=0, environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S})
     async with local_system(backlog) as system:
         submitted = await _submit(system, applications)
@@ -83,8 +92,7 @@ async def bench_credit(
             decided_at=[row["decided_at"] for row in rows if row["decided_at"]],
             workers=workers,
         )
-    peers = await _peers(home, say=say, seconds=peer_seconds) if peer_seconds else []
-    return result_of(drain, verdict, peers, cpu_s=used)
+        return drain, verdict, used
 
 
 async def bench_burst(plan: BurstPlan, *, workers: int, home: Path, say: Say) -> BenchResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from math import ceil
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -26,8 +27,16 @@ from faregate.infra.http.api_keys import (
     require_known_scopes,
     revoke_api_key,
 )
+from faregate.infra.http.client_limits import (
+    POLICIES,
+    SUBMIT,
+    drop_client_limit,
+    list_client_limits,
+    set_client_limit,
+)
 from faregate.infra.security.keys import NOTICED_WITHIN_S, begin_rotation, finish_rotation, key_sets_from_file
 from faregate.infra.settings import Settings
+from faregate.infra.token_bucket import Rate
 
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
@@ -105,6 +114,50 @@ def list_keys(as_json: Json = False) -> None:
                 "revoked_at": key.revoked_at,
             }
             for key in found
+        ]
+
+    show(on_site(act), as_json=as_json)
+
+
+@keys.command(
+    "limit", epilog="Example: faregate keys limit partner-1 --policy submit --rate 500 --burst 2000"
+)
+def limit(
+    client: Annotated[str, typer.Argument(help="Id of the client, over all its keys.")],
+    policy: Annotated[str, typer.Option(help=f"What is limited: {', '.join(POLICIES)}.")] = SUBMIT,
+    rate: Annotated[float | None, typer.Option(help="Requests a second.")] = None,
+    burst: Annotated[
+        int | None, typer.Option(help="Requests at once; as many as the rate if not given.")
+    ] = None,
+    default: Annotated[bool, typer.Option("--default", help="Let the settings count again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a client a limit of its own, or show what holds for it; running processes notice within seconds."""
+    if default and (rate is not None or burst is not None):
+        raise typer.BadParameter("--default goes without --rate and --burst")
+    if rate is None and burst is not None:
+        raise typer.BadParameter("--burst needs --rate")
+
+    async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
+        from faregate.entrypoints.bootstrap.api import default_limits
+
+        database = await site.database(stack, "access", connections_max=1)
+        async with database.transaction() as conn:
+            if default:
+                await drop_client_limit(conn, client_id=client, policy=policy)
+            elif rate is not None:
+                wanted = Rate(per_s=rate, burst=max(1, ceil(rate)) if burst is None else burst)
+                now = SystemClock().now()
+                await set_client_limit(conn, client_id=client, policy=policy, rate=wanted, now=now)
+            own = {found.policy: found.rate for found in await list_client_limits(conn, client_id=client)}
+        return [
+            {
+                "policy": name,
+                "rate_per_s": own.get(name, usual).per_s,
+                "burst": own.get(name, usual).burst,
+                "from": "client" if name in own else "settings",
+            }
+            for name, usual in default_limits(site.settings).items()
         ]
 
     show(on_site(act), as_json=as_json)

@@ -6,6 +6,7 @@ An idle coalescer writes the first request at once, so that batching costs no la
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar, cast
@@ -14,6 +15,9 @@ from faregate.kernel.errors import UnavailableError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_NEWEST_WEIGHT = 0.3
+"""Of the newest batch in the mean time that one takes: a slow batch is noticed at once and forgotten after a few."""
 
 
 class Coalescer(Generic[Item, Result]):
@@ -29,12 +33,16 @@ class Coalescer(Generic[Item, Result]):
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         batch_max: int = 200,
         writers_max: int = 2,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write
         self._batch_max = batch_max
         self._writers_max = writers_max
+        self._monotonic = monotonic
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
+        self._begun: dict[asyncio.Task[None], float] = {}  # since when each writer writes its batch
+        self._batch_s = 0.0
 
     async def submit(self, item: Item) -> Result:
         """Hand over one item and return its result, or raise what its write raised."""
@@ -46,23 +54,40 @@ class Coalescer(Generic[Item, Result]):
             writer.add_done_callback(self._writers.discard)
         return await answer
 
+    def delay_s(self) -> float:
+        """Return for how long an item that is handed over now would be under way; 0 when nothing else is.
+
+        That is the batches before it and its own, as long as batches took lately, and at least as long as one that
+        is being written takes already.
+        """
+        if not self._begun and not self._waiting:
+            return 0.0
+        expected_s = self._batch_s * (1 + len(self._waiting) / (self._batch_max * self._writers_max))
+        oldest = min(self._begun.values(), default=None)
+        return expected_s if oldest is None else max(expected_s, self._monotonic() - oldest)
+
     async def close(self) -> None:
         """Wait until everything that was handed over has been written."""
         while self._writers:
             await asyncio.gather(*self._writers, return_exceptions=True)
 
     async def _drain(self) -> None:
+        writer = cast("asyncio.Task[None]", asyncio.current_task())
         try:
             while self._waiting:
                 size = min(len(self._waiting), self._batch_max)
+                self._begun[writer] = self._monotonic()
                 await self._write_batch([self._waiting.popleft() for _ in range(size)])
         finally:
             # At once, not by a callback: what is handed over in between would wait for a writer that has ended.
-            self._writers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._writers.discard(writer)
+            self._begun.pop(writer, None)
 
     async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        begun = self._monotonic()
         try:
             results = await self._write([item for item, _ in batch])
+            self._batch_s += _NEWEST_WEIGHT * (self._monotonic() - begun - self._batch_s)
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, cancellation included
             await self._write_failed(batch, error)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,7 @@ Connection = psycopg.AsyncConnection[Any]
 
 OPEN_TIMEOUT_S = 10.0
 POOL_WAIT_S = 5.0
+RETRY_AFTER_S = 1.0
 RECONNECT_ROUND_S = 2.0
 """How long one connection is tried for. The pool doubles its pauses up to this: minutes of it after a long outage."""
 
@@ -54,12 +56,22 @@ class Database:
         self.url = url
         self.role = role
         self._pool = pool
+        self._waiting: dict[object, float] = {}  # since when, oldest first
 
     @classmethod
     async def open(
-        cls, url: str, *, role: str, connections_max: int = 10, open_timeout_s: float = OPEN_TIMEOUT_S
+        cls,
+        url: str,
+        *,
+        role: str,
+        connections_max: int = 10,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
+        must_answer: bool = True,
     ) -> Database:
-        """Connect as `role` (`faregate_credit`); a server that does not answer is DatabaseUnavailable."""
+        """Connect as `role` (`faregate_credit`); a server that does not answer is DatabaseUnavailable.
+
+        One that need not answer yet is connected to in the background, as after an outage.
+        """
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url_with_role(url, role=role),
             kwargs={"autocommit": True, "row_factory": dict_row, "application_name": role},
@@ -72,7 +84,7 @@ class Database:
             name=role,
         )
         try:
-            await pool.open(wait=True, timeout=open_timeout_s)
+            await pool.open(wait=must_answer, timeout=open_timeout_s)
         except PoolTimeout as error:
             await pool.close()
             raise DatabaseUnavailable(f"no connection as {role}: {error}") from error
@@ -86,17 +98,24 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection on which each statement commits by itself."""
         lent: Connection | None = None
+        waiter = object()
+        self._waiting[waiter] = time.monotonic()
         try:
             async with self._pool.connection() as lent:
+                del self._waiting[waiter]
                 yield lent
         except (PoolTimeout, PoolClosed) as error:
-            raise DatabaseUnavailable(f"no free connection as {self.role}: {error}") from error
+            detail = f"no free connection as {self.role}: {error}"
+            raise DatabaseUnavailable(detail, retry_after_s=RETRY_AFTER_S) from error
         except _LOST as error:
             if lent is None or not lent.broken:
                 raise
             # The others in the pool were most likely lost too: replace them before anybody gets one.
             await self._pool.check()
-            raise DatabaseUnavailable(f"the connection as {self.role} was lost: {error}") from error
+            detail = f"the connection as {self.role} was lost: {error}"
+            raise DatabaseUnavailable(detail, retry_after_s=RETRY_AFTER_S) from error
+        finally:
+            self._waiting.pop(waiter, None)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -109,6 +128,11 @@ class Database:
         return await psycopg.AsyncConnection.connect(
             url_with_role(self.url, role=self.role), autocommit=True, row_factory=dict_row
         )
+
+    def waited_s(self) -> float:
+        """Return for how long whoever waits longest has been waiting for a connection; 0 when nobody does."""
+        oldest = next(iter(self._waiting.values()), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     @property
     def statistics(self) -> Mapping[str, int]:

@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None, description="PostgreSQL 18, postgresql://…; unset: an embedded one in the home folder."
     )
+    database_replica_url: SecretStr | None = Field(
+        default=None,
+        description="A streaming replica of that PostgreSQL, for reads while it keeps up; unset: none.",
+    )
     valkey_url: SecretStr | None = Field(
         default=None, description="Valkey 9, unix:///path or redis://…; unset: an embedded one in the home."
     )
@@ -50,6 +54,21 @@ class Settings(BaseSettings):
     )
     request_time_s_max: float = Field(
         default=10.0, gt=0, description="Longest that a request may take before it is answered with an error."
+    )
+    submit_rate_per_s: float = Field(
+        default=200.0, ge=0.001, le=1e6, description="Submissions a second of a client without own limit."
+    )
+    submit_burst: int = Field(
+        default=1_000, ge=1, le=10**9, description="Submissions that such a client may send at once."
+    )
+    read_rate_per_s: float = Field(
+        default=1_000.0, ge=0.001, le=1e6, description="Reads a second of a client without own limit."
+    )
+    read_burst: int = Field(
+        default=5_000, ge=1, le=10**9, description="Reads that such a client may send at once."
+    )
+    admission_delay_s_max: float = Field(
+        default=0.3, gt=0, description="Delay from which on new submissions are refused, before it grows."
     )
     worker_port: int = Field(
         default=8081, ge=0, le=65535, description="Port of a worker's health and metrics; 0 takes a free one."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
@@ -14,8 +14,11 @@ from faregate.credit.contracts import Status, StatusView
 from faregate.credit.domain.application import ApplicationNotFound
 from faregate.credit.store import applications
 from faregate.events.credit import DecisionFinalized
+from faregate.infra.admission import Admission, Work
 from faregate.infra.cache import Cache, CacheUnavailable
-from faregate.infra.database import Connection, Database
+from faregate.infra.database import Connection
+from faregate.infra.replica import ReadDatabase
+from faregate.infra.single_flight import SingleFlight
 
 _log = structlog.get_logger(__name__)
 
@@ -51,21 +54,39 @@ class StatusSnapshots:
         return _decode(found) if found else None
 
 
-async def read_status(
-    *, database: Database, snapshots: StatusSnapshots, client_id: str | None, application_id: str
-) -> StatusView:
-    """Return the status from the snapshot or the database; another client's application is not found.
+@dataclass(frozen=True, kw_only=True)
+class StatusReader:
+    """Reads states: from the snapshot, else from the database, once for all who ask at the same moment."""
 
-    `client_id` None reads as the operator, who sees all.
-    """
-    view = await snapshots.get(application_id)
-    if view is None:
-        async with database.connection() as conn:
-            view = await applications.status_of(conn, application_id)
-        await snapshots.try_to_put([view])
-    if client_id is not None and view.client_id != client_id:
-        raise ApplicationNotFound(f"there is no application {application_id}")
-    return view
+    reads: ReadDatabase
+    snapshots: StatusSnapshots
+    admission: Admission
+    _loading: SingleFlight[tuple[str, int], StatusView] = field(default_factory=SingleFlight)
+
+    async def __call__(
+        self, *, client_id: str | None, application_id: str, known_revision: int = 0
+    ) -> StatusView:
+        """Return the status; another client's application is not found. A `client_id` of None sees all.
+
+        A reader who knows of a revision is not given an older one, unless there is no newer. Raises Overloaded when
+        there is no snapshot, and a connection to the database would have to be waited for.
+        """
+        view = await self.snapshots.get(application_id)
+        if view is None or view.revision < known_revision:
+            key = application_id, known_revision
+            view = await self._loading(key, lambda: self._load(*key))
+        if client_id is not None and view.client_id != client_id:
+            raise ApplicationNotFound(f"there is no application {application_id}")
+        return view
+
+    async def _load(self, application_id: str, known_revision: int) -> StatusView:
+        self.admission.admit(Work.DATABASE_READ)
+        view = await self.reads.read(
+            lambda conn: applications.status_of(conn, application_id),
+            suffices=lambda found: found.revision >= known_revision,
+        )
+        await self.snapshots.try_to_put([view])
+        return view
 
 
 async def refresh_snapshots(

@@ -184,11 +184,10 @@ def _refusal(error: FaregateError) -> StoredResponse:
     )
 
 
-async def known_answer(database: Database, submission_attempt: Attempt) -> KeyState:
-    """Say what is known of a key without creating anything: for a request whose body is not valid."""
+async def known_answers(database: Database, attempts: Sequence[Attempt]) -> list[KeyState]:
+    """Say what is known of keys without creating anything: for requests that are refused."""
     async with database.transaction() as conn:
-        [state] = await check_attempts(conn, [submission_attempt])
-    return state
+        return await check_attempts(conn, attempts)
 
 
 def _one_per_digest(hashes: Iterable[ApplicantHash]) -> dict[bytes, ApplicantHash]:

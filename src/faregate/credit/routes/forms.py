@@ -8,10 +8,18 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from starlette.requests import Request
 
-from faregate.credit.contracts import DecisionView, Receipt, Status, StatusView
+from faregate.credit.contracts import (
+    ApplicationPage,
+    DecisionView,
+    PageWanted,
+    Receipt,
+    Status,
+    StatusView,
+)
 from faregate.credit.domain.facts import Purpose
-from faregate.infra.http.body import ValidationFailed
+from faregate.infra.http.body import ValidationFailed, validate
 
 AMOUNT_MAX = 1_000_000_000
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -87,6 +95,47 @@ class StatusAnswer(BaseModel):
             "latest_step": view.latest_step,
             "updated_at": view.updated_at,
         }
+
+
+class ListedAnswer(BaseModel):
+    """One application of a list."""
+
+    application_id: str
+    product_type: str
+    status: Status
+    latest_step: str
+    submitted_at: datetime
+    updated_at: datetime
+
+
+class ListAnswer(BaseModel):
+    """A page of the client's applications, the newest first. Without `next_cursor` it is the last one."""
+
+    applications: list[ListedAnswer]
+    next_cursor: str | None
+
+    @staticmethod
+    def of(page: ApplicationPage) -> dict[str, Any]:
+        """Return a page as it is sent."""
+        return {"applications": page.applications, "next_cursor": page.next_before_id}
+
+
+class PageQuery(BaseModel):
+    """The query of a list. The cursor is the id that the page before ended with; clients need not know that."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=200, description="Most applications on the page.")
+    cursor: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_]{1,64}$", description="`next_cursor` of the page before."
+    )
+    status: Status | None = Field(default=None, description="Only applications in this state.")
+
+
+def page_wanted(request: Request) -> PageWanted:
+    """Return the page that a request asks for; raise ValidationFailed."""
+    query = validate(PageQuery, dict(request.query_params))
+    return PageWanted(limit=query.limit, before_id=query.cursor, status=query.status)
 
 
 class DecisionAnswer(BaseModel):

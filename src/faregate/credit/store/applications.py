@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from faregate.credit.contracts import Status, StatusView
+from faregate.credit.contracts import ApplicationPage, ListedApplication, PageWanted, Status, StatusView
 from faregate.credit.domain.application import ApplicationNotFound
 from faregate.credit.domain.checks import CHECKS
 from faregate.credit.domain.plans import CheckPlan, CheckPlans
@@ -179,6 +179,22 @@ async def statuses_of(conn: Connection, application_ids: Sequence[str]) -> list[
     """Return the states of those of the applications that exist."""
     cursor = await conn.execute(_Q["statuses"], {"ids": list(application_ids)})
     return [_status_view(row) for row in await cursor.fetchall()]
+
+
+async def applications_of_client(conn: Connection, *, client_id: str, wanted: PageWanted) -> ApplicationPage:
+    """Return a page of a client's applications."""
+    parameters = {
+        "client_id": client_id,
+        "statuses": [wanted.status] if wanted.status else list(Status),
+        "before_id": wanted.before_id,
+        "limit": wanted.limit + 1,
+    }
+    rows = await (await conn.execute(_Q["applications_of_client"], parameters)).fetchall()
+    listed = [ListedApplication(**{**row, "status": Status(row["status"])}) for row in rows[: wanted.limit]]
+    has_more = len(rows) > wanted.limit
+    return ApplicationPage(
+        applications=tuple(listed), next_before_id=listed[-1].application_id if has_more else None
+    )
 
 
 def _status_view(row: dict[str, object]) -> StatusView:

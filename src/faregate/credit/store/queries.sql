@@ -64,6 +64,17 @@ where a.id = any(%(ids)s::text[]) order by a.id for update of a;
 select application_id, check_name as "check", status, provider, provider_request_id, facts
 from credit.risk_signal where application_id = any(%(ids)s::text[]) order by application_id, check_name;
 
+-- name: applications_of_client
+-- A client's newest applications before an id, merged from those of each wanted state.
+select page.* from unnest(%(statuses)s::text[]) as wanted (status)
+cross join lateral (
+  select a.id as application_id, a.product_type, a.status, a.latest_step, a.submitted_at, a.updated_at
+  from credit.application a
+  where a.client_id = %(client_id)s and a.status = wanted.status
+    and (%(before_id)s::text is null or a.id < %(before_id)s)
+  order by a.id desc limit %(limit)s) as page
+order by page.application_id desc limit %(limit)s;
+
 -- name: lock_applications
 -- Several applications, locked in id order.
 select id, status from credit.application where id = any(%(ids)s::text[]) order by id for update;

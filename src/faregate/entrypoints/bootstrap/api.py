@@ -15,11 +15,18 @@ from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.providers import adapters, provider_session
 from faregate.entrypoints.bootstrap.site import Site, database_check
 from faregate.entrypoints.bootstrap.webhooks import webhooks_api
+from faregate.infra.admission import LoopLag
+from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
 from faregate.infra.http.app import create_app
 from faregate.infra.http.authentication import Authenticator
+from faregate.infra.http.client_limits import READ, SUBMIT, ClientLimits
 from faregate.infra.http.edge import Limits
+from faregate.infra.http.gate import Gate
 from faregate.infra.http.health import METRICS_SCOPE
+from faregate.infra.settings import Settings
+from faregate.infra.telemetry.metrics import Metrics
+from faregate.infra.token_bucket import Rate, TokenBuckets
 from faregate.webhooks.api import Webhooks
 from faregate.webhooks.routes import webhook_routes
 
@@ -30,7 +37,10 @@ DESCRIPTION = "Credit decisions, real-time fraud scoring and travel loyalty for 
 async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
     """Open the API process: the routes of every context behind one app."""
     settings = site.settings
-    credit = await credit_api(stack, site)
+    metrics, lag = Metrics(), LoopLag()
+    await stack.enter_async_context(lag.measured())
+    credit = await credit_api(stack, site, metrics=metrics, lag=lag)
+    gate = Gate(limits=await client_limits(stack, site, metrics=metrics), admission=credit.admission)
     webhooks = await webhooks_api(stack, site)
     access = await site.database(stack, "access", connections_max=4)
     authenticator = Authenticator(database=access)
@@ -47,7 +57,8 @@ async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(credit, webhooks, authenticator, sources),
+        routers=_routers(credit, webhooks, authenticator, gate, sources),
+        metrics=metrics,
         metrics_need=authenticator.require(METRICS_SCOPE),
         checks={"database": database_check(credit.database)},
         limits=Limits(
@@ -64,20 +75,38 @@ def describe() -> dict[str, Any]:
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(nothing, nothing, authenticator, {}),
+        routers=_routers(nothing, nothing, authenticator, nothing, {}),
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
+
+
+async def client_limits(stack: AsyncExitStack, site: Site, *, metrics: Metrics) -> ClientLimits:
+    """Open the limits of clients, with buckets that all API processes share."""
+    settings, cache = site.settings, await Cache.open(site.valkey_url)
+    stack.push_async_callback(cache.close)
+    return ClientLimits(
+        defaults=default_limits(settings), buckets=TokenBuckets(cache=cache, name="api"), metrics=metrics
+    )
+
+
+def default_limits(settings: Settings) -> Mapping[str, Rate]:
+    """Return what holds for a client that has no limits of its own, by policy."""
+    return {
+        SUBMIT: Rate(per_s=settings.submit_rate_per_s, burst=settings.submit_burst),
+        READ: Rate(per_s=settings.read_rate_per_s, burst=settings.read_burst),
+    }
 
 
 def _routers(
     credit: CreditApi,
     webhooks: Webhooks,
     authenticator: Authenticator,
+    gate: Gate,
     sources: Mapping[str, CallbackSource],
 ) -> list[APIRouter]:
     clock = SystemClock()
     return [
-        application_routes(credit=credit, authenticator=authenticator, clock=clock),
+        application_routes(credit=credit, authenticator=authenticator, gate=gate, clock=clock),
         audit_routes(credit=credit, authenticator=authenticator),
         callback_routes(credit=credit, sources=sources, clock=clock),
         webhook_routes(webhooks=webhooks, authenticator=authenticator),

@@ -18,10 +18,12 @@ from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
 from faregate.infra.http.health import Check
+from faregate.infra.replica import ReadDatabase
 from faregate.infra.security.blind_index import BlindIndex
 from faregate.infra.security.encryption import FieldCipher
 from faregate.infra.security.keys import KeyRing, KeySet
 from faregate.infra.settings import Settings
+from faregate.infra.telemetry.metrics import Metrics
 
 KEY_FILE = "keys.json"
 
@@ -42,6 +44,21 @@ class Site:
         database = await Database.open(self.database_url, role=f"faregate_{part}", connections_max=most)
         stack.push_async_callback(database.close)
         return database
+
+    async def reads(self, stack: AsyncExitStack, *, primary: Database, metrics: Metrics) -> ReadDatabase:
+        """Open the reads of a part, whose replica may be down and is found again by itself."""
+        url, replica = self.settings.database_replica_url, None
+        if url is not None:
+            replica = await Database.open(
+                url.get_secret_value(),
+                role=primary.role,
+                connections_max=self.settings.database_connections_max,
+                must_answer=False,
+            )
+            stack.push_async_callback(replica.close)
+        reads = ReadDatabase(primary=primary, replica=replica, metrics=metrics)
+        await stack.enter_async_context(reads.watched())
+        return reads
 
     async def snapshots(self, stack: AsyncExitStack) -> StatusSnapshots:
         """Open the status snapshots in Valkey."""

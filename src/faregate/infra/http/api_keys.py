@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
+from faregate.infra.token_bucket import Rate
 from faregate.kernel.errors import InvalidError, NotFoundError
 
 _SECRET_BYTES = 32
@@ -76,11 +77,12 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveKey:
-    """What authentication needs of a key that works."""
+    """What authentication needs of a key that works, and the limits that its client has of its own by policy."""
 
     client_id: str
     scopes: frozenset[str]
     secret_hash: bytes = field(repr=False)
+    limits: Mapping[str, Rate] = field(default_factory=dict)
 
 
 async def create_api_key(
@@ -93,10 +95,7 @@ async def create_api_key(
     random: Random = os.urandom,
 ) -> NewApiKey:
     """Make a key for a client. Raises ClientIdMalformed and ScopeMalformed."""
-    if not _CLIENT_ID.fullmatch(client_id):
-        raise ClientIdMalformed(
-            "a client id is 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"
-        )
+    require_client_id(client_id)
     for scope in scopes:
         if not _SCOPE.fullmatch(scope):
             raise ScopeMalformed(f"not a scope: {scope!r}")
@@ -104,6 +103,14 @@ async def create_api_key(
     row = {"id": key_id, "client_id": client_id, "scopes": sorted(set(scopes)), "note": note, "now": now}
     await connection.execute(_queries["create_key"], {**row, "secret_hash": hash_secret(secret)})
     return NewApiKey(id=key_id, token=f"fg_{key_id}_{secret}")
+
+
+def require_client_id(client_id: str) -> None:
+    """Raise ClientIdMalformed for what cannot be a client's id."""
+    if not _CLIENT_ID.fullmatch(client_id):
+        raise ClientIdMalformed(
+            "a client id is 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"
+        )
 
 
 def require_known_scopes(scopes: Sequence[str]) -> None:
@@ -137,7 +144,10 @@ async def find_live_key(connection: Connection, *, key_id: str) -> LiveKey | Non
     """Return the key of this id if it was not revoked."""
     cursor = await connection.execute(_queries["find_key"], {"id": key_id})
     row = await cursor.fetchone()
-    return None if row is None else LiveKey(**{**row, "scopes": frozenset(row["scopes"])})
+    if row is None:
+        return None
+    limits = {policy: Rate(**numbers) for policy, numbers in row["limits"].items()}
+    return LiveKey(**{**row, "scopes": frozenset(row["scopes"]), "limits": limits})
 
 
 def parse_token(token: str) -> tuple[str, str] | None:

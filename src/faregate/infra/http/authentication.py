@@ -8,16 +8,22 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+import psycopg
 from starlette.requests import Request
 
-from faregate.infra.database import Database
+from faregate.infra.database import Database, DatabaseUnavailable
 from faregate.infra.http.api_keys import LiveKey, find_live_key, hash_secret, parse_token
+from faregate.infra.single_flight import SingleFlight
+from faregate.infra.token_bucket import Rate
 from faregate.kernel.errors import ForbiddenError
 
 CACHE_S = 3.0
+OUTAGE_S = 60.0
+LOOK_UP_S_MAX = 0.5
+RETRY_S = 1.0
 _ENTRIES_MAX = 10_000
 
 
@@ -42,20 +48,28 @@ class ScopeMissing(ForbiddenError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated client. A scope is never implied by another one, `admin` included."""
+    """An authenticated client. A scope is never implied by another one, `admin` included.
+
+    `limits` are those that the client has of its own, by policy.
+    """
 
     client_id: str
     scopes: frozenset[str]
+    limits: Mapping[str, Rate] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Remembered:
     key: LiveKey | None
-    good_until_s: float
+    loaded_at_s: float
+    ask_again_at_s: float
 
 
 class Authenticator:
-    """Turns requests into callers. It remembers keys for `cache_s`: so late is a revocation seen."""
+    """Turns requests into callers. It remembers keys for `cache_s`: so late is a revocation seen.
+
+    While the database does not answer, a key that was good goes on for `OUTAGE_S`: what the cache can answer is.
+    """
 
     def __init__(
         self,
@@ -68,7 +82,7 @@ class Authenticator:
         self._cache_s = cache_s
         self._monotonic = monotonic
         self._remembered: dict[str, _Remembered] = {}
-        self._loading: dict[str, asyncio.Task[LiveKey | None]] = {}
+        self._loading: SingleFlight[str, LiveKey | None] = SingleFlight()
 
     async def caller(self, request: Request) -> Caller:
         """Return who sent the request, or raise Unauthenticated."""
@@ -80,29 +94,32 @@ class Authenticator:
         known_hash = key.secret_hash if key else bytes(32)
         if not hmac.compare_digest(hash_secret(secret), known_hash) or key is None:
             raise Unauthenticated("the API key is not valid")
-        return Caller(key.client_id, key.scopes)
+        return Caller(key.client_id, key.scopes, key.limits)
 
     def require(self, scope: str) -> Requirement:
         """Return the check of a route: `await check(request)`, or `Depends(check)`."""
         return Requirement(authenticator=self, scope=scope)
 
     async def _key(self, key_id: str) -> LiveKey | None:
-        remembered = self._remembered.get(key_id)
-        if remembered is not None and self._monotonic() < remembered.good_until_s:
+        remembered, now_s = self._remembered.get(key_id), self._monotonic()
+        if remembered is not None and now_s < remembered.ask_again_at_s:
             return remembered.key
-        loading = self._loading.get(key_id)
-        if loading is None:  # one look-up, however many requests wait for it
-            loading = self._loading[key_id] = asyncio.create_task(self._load(key_id))
-            loading.add_done_callback(lambda _: self._loading.pop(key_id, None))
-        return await asyncio.shield(loading)
+        if remembered is None or remembered.key is None or now_s > remembered.loaded_at_s + OUTAGE_S:
+            return await self._loading(key_id, lambda: self._load(key_id))
+        try:
+            async with asyncio.timeout(LOOK_UP_S_MAX):
+                return await self._loading(key_id, lambda: self._load(key_id))
+        except (TimeoutError, DatabaseUnavailable, psycopg.OperationalError):
+            remembered.ask_again_at_s = self._monotonic() + RETRY_S
+            return remembered.key
 
     async def _load(self, key_id: str) -> LiveKey | None:
-        good_until_s = self._monotonic() + self._cache_s
+        now_s = self._monotonic()
         async with self._database.connection() as connection:
             key = await find_live_key(connection, key_id=key_id)
         if len(self._remembered) >= _ENTRIES_MAX:
             self._remembered.clear()  # made-up ids fill it; the real ones come back with one query each
-        self._remembered[key_id] = _Remembered(key, good_until_s)
+        self._remembered[key_id] = _Remembered(key, now_s, now_s + self._cache_s)
         return key
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 from opentelemetry.trace import SpanKind
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from faregate.infra.http.body import BODY_BYTES_MAX, BodyTooLarge
@@ -33,6 +34,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _OWN_ID = re.compile(r"[a-z]{2,8}_[0-9A-Z]{26}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNMATCHED = "unmatched"  # one label and no path: what a client makes up is neither counted nor logged
+_ADDED_HEADERS = "faregate.added_headers"
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -42,6 +44,12 @@ class Limits:
 
     body_bytes_max: int = BODY_BYTES_MAX
     request_s_max: float = 10.0
+
+
+def add_header(request: Request, name: str, value: str) -> None:
+    """Add a header field to whatever answer this request will get, a problem included."""
+    added = request.scope.setdefault(_ADDED_HEADERS, [])
+    added.append((name.lower().encode(), value.encode("latin-1")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +168,9 @@ class _Exchange:
     async def _write(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            added = self._scope.get(_ADDED_HEADERS, ())
+            own = (b"x-request-id", self._request_id)
+            message["headers"] = [*message.get("headers", ()), own, *added]
             if self._deadline is not None:
                 self._deadline.reschedule(None)
         await self._send(message)

@@ -11,9 +11,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from faregate.infra.admission import Overloaded
 from faregate.infra.http import problems as table
 from faregate.infra.http.authentication import ScopeMissing, Unauthenticated
 from faregate.infra.http.body import BodyTooLarge, BrokenJson, UnsupportedMediaType, ValidationFailed
+from faregate.infra.http.client_limits import RateLimited
 from faregate.infra.http.idempotency import (
     IdempotencyKeyMalformed,
     IdempotencyKeyMissing,
@@ -48,6 +50,14 @@ _OF_IDEMPOTENCY = (
     RequestInFlight,
     IdempotencyKeyReused,
 )
+_OF_LIMITS = (RateLimited, Overloaded)
+_LIMIT_HEADERS = {
+    "RateLimit-Policy": "The client's limit: `q` requests at once, and again after `w` seconds",
+    "RateLimit": "`r` requests are left, which keep to the limit over `t` seconds",
+}
+_BEFORE_LIMITS = frozenset({400, 401, 403, 413, 415})
+_SAY_WHEN = frozenset({429, 503})
+_RETRY_AFTER = {"Retry-After": "Seconds to wait before it is sent again"}
 _OF_ALL = (table.RequestTimedOut, table.InternalError)
 
 
@@ -82,16 +92,18 @@ def operation(
     parameters: Sequence[Mapping[str, Any]] = (),
     scope: str | None = None,
     idempotent: bool = False,
+    limited: bool = False,
 ) -> dict[str, Any]:
     """Return the keyword arguments that document a route: `@router.post("/x", **operation(…))`.
 
     `examples` are bodies by name, `parameters` OpenAPI objects for headers and queries that the route reads
-    by itself. Path parameters and the problems of keys, bodies and idempotency are added by themselves.
+    by itself. Path parameters and the problems of keys, bodies, idempotency and limits are added by themselves.
     """
     added = (
         *(_OF_KEYS if scope else ()),
         *(_OF_BODIES if body else ()),
         *(_OF_IDEMPOTENCY if idempotent else ()),
+        *(_OF_LIMITS if limited else ()),
         *_OF_ALL,
     )
     extra: dict[str, Any] = {}
@@ -109,9 +121,36 @@ def operation(
         "summary": summary,
         "status_code": next(iter(answers)),
         "response_model": None,
-        "responses": _merge(_answers(answers), _problems([*problems, *added])),
+        "responses": _with_headers(
+            _merge(_answers(answers), _problems([*problems, *added])), _LIMIT_HEADERS if limited else {}
+        ),
         "openapi_extra": extra,
     }
+
+
+def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return the fields of a model as the parameters of a query, which has no null: what is optional is left out."""
+    document = model.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in document.get("required", ()),
+            "description": described.get("description", ""),
+            "schema": _without_null(described, document.get("$defs", {})),
+        }
+        for name, described in document["properties"].items()
+    ]
+
+
+def _without_null(described: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """A field's own schema in place, without what is said of it elsewhere."""
+    kinds = [kind for kind in described.get("anyOf", [described]) if kind.get("type") != "null"]
+    kind = kinds[0]
+    named = parts.get(kind.get("$ref", "").rpartition("/")[2], kind)
+    kept = {k: v for k, v in named.items() if k not in {"title", "description", "default"}}
+    default = described.get("default")
+    return kept if default is None else {**kept, "default": default}
 
 
 def describe_api(app: FastAPI) -> dict[str, Any]:
@@ -161,11 +200,24 @@ def _answers(answers: Mapping[int, Answer]) -> _Responses:
             if answer.example is not None:
                 entry["content"]["application/json"]["example"] = answer.example
         if answer.headers:
-            entry["headers"] = {
-                name: {"description": meaning, "schema": {"type": "string"}}
-                for name, meaning in answer.headers.items()
-            }
+            entry["headers"] = _headers(answer.headers)
         described[status] = entry
+    return described
+
+
+def _headers(meanings: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in meanings.items()
+    }
+
+
+def _with_headers(described: _Responses, meanings: Mapping[str, str]) -> _Responses:
+    """Add header fields to the answers that come after authentication, and when to try again to what says so."""
+    for status, entry in described.items():
+        further = dict(meanings) if status not in _BEFORE_LIMITS else {}
+        further |= _RETRY_AFTER if status in _SAY_WHEN else {}
+        if further:
+            entry["headers"] = {**entry.get("headers", {}), **_headers(further)}
     return described
 
 

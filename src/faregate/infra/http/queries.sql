@@ -29,7 +29,27 @@ select id, client_id, scopes, note, created_at, revoked_at
  order by created_at, id;
 
 -- name: find_key
--- The live key of an id, for authentication.
-select client_id, secret_hash, scopes
-  from access.api_key
- where id = %(id)s and revoked_at is null;
+-- The live key of an id with its client's own limits, for authentication.
+select k.client_id, k.secret_hash, k.scopes,
+       (select coalesce(json_object_agg(l.policy, json_build_object('per_s', l.rate_per_s, 'burst', l.burst)), '{}')
+          from access.client_limit l where l.client_id = k.client_id) as limits
+  from access.api_key k
+ where k.id = %(id)s and k.revoked_at is null;
+
+-- name: set_limit
+-- Gives a client a limit of its own, or another one.
+insert into access.client_limit (client_id, policy, rate_per_s, burst, changed_at)
+values (%(client_id)s, %(policy)s, %(rate_per_s)s, %(burst)s, %(now)s)
+on conflict (client_id, policy) do update
+   set rate_per_s = excluded.rate_per_s, burst = excluded.burst, changed_at = excluded.changed_at;
+
+-- name: drop_limit
+-- Lets the settings count again for a client.
+delete from access.client_limit where client_id = %(client_id)s and policy = %(policy)s;
+
+-- name: list_limits
+-- A client's own limits.
+select policy, rate_per_s, burst, changed_at
+  from access.client_limit
+ where client_id = %(client_id)s
+ order by policy;
