@@ -16,9 +16,12 @@ from typing import Any
 import pytest_asyncio
 
 from faregate.credit.api import CreditApi
+from faregate.credit.contracts import Reevaluated, Reevaluation
 from faregate.credit.domain.facts import Source, facts_of_row
 from faregate.credit.handlers.checks import GatewayHooks, process_signals
-from faregate.credit.handlers.decide import DecisionService, publish_first_ruleset
+from faregate.credit.handlers.decide import RULESET_NAME, DecisionService, publish_first_ruleset
+from faregate.credit.handlers.reevaluate import reevaluate
+from faregate.credit.handlers.repull import decide_repulled
 from faregate.credit.store.artefacts import load_check_plans, load_scorecard
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.site import identity_vault, tools
@@ -50,19 +53,44 @@ class Desk:
     credit: CreditApi
     service: DecisionService
 
-    async def application(self) -> str:
-        reply = await self.world.submit(new_person())
+    async def application(self, form: Mapping[str, Any] | None = None) -> str:
+        reply = await self.world.submit(form or new_person())
         return str(reply.json["application_id"])
 
-    async def checked(self, row: Mapping[str, str] = GOOD_ROW, **answers: Mapping[str, Any] | str) -> str:
+    async def checked(
+        self,
+        row: Mapping[str, str] = GOOD_ROW,
+        *,
+        form: Mapping[str, Any] | None = None,
+        **answers: Mapping[str, Any] | str,
+    ) -> str:
         """Submit and settle each check: facts of a row of the sample and what is given; text is another status."""
-        application = await self.application()
+        application = await self.application(form)
         events = [completed(application, check, row, answers.get(check, {})) for check in ANSWERS]
+        await self.settle(*events)
+        return application
+
+    async def settle(self, *events: ExternalCompleted) -> None:
+        """Process what became of calls, as the consumer of these events does."""
         async with self.database.transaction() as conn:
-            await process_signals(
+            late = await process_signals(
                 conn, events, tools=tools(), traceparents={}, take_snapshots=lambda _: asyncio.sleep(0)
             )
-        return application
+            await decide_repulled(conn, late, service=self.service)
+
+    async def reevaluate(self, application: str, *, version: int) -> Reevaluated:
+        """Let the first ruleset decide again on what is stored, as somebody who knows this version."""
+        request = Reevaluation(
+            application_id=application,
+            expected_version=version,
+            request_key=f"again-{version}",
+            actor="ada",
+            reason="the rules may see it otherwise",
+        )
+        async with self.database.transaction() as conn:
+            rules = await self.service.rulesets.version(conn, name=RULESET_NAME, version=1)
+            scorecard = self.service.scorecard
+            return await reevaluate(conn, request, tools=tools(), scorecard=scorecard, ruleset=rules)
 
     async def decide(self, application: str, *, then: Callable[[], object] = lambda: None) -> str:
         """Do the deciding step; `then` comes before its commit."""

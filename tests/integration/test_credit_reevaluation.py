@@ -16,7 +16,6 @@ from faregate.credit.domain.application import (
     IllegalTransition,
 )
 from faregate.credit.domain.reasons import AdverseReasonMissing, ReasonCodeUnknown
-from faregate.credit.handlers.checks import process_signals
 from faregate.credit.handlers.decide import RULESET_NAME
 from faregate.credit.handlers.reevaluate import reevaluate, reevaluate_all
 from faregate.credit.store.artefacts import load_ruleset_document
@@ -74,14 +73,6 @@ async def in_review(desk: Desk) -> str:
     return application
 
 
-async def settle(desk: Desk, application: str, check: str, answer: Mapping[str, Any]) -> None:
-    async with desk.database.transaction() as conn:
-        event = completed(application, check, GOOD_ROW, answer)
-        await process_signals(
-            conn, [event], tools=tools(), traceparents={}, take_snapshots=lambda _: asyncio.sleep(0)
-        )
-
-
 async def versions(desk: Desk, application: str) -> list[tuple[int, str]]:
     rows = await desk.sql(
         "select version, outcome from credit.decision where application_id = %(id)s order by version",
@@ -94,7 +85,7 @@ async def versions(desk: Desk, application: str) -> list[tuple[int, str]]:
 @pytest.mark.requirement("C33")
 async def test_late_facts_decide_a_review_anew_and_nobody_is_asked_for_them(desk: Desk) -> None:
     application = await in_review(desk)
-    await settle(desk, application, "fraud", {})
+    await desk.settle(completed(application, "fraud", GOOD_ROW, {}))
     runs = await desk.sql("select * from credit.workflow_execution")
     intents = await desk.sql("select * from gateway.intent")
     answer = await one(desk, asked(application))
@@ -115,7 +106,7 @@ async def test_each_version_is_announced_with_its_number_and_audited_with_actor_
         "approved",
         ["INCOME_VERIFIED"],
     )
-    entry = (await desk.credit.audit_trail(application_id=application))[-1]
+    *_, entry, _ = await desk.credit.audit_trail(application_id=application)
     assert (entry["actor"], entry["action"]) == ("ada", "decision.finalized")
     assert entry["details"]["reason"] == "a better ruleset"
     assert entry["details"]["result"]["trace"]["revision"]["outcome_by_rules"] == "manual_review"

@@ -117,13 +117,16 @@ async def test_a_callback_after_the_decision_updates_the_signal_and_never_the_de
     )
     assert await decided_state(system, application) == before
     assert before["outcome"] == "manual_review"
+    [review] = await system.sql("select * from credit.review where application_id = %(id)s", id=application)
+    assert (review["has_new_facts"], review["revision"]) == (True, 2)
 
 
 async def decided_state(system: CreditSystem, application: str) -> dict[str, Any]:
     """Return everything that a callback must never change once an application is decided."""
     [row] = await system.sql(APPLICATION, id=application)
     decisions = await system.decisions(application)
-    audit = await system.sql("select * from credit.audit_entry where application_id = %(id)s", id=application)
+    query = "select * from credit.audit_entry where application_id = %(id)s and action not like 'review.%%'"
+    audit = await system.sql(query, id=application)
     events = [e["id"] for e in await system.events(application) if "decision" in e["type"]]
     outcome = (await system.world.decision(application)).json["outcome"]
     return {"row": row, "decisions": decisions, "audit": audit, "events": events, "outcome": outcome}

@@ -13,6 +13,7 @@ from faregate.events import EVENT_TYPES, PublishedEvent
 from faregate.events.credit import DecisionFinalized, ExternalCompleted
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+REVIEW = {"application_id": "app_1", "review_id": "rev_1"}
 PROMISED = {
     "credit.application.submitted": {
         "application_id": "app_1",
@@ -47,6 +48,29 @@ PROMISED = {
         "reason_codes": ["BUREAU_OK"],
         "ruleset_version": "7",
     },
+    "credit.review.opened": {
+        **REVIEW,
+        "decision_version": 1,
+        "cause": "check_missing",
+        "priority": "normal",
+        "due_at": "2026-11-21T12:00:00Z",
+    },
+    "credit.review.claimed": {
+        **REVIEW,
+        "reviewer": "ada",
+        "fence": 1,
+        "claimed_until": "2026-11-21T12:00:00Z",
+    },
+    "credit.review.released": {**REVIEW, "reviewer": "ada"},
+    "credit.review.proposed": {
+        **REVIEW,
+        "reviewer": "ada",
+        "outcome": "denied",
+        "reason_codes": ["LENGTH_OF_EMPLOYMENT"],
+    },
+    "credit.review.rejected": {**REVIEW, "reviewer": "bob"},
+    "credit.review.facts_arrived": {**REVIEW, "checks": ["kyc"]},
+    "credit.review.closed": {**REVIEW, "decision_version": 2},
 }
 
 

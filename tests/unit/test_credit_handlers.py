@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faregate.credit.domain.checks import CHECK_OF_PROVIDER, check_of
+from faregate.credit.domain.checks import CHECK_OF_PROVIDER, attempt_of, check_of
 from faregate.credit.handlers.checks import newest_signals
 from faregate.events.credit import ExternalCompleted
 
@@ -51,10 +51,13 @@ def test_a_batch_leaves_one_signal_for_each_application_and_check_in_it(
 
 @pytest.mark.requirement("C16")
 @given(BATCHES)
-def test_the_first_answer_stays_and_without_one_the_last_outcome(batch: list[ExternalCompleted]) -> None:
+def test_the_first_answer_of_the_latest_attempt_stays_and_without_one_the_last_outcome(
+    batch: list[ExternalCompleted],
+) -> None:
     for key, signal in newest_signals(batch).items():
         same = [event for event in batch if key_of(event) == key]
-        wanted = next((event for event in same if event.status == "done"), same[-1])
+        answers = [event for event in same if event.status == "done"]
+        wanted = max(answers, key=lambda e: attempt_of(e.provider_request_id), default=same[-1])
         assert signal.provider_request_id == wanted.provider_request_id
         assert (signal.status, signal.facts) == (wanted.status, wanted.signal_payload)
 

@@ -17,8 +17,13 @@ from faregate.credit.contracts import (
     ChainReport,
     ChainStatus,
     DecisionView,
+    Identity,
     PageWanted,
+    QueuedReview,
+    QueueLine,
+    QueueQuery,
     ReplayReport,
+    ReviewFile,
     SignalView,
     StatusView,
     Submission,
@@ -27,10 +32,13 @@ from faregate.credit.domain.application import DecisionNotMade
 from faregate.credit.handlers.audit import chain_status, note_anchor, trace_of, verify_chain
 from faregate.credit.handlers.identity import IdentityVault, rotate_identities
 from faregate.credit.handlers.replay import replay_decisions
+from faregate.credit.handlers.repull import RepullDesk
+from faregate.credit.handlers.review import ReviewDesk
+from faregate.credit.handlers.review_file import identity_for_reviewer, review_file
 from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
 from faregate.credit.handlers.submit import Answer
-from faregate.credit.store import applications, decisions
+from faregate.credit.store import applications, decisions, reviews
 from faregate.gateway.api import accept_callback, reseal_answers
 from faregate.gateway.contracts import Callback
 from faregate.infra.admission import Admission, Work
@@ -67,6 +75,38 @@ class AuditApi:
     async def trace(self, *, application_id: str) -> AuditTrace:
         """Return all that is recorded of one application; raise ApplicationNotFound."""
         return await trace_of(self.database, application_id=application_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewApi:
+    """Manual review. What reviewers do at `desk` and `repulls` belongs to the caller's transaction."""
+
+    database: Database
+    desk: ReviewDesk
+    repulls: RepullDesk
+    vault: IdentityVault
+
+    async def queue(self, query: QueueQuery) -> Sequence[QueuedReview]:
+        """Return a page of the queue."""
+        async with self.database.connection() as conn:
+            return await reviews.queue(conn, query)
+
+    async def lines(self) -> Sequence[QueueLine]:
+        """Return how many reviews of each priority wait, and for how long."""
+        async with self.database.connection() as conn:
+            return await reviews.queue_lines(conn)
+
+    async def file(self, review_id: str) -> ReviewFile:
+        """Return all that is needed to decide a review; raise ReviewNotFound."""
+        async with self.database.transaction() as conn:
+            return await review_file(conn, review_id, desk=self.desk)
+
+    async def identity(self, review_id: str, *, reviewer: str, fence: int) -> Identity:
+        """Return who the applicant is, to who holds the review; raise ReviewNotFound, ReviewOver or ClaimLost."""
+        async with self.database.transaction() as conn:
+            return await identity_for_reviewer(
+                conn, review_id, reviewer=reviewer, fence=fence, desk=self.desk, vault=self.vault
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,4 +212,4 @@ class CreditApi:
         return identities + answers
 
 
-__all__ = ["SUBMIT_ROUTE", "AuditApi", "CreditApi"]
+__all__ = ["SUBMIT_ROUTE", "AuditApi", "CreditApi", "ReviewApi"]

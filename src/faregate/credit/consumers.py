@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from faregate.credit.handlers.announce import ANNOUNCED, announce_events
 from faregate.credit.handlers.checks import process_signals
-from faregate.credit.handlers.decide import APPLICATION_RUN
+from faregate.credit.handlers.decide import APPLICATION_RUN, DecisionService
+from faregate.credit.handlers.repull import decide_repulled
 from faregate.credit.handlers.status import StatusSnapshots, refresh_snapshots
-from faregate.credit.handlers.tools import Tools
 from faregate.events.credit import ApplicationSubmitted, DecisionFinalized, ExternalCompleted
 from faregate.infra.database import Connection
 from faregate.infra.eventlog import Handler
@@ -26,15 +26,16 @@ class ConsumerGroup:
     handler: Handler
 
 
-def consumer_groups(*, tools: Tools, snapshots: StatusSnapshots) -> list[ConsumerGroup]:
+def consumer_groups(*, service: DecisionService, snapshots: StatusSnapshots) -> list[ConsumerGroup]:
     """Return the consumer groups of this context."""
 
     async def processor(conn: Connection, events: Sequence[Event]) -> None:
         completed = [ExternalCompleted.from_event(event) for event in events]
         traces = traceparents(events)
-        await process_signals(
-            conn, completed, tools=tools, traceparents=traces, take_snapshots=snapshots.try_to_put
+        late = await process_signals(
+            conn, completed, tools=service.tools, traceparents=traces, take_snapshots=snapshots.try_to_put
         )
+        await decide_repulled(conn, late, service=service)
 
     async def refresher(conn: Connection, events: Sequence[Event]) -> None:
         finalized = [DecisionFinalized.from_event(event) for event in events]

@@ -275,3 +275,191 @@ class AuditTrace:
     signals: Sequence[SignalView]
     requests: Sequence[Mapping[str, Any]]
     notices: Sequence[Mapping[str, Any]]
+
+
+class Priority(StrEnum):
+    """How urgent a review is; the first is the most urgent."""
+
+    URGENT = "urgent"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class ReviewState(StrEnum):
+    """`open`: to be decided. `proposed`: decided by one person, to be confirmed by another. `closed`: over."""
+
+    OPEN = "open"
+    PROPOSED = "proposed"
+    CLOSED = "closed"
+
+
+class Cause(StrEnum):
+    """Why an application is reviewed."""
+
+    APPROVAL_IN_DOUBT = "approval_in_doubt"
+    RULES = "rules"
+    CONCERN = "concern"
+    CHECK_MISSING = "check_missing"
+    SCORE_BAND = "score_band"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What one person decided and another has to confirm."""
+
+    by: str
+    at: datetime
+    verdict: Verdict
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """One stay of an application in manual review.
+
+    `decision_version` is the newest decision, the one that ended the review once it is closed. `revision` counts
+    what could change a reviewer's mind: facts and decisions. A claim is good until `claimed_until` and under its
+    `fence` only. `decided_by` None at a closed review: rules ended it.
+    """
+
+    id: str
+    application_id: str
+    decision_version: int
+    revision: int = 1
+    has_new_facts: bool = False
+    cause: Cause
+    priority: Priority
+    is_priority_set: bool = False
+    opened_at: datetime
+    due_at: datetime
+    state: ReviewState = ReviewState.OPEN
+    claimed_by: str | None = None
+    claimed_until: datetime | None = None
+    fence: int = 0
+    proposal: Proposal | None = None
+    closed_at: datetime | None = None
+    decided_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Under which claim, and on which revision that was read, somebody acts."""
+
+    reviewer: str
+    fence: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What came of a verdict: the review as it is, and the decision if one was made.
+
+    `second_person` says why another person has to confirm it, None once it is decided.
+    """
+
+    review: Review
+    decision: Reevaluated | None = None
+    second_person: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedReview:
+    """A line of the queue: the review and what of its application helps to choose."""
+
+    review: Review
+    product_type: str
+    amount: int | None
+    latest_step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueQuery:
+    """Which reviews to list, and in which order: `due`, `opened` or `amount` (largest first).
+
+    None does not filter. `claimed_by` lists one person's live claims, `is_claimed` those that anybody works on.
+    `after` is the id of the last review of the page before.
+    """
+
+    order: str = "due"
+    state: ReviewState | None = None
+    priority: Priority | None = None
+    cause: Cause | None = None
+    is_claimed: bool | None = None
+    claimed_by: str | None = None
+    has_new_facts: bool | None = None
+    is_overdue: bool | None = None
+    after: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLine:
+    """How many reviews of one priority wait, how many of them are claimed, proposed, overdue; the oldest's age."""
+
+    priority: Priority
+    waiting: int
+    claimed: int
+    proposed: int
+    overdue: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedOutcome:
+    """One version of a decision as a reviewer sees it: `trace` has the score's contributions and the rules fired."""
+
+    version: int
+    outcome: Status
+    risk_score: float | None
+    reason_codes: tuple[str, ...]
+    adverse_action_reasons: tuple[dict[str, Any], ...]
+    ruleset_version: str
+    scorecard_version: str
+    trace: dict[str, Any]
+    decided_at: datetime
+
+
+class RepullState(StrEnum):
+    """Where a request for a new pull stands."""
+
+    REQUESTED = "requested"
+    AUTHORISED = "authorised"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repull:
+    """A request to ask providers of these checks once more; `answered_by` is the second person."""
+
+    id: str
+    review_id: str
+    application_id: str
+    checks: tuple[str, ...]
+    reason: str
+    state: RepullState = RepullState.REQUESTED
+    requested_by: str
+    requested_at: datetime
+    answered_by: str | None = None
+    answered_at: datetime | None = None
+    provider_request_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewFile:
+    """All that a reviewer needs to decide; no direct identifier of the applicant is in it.
+
+    `second_person` says for each outcome why another person would have to confirm it, None if nobody has to.
+    `reason_codes` are those that a verdict may give; `wording` is None where the applicant cannot be told the reason.
+    `by_rules` is what the rules that are active now say about the signals that are stored now.
+    """
+
+    review: Review
+    application: dict[str, Any]
+    signals: tuple[SignalView, ...]
+    decisions: tuple[RecordedOutcome, ...]
+    by_rules: dict[str, Any]
+    second_person: dict[str, str | None]
+    reason_codes: tuple[dict[str, Any], ...]
+    repulls: tuple[Repull, ...]
+    audit_trail: tuple[dict[str, Any], ...]

@@ -80,11 +80,89 @@ class DecisionFinalized(CreditEvent):
     decision_version: int = Field(default=1, ge=1)
 
 
+class ReviewEvent(CreditEvent):
+    """A fact about the manual review of one application. People appear by the client id of their API key."""
+
+    review_id: str = Field(min_length=1, examples=["rev_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
+
+
+class ReviewOpened(ReviewEvent):
+    """A decision sent an application to manual review, or left it there under a newer version."""
+
+    type: ClassVar[str] = "credit.review.opened"
+
+    decision_version: int = Field(ge=1)
+    cause: str = Field(min_length=1, examples=["check_missing"])
+    priority: Literal["urgent", "high", "normal", "low"]
+    due_at: AwareDatetime
+
+
+class ReviewClaimed(ReviewEvent):
+    """Somebody took a review, until an instant; a later claim has a higher fence."""
+
+    type: ClassVar[str] = "credit.review.claimed"
+
+    reviewer: str = Field(min_length=1)
+    fence: int = Field(ge=1)
+    claimed_until: AwareDatetime
+
+
+class ReviewReleased(ReviewEvent):
+    """Somebody gave a review back before its end."""
+
+    type: ClassVar[str] = "credit.review.released"
+
+    reviewer: str = Field(min_length=1)
+
+
+class ReviewProposed(ReviewEvent):
+    """Somebody decided a review that another person has to confirm."""
+
+    type: ClassVar[str] = "credit.review.proposed"
+
+    reviewer: str = Field(min_length=1)
+    outcome: Literal["approved", "denied"]
+    reason_codes: tuple[str, ...]
+
+
+class ReviewRejected(ReviewEvent):
+    """Another person rejected what was proposed: the review is back in the queue."""
+
+    type: ClassVar[str] = "credit.review.rejected"
+
+    reviewer: str = Field(min_length=1)
+
+
+class ReviewFactsArrived(ReviewEvent):
+    """Checks of an application in review gave an answer after its decision."""
+
+    type: ClassVar[str] = "credit.review.facts_arrived"
+
+    checks: tuple[str, ...]
+
+
+class ReviewClosed(ReviewEvent):
+    """A decision ended a review: a person's, or (`reviewer` null) that of rules on newer facts."""
+
+    type: ClassVar[str] = "credit.review.closed"
+
+    decision_version: int = Field(ge=1)
+    reviewer: str | None = None
+    confirmed: str | None = Field(default=None, description="Who had proposed what the reviewer confirmed.")
+
+
 EVENTS: tuple[type[CreditEvent], ...] = (
     ApplicationSubmitted,
     ExternalRequested,
     ExternalCompleted,
     DecisionReady,
     DecisionFinalized,
+    ReviewOpened,
+    ReviewClaimed,
+    ReviewReleased,
+    ReviewProposed,
+    ReviewRejected,
+    ReviewFactsArrived,
+    ReviewClosed,
 )
 """Every event that this context publishes."""

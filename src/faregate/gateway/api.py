@@ -9,11 +9,26 @@ from collections.abc import Callable
 
 from faregate.gateway.contracts import Callback
 from faregate.gateway.store.answers import reseal_answers
-from faregate.gateway.store.journal import ProviderRequestNotFound, declare, history, keep_callback, summary
+from faregate.gateway.store.journal import (
+    ProviderRequestNotFound,
+    declare,
+    declare_anew,
+    history,
+    keep_callback,
+    summary,
+)
 from faregate.infra.database import Connection
 from faregate.kernel.outcome import Done
 
-__all__ = ["ProviderRequestNotFound", "accept_callback", "declare", "history", "reseal_answers", "summary"]
+__all__ = [
+    "ProviderRequestNotFound",
+    "accept_callback",
+    "declare",
+    "declare_anew",
+    "history",
+    "reseal_answers",
+    "summary",
+]
 
 
 async def accept_callback(

@@ -115,6 +115,25 @@ class Settings(BaseSettings):
         default=10, gt=0, description="Most requests that are in flight to one webhook endpoint."
     )
 
+    # Manual review
+    review_lease_minutes: float = Field(
+        default=30.0, gt=0, description="Minutes that a claim on a review lasts unless it is extended."
+    )
+    review_claims_max: int = Field(
+        default=1, gt=0, description="Most reviews that one person may hold at one moment."
+    )
+    review_amount_max: int = Field(
+        default=10_000,
+        ge=0,
+        description="Largest amount (whole units) that one person may decide on; above it a second one confirms.",
+    )
+    review_note_chars_min: int = Field(
+        default=20, ge=1, description="Fewest characters of the note that a reviewer's act needs."
+    )
+    review_key: SecretStr | None = Field(
+        default=None, description="Your own API key, for what you do by `faregate review`."
+    )
+
     # Personal data. The keys of encryption and those of the blind index are never the same.
     pii_keys: SecretStr | None = Field(
         default=None,

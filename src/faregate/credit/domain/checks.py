@@ -26,3 +26,8 @@ def primary_providers(checks: Iterable[str]) -> list[str]:
 def check_of(provider: str) -> str:
     """Return the check that a provider answers; KeyError for a provider that nobody declared."""
     return CHECK_OF_PROVIDER[provider]
+
+
+def attempt_of(provider_request_id: str) -> int:
+    """Return the attempt that a request id names, which is its last part."""
+    return int(provider_request_id.rpartition(":")[2])

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from faregate.credit.contracts import Status, StatusView
 from faregate.credit.domain.application import step_of_signal
-from faregate.credit.domain.checks import check_of
+from faregate.credit.domain.checks import attempt_of, check_of
+from faregate.credit.handlers.following import mark_new_facts
 from faregate.credit.handlers.identity import IdentityVault
 from faregate.credit.handlers.tools import Tools
 from faregate.credit.store import applications, decisions
@@ -105,8 +106,10 @@ async def process_signals(
     tools: Tools,
     traceparents: Mapping[str, str],
     take_snapshots: TakeSnapshots,
-) -> None:
+) -> list[decisions.ChangedSignal]:
     """Turn settled calls into risk signals, and tell the run of each application that became ready.
+
+    Returns the signals that became known in applications which are in manual review already.
 
     `traceparents` continue the trace of each application. Snapshots are taken of what is about to commit: if it
     does not, the events come again and the snapshots are replaced.
@@ -114,23 +117,45 @@ async def process_signals(
     now = tools.clock.now()
     ids = sorted({event.application_id for event in completed})
     states = await applications.lock_applications(conn, ids)
-    await decisions.upsert_signals(conn, list(newest_signals(completed).values()))
+    changed = await decisions.upsert_signals(conn, list(newest_signals(completed).values()))
+    late = [s for s in changed if s.status != "unknown" and states[s.application_id] is Status.MANUAL_REVIEW]
+    if late:
+        await _tell_reviewers(conn, late, tools=tools, traceparents=traceparents)
     open_ids = [i for i in ids if states.get(i) is Status.PROCESSING]
     if not open_ids:
-        return
+        return late
     await decisions.record_steps(conn, _steps(completed, set(open_ids)), now=now)
     ready = await decisions.mark_ready(conn, open_ids, now=now)
     if ready:
         await _announce_ready(conn, ready, tools=tools, traceparents=traceparents)
     await take_snapshots(await applications.statuses_of(conn, open_ids))
+    return late
+
+
+async def _tell_reviewers(
+    conn: Connection,
+    late: Sequence[decisions.ChangedSignal],
+    *,
+    tools: Tools,
+    traceparents: Mapping[str, str],
+) -> None:
+    """Mark the reviews of applications that were sent to review before these signals were known."""
+    checks: dict[str, list[str]] = {}
+    for signal in late:
+        checks.setdefault(signal.application_id, []).append(signal.check_name)
+    events = await mark_new_facts(conn, checks, now=tools.clock.now())
+    await append(conn, [tools.stamp(e, traceparent=traceparents.get(e.application_id)) for e in events])
 
 
 def newest_signals(completed: Sequence[ExternalCompleted]) -> dict[tuple[str, str], decisions.NewSignal]:
-    """Return one signal an application and check: the last one, unless an earlier one was done."""
+    """Return one signal an application and check: the last one, unless an earlier one was done.
+
+    Of two that were done that of the later attempt counts: a new pull was made.
+    """
     signals: dict[tuple[str, str], decisions.NewSignal] = {}
     for event in completed:
         key = (event.application_id, check_of(event.provider))
-        if key in signals and signals[key].status == "done":
+        if key in signals and not _replaces(event, signals[key]):
             continue
         signals[key] = decisions.NewSignal(
             application_id=event.application_id,
@@ -143,6 +168,13 @@ def newest_signals(completed: Sequence[ExternalCompleted]) -> dict[tuple[str, st
             received_at=event.received_at,
         )
     return signals
+
+
+def _replaces(event: ExternalCompleted, known: decisions.NewSignal) -> bool:
+    if known.status != "done":
+        return True
+    is_later = attempt_of(event.provider_request_id) > attempt_of(known.provider_request_id)
+    return event.status == "done" and is_later
 
 
 def _steps(completed: Sequence[ExternalCompleted], open_ids: set[str]) -> dict[str, str]:

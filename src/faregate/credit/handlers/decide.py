@@ -16,10 +16,10 @@ from faregate.credit.domain.decision import inputs_document, replay
 from faregate.credit.domain.plans import CheckPlans
 from faregate.credit.domain.scorecard import ScoringModel
 from faregate.credit.handlers.checks import GatewayHooks
-from faregate.credit.handlers.recording import decision_of, finalized_event, inputs_of
+from faregate.credit.handlers.recording import decision_of, inputs_of, record
 from faregate.credit.handlers.tools import Tools
 from faregate.credit.handlers.trial import record_trial, trial_of
-from faregate.credit.store import applications, decisions
+from faregate.credit.store import applications
 from faregate.credit.store.applications import LockedApplication
 from faregate.credit.store.artefacts import load_ruleset_document
 from faregate.events.base import PublishedEvent
@@ -27,7 +27,6 @@ from faregate.events.credit import DecisionReady
 from faregate.gateway.api import declare
 from faregate.gateway.intent import NewIntent
 from faregate.infra.database import Connection, Database
-from faregate.infra.eventlog import append
 from faregate.infra.telemetry.tracing import current_traceparent
 from faregate.infra.workflow import failed_among
 from faregate.rules.api import Rulesets, activate, activations, publish
@@ -83,8 +82,7 @@ class DecisionService:
         result = replay(document, scorecard=self.scorecard, ruleset=ruleset)
         status = transition(current=application.status, outcome=result.outcome)
         decision = decision_of(application, document, result, actor=ACTOR)
-        await decisions.insert_decision(conn, decision, now=now)
-        await append(conn, [self.tools.stamp(event) for event in _announcements(application, decision)])
+        await record(conn, [decision], tools=self.tools, before=_left_waiting(application))
         await record_trial(conn, trial, decision, rulesets=self.rulesets, scorecard=self.scorecard, now=now)
         return {"status": status.value}
 
@@ -118,11 +116,10 @@ async def _decide_one_overdue(database: Database, application_id: str, *, servic
     _log.warning("overdue_application_decided", application_id=application_id, **decided)
 
 
-def _announcements(application: LockedApplication, decision: decisions.NewDecision) -> list[PublishedEvent]:
-    """Return what a decision announces; at the deadline also that it was made without some signals."""
-    finalized = finalized_event(decision)
+def _left_waiting(application: LockedApplication) -> list[PublishedEvent]:
+    """Return what a decision at the deadline announces before itself: that it is made without some signals."""
     if application.ready_at is not None:
-        return [finalized]
+        return []
     settled = {signal["check"] for signal in application.signals}
     missing = missing_checks(application.asked_checks, settled=settled)
     unanswered = [signal["provider"] for signal in application.signals if signal["status"] != "done"]
@@ -131,7 +128,7 @@ def _announcements(application: LockedApplication, decision: decisions.NewDecisi
         required_signals_complete=False,
         missing_providers=(*primary_providers(missing), *unanswered),
     )
-    return [ready, finalized]
+    return [ready]
 
 
 async def publish_first_ruleset(database: Database, *, now: datetime) -> None:

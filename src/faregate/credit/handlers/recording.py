@@ -1,8 +1,8 @@
-"""From an application and a result to the row and the event of its decision, a first or a further one."""
+"""From an application and a result to a recorded and announced decision, a first or a further one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from faregate.credit.contracts import Status
@@ -14,9 +14,15 @@ from faregate.credit.domain.decision import (
     DecisionResult,
     document_sha256,
 )
+from faregate.credit.handlers.following import follow_decisions
+from faregate.credit.handlers.tools import Tools
+from faregate.credit.store import decisions
 from faregate.credit.store.applications import LockedApplication
 from faregate.credit.store.decisions import NewDecision
+from faregate.events.base import PublishedEvent
 from faregate.events.credit import DecisionFinalized
+from faregate.infra.database import Connection
+from faregate.infra.eventlog import append
 
 _OUTCOMES: Mapping[Status, Literal["approved", "denied", "manual_review"]] = {
     Status.APPROVED: "approved",
@@ -79,6 +85,21 @@ def decision_of(
         actor=actor,
         reason=reason,
     )
+
+
+async def record(
+    conn: Connection, made: Sequence[NewDecision], *, tools: Tools, before: Sequence[PublishedEvent] = ()
+) -> None:
+    """Record decisions on applications whose rows are locked, with all that follows: reviews and events.
+
+    `before` are events that come before those of the decisions.
+    """
+    now = tools.clock.now()
+    for decision in made:
+        await decisions.insert_decision(conn, decision, now=now)
+    of_reviews = await follow_decisions(conn, made, tools=tools, now=now)
+    events = [*before, *(finalized_event(decision) for decision in made), *of_reviews]
+    await append(conn, [tools.stamp(event) for event in events])
 
 
 def finalized_event(decision: NewDecision) -> DecisionFinalized:

@@ -19,13 +19,12 @@ from faregate.credit.domain.application import (
 from faregate.credit.domain.decision import inputs_document, replay, revised_inputs
 from faregate.credit.domain.reasons import require_reasons
 from faregate.credit.domain.scorecard import ScoringModel
-from faregate.credit.handlers.recording import decision_of, finalized_event, inputs_of
+from faregate.credit.handlers.recording import decision_of, inputs_of, record
 from faregate.credit.handlers.tools import Tools
-from faregate.credit.store import applications, decisions, reevaluations
+from faregate.credit.store import applications, reevaluations
 from faregate.credit.store.applications import LockedApplication
 from faregate.credit.store.decisions import NewDecision
 from faregate.infra.database import Connection
-from faregate.infra.eventlog import append
 from faregate.kernel.errors import FaregateError
 from faregate.rules.ruleset import CompiledRuleset
 
@@ -141,12 +140,9 @@ async def _recorded_inputs(
 
 
 async def _append(
-    conn: Connection, appended: Sequence[tuple[Reevaluation, NewDecision]], *, tools: Tools
+    conn: Connection, made: Sequence[tuple[Reevaluation, NewDecision]], *, tools: Tools
 ) -> None:
-    now = tools.clock.now()
-    for _, decision in appended:
-        await decisions.insert_decision(conn, decision, now=now)
+    await record(conn, [decision for _, decision in made], tools=tools)
     await reevaluations.insert(
-        conn, [(d.application_id, request.request_key, d.version) for request, d in appended]
+        conn, [(d.application_id, request.request_key, d.version) for request, d in made]
     )
-    await append(conn, [tools.stamp(finalized_event(decision)) for _, decision in appended])

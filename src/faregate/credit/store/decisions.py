@@ -43,6 +43,17 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedSignal:
+    """A signal that differs now; `is_repulled`: by the answer to an authorised new pull."""
+
+    application_id: str
+    check_name: str
+    status: str
+    provider_request_id: str
+    is_repulled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewDecision:
     """A decision to append, with the inputs that it was made from and their hash."""
 
@@ -78,9 +89,12 @@ class RecordedDecision:
     code_set_version: str | None
 
 
-async def upsert_signals(conn: Connection, signals: Sequence[NewSignal]) -> None:
-    """Keep the newest outcome of each check; "done" is never replaced. One signal a check in a call."""
-    await conn.execute(
+async def upsert_signals(conn: Connection, signals: Sequence[NewSignal]) -> list[ChangedSignal]:
+    """Keep the newest outcome of each check, at most one a check in a call; return what changed.
+
+    "Done" is replaced only by "done" of an attempt that an authorised new pull made.
+    """
+    cursor = await conn.execute(
         _Q["upsert_signals"],
         {
             "application_ids": [s.application_id for s in signals],
@@ -93,6 +107,7 @@ async def upsert_signals(conn: Connection, signals: Sequence[NewSignal]) -> None
             "received_ats": [s.received_at for s in signals],
         },
     )
+    return [ChangedSignal(**row) for row in await cursor.fetchall()]
 
 
 async def record_steps(conn: Connection, steps: dict[str, str], *, now: datetime) -> None:

@@ -119,7 +119,8 @@ select id, identity_encrypted, annual_income, amount, purpose
 from credit.application where id = any(%(ids)s::text[]);
 
 -- name: upsert_signals
--- The newest outcome of each check; an answer replaces "unknown" and "not done", never the reverse.
+-- The newest outcome of each check; an answer replaces "unknown" and "not done", never the reverse. An answer itself is
+-- replaced only by that of an awaited attempt or a later one, which an authorised new pull made.
 insert into credit.risk_signal as s (
   application_id, check_name, status, provider, provider_request_id, reason, facts, received_at)
 select w.application_id, w.check_name, w.status, w.provider, w.provider_request_id, w.reason, w.facts, w.received_at
@@ -129,8 +130,16 @@ from unnest(%(application_ids)s::text[], %(checks)s::text[], %(statuses)s::text[
   as w (application_id, check_name, status, provider, provider_request_id, reason, facts, received_at)
 on conflict (application_id, check_name) do update
 set status = excluded.status, provider = excluded.provider, reason = excluded.reason, facts = excluded.facts,
-    provider_request_id = excluded.provider_request_id, received_at = excluded.received_at
-where s.status <> 'done';
+    provider_request_id = excluded.provider_request_id, received_at = excluded.received_at,
+    awaited_attempt = case
+      when excluded.status = 'done' and credit.attempt_of(excluded.provider_request_id) >= s.awaited_attempt then null
+      else s.awaited_attempt end
+where (s.status <> 'done' or (excluded.status = 'done'
+         and credit.attempt_of(excluded.provider_request_id) >= s.awaited_attempt))
+  and (s.status, s.provider_request_id, s.facts)
+      is distinct from (excluded.status, excluded.provider_request_id, excluded.facts)
+returning new.application_id, new.check_name, new.status, new.provider_request_id,
+  old.awaited_attempt is not null and new.awaited_attempt is null as is_repulled;
 
 -- name: record_steps
 -- The step that each application took last, while it is still being processed.

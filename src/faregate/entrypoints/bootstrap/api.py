@@ -9,10 +9,17 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 import faregate
-from faregate.credit.api import CreditApi
-from faregate.credit.routes import CallbackSource, application_routes, audit_routes, callback_routes
+from faregate.credit.api import CreditApi, ReviewApi
+from faregate.credit.routes import (
+    CallbackSource,
+    application_routes,
+    audit_routes,
+    callback_routes,
+    review_routes,
+)
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.providers import adapters, provider_session
+from faregate.entrypoints.bootstrap.review import count_reviews, review_api
 from faregate.entrypoints.bootstrap.site import Site, database_check
 from faregate.entrypoints.bootstrap.webhooks import webhooks_api
 from faregate.infra.admission import LoopLag
@@ -24,6 +31,7 @@ from faregate.infra.http.client_limits import READ, SUBMIT, ClientLimits
 from faregate.infra.http.edge import Limits
 from faregate.infra.http.gate import Gate
 from faregate.infra.http.health import METRICS_SCOPE
+from faregate.infra.http.idempotent_route import AnswerOnce
 from faregate.infra.settings import Settings
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.infra.token_bucket import Rate, TokenBuckets
@@ -53,11 +61,13 @@ async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
             adapter=known["income"], webhook_secrets=(settings.income_callback_secret.get_secret_value(),)
         ),
     }
+    reviews = review_api(credit, site, known)
+    count_reviews(metrics, reviews)
     return create_app(
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(credit, webhooks, authenticator, gate, sources),
+        routers=_routers(credit, reviews, webhooks, authenticator, gate, sources),
         metrics=metrics,
         metrics_need=authenticator.require(METRICS_SCOPE),
         checks={"database": database_check(credit.database)},
@@ -75,7 +85,7 @@ def describe() -> dict[str, Any]:
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(nothing, nothing, authenticator, nothing, {}),
+        routers=_routers(nothing, _described_reviews(), nothing, authenticator, nothing, {}),
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
 
@@ -97,8 +107,14 @@ def default_limits(settings: Settings) -> Mapping[str, Rate]:
     }
 
 
+def _described_reviews() -> ReviewApi:
+    nothing: Any = None
+    return ReviewApi(database=nothing, desk=nothing, repulls=nothing, vault=nothing)
+
+
 def _routers(
     credit: CreditApi,
+    reviews: ReviewApi,
     webhooks: Webhooks,
     authenticator: Authenticator,
     gate: Gate,
@@ -110,4 +126,9 @@ def _routers(
         audit_routes(credit=credit, authenticator=authenticator),
         callback_routes(credit=credit, sources=sources, clock=clock),
         webhook_routes(webhooks=webhooks, authenticator=authenticator),
+        review_routes(
+            reviews=reviews,
+            authenticator=authenticator,
+            once=AnswerOnce(database=reviews.database, clock=clock),
+        ),
     ]

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 
 from faregate.credit.domain.checks import PROVIDERS_OF_CHECK
+from faregate.credit.handlers.checks import GatewayHooks
 from faregate.credit.providers import (
     BureauAdapter,
     BureauAltAdapter,
@@ -16,6 +17,7 @@ from faregate.credit.providers import (
     KycAdapter,
 )
 from faregate.credit.store.artefacts import provider_policies_text
+from faregate.entrypoints.bootstrap.site import identity_vault, tools
 from faregate.gateway.contracts import Adapter
 from faregate.gateway.declarations import Declarations
 from faregate.gateway.last_check import CheckedRequest
@@ -92,4 +94,14 @@ def policies(known: Mapping[str, Adapter], declared: Mapping[str, ProviderPolicy
         },
         capabilities={name: adapter.capabilities for name, adapter in known.items()},
         providers=declared,
+    )
+
+
+def gateway_hooks(settings: Settings, rules: Policies) -> GatewayHooks:
+    """Return what the gateway asks of credit, and what announces the requests that credit makes by it."""
+    return GatewayHooks(
+        tools=tools(),
+        vault=identity_vault(settings),
+        callback_url_of=lambda provider: f"{settings.public_url}/internal/providers/{provider}/callbacks",
+        timeout_s_of=rules.timeout_s,
     )

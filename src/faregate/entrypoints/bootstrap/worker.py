@@ -22,8 +22,8 @@ from faregate.credit.store.artefacts import load_check_plans, load_scorecard
 from faregate.credit.store.audit.anchors import ANCHOR_FILE
 from faregate.credit.workflows import application_workflow
 from faregate.entrypoints.bootstrap.gateway import gateway_control
-from faregate.entrypoints.bootstrap.providers import adapters, policies, provider_session
-from faregate.entrypoints.bootstrap.site import Site, database_check, identity_vault, tools
+from faregate.entrypoints.bootstrap.providers import adapters, gateway_hooks, policies, provider_session
+from faregate.entrypoints.bootstrap.site import Site, database_check, tools
 from faregate.entrypoints.bootstrap.webhooks import webhook_loops
 from faregate.gateway.callbacks import CallbackSettler, SettlerOptions
 from faregate.gateway.contracts import Adapter
@@ -81,12 +81,7 @@ async def worker(stack: AsyncExitStack, site: Site) -> Worker:
     known = adapters(settings, await provider_session(stack))
     control = await gateway_control(stack, site, database=database)
     rules = policies(known, control.book)
-    hooks = GatewayHooks(
-        tools=tools(),
-        vault=identity_vault(settings),
-        callback_url_of=lambda provider: f"{settings.public_url}/internal/providers/{provider}/callbacks",
-        timeout_s_of=rules.timeout_s,
-    )
+    hooks = gateway_hooks(settings, rules)
     service = DecisionService(
         tools=tools(),
         hooks=hooks,
@@ -108,7 +103,7 @@ async def worker(stack: AsyncExitStack, site: Site) -> Worker:
         "housekeeping": _housekeeping(database, log),
         "overdue": _overdue(database, service),
         **_audit_loops(site, database),
-        **await _event_loops(stack, site, database, log),
+        **await _event_loops(stack, site, database, log, service),
         **await webhook_loops(stack, site),
         **_gateway_loops(database, known, hooks, rules, control),
     }
@@ -163,12 +158,12 @@ def _instance() -> str:
 
 
 async def _event_loops(
-    stack: AsyncExitStack, site: Site, database: Database, log: Database
+    stack: AsyncExitStack, site: Site, database: Database, log: Database, service: DecisionService
 ) -> dict[str, Loop]:
     sequencer = Sequencer(database=log, holder=_instance(), pause_s=GATHER_S)
     listener = await stack.enter_async_context(Listener(database))
     source = PostgresEventSource(listener=listener)
-    groups = consumer_groups(tools=tools(), snapshots=await site.snapshots(stack))
+    groups = consumer_groups(service=service, snapshots=await site.snapshots(stack))
     consumers = {
         group.name: source.subscribe(
             database=database, group=group.name, types=group.types, handler=group.handler

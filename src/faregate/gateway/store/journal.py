@@ -80,6 +80,18 @@ async def declare(conn: Connection, intents: Sequence[NewIntent]) -> list[Intent
     return [_intent(row) for row in await cursor.fetchall()]
 
 
+async def declare_anew(conn: Connection, intents: Sequence[NewIntent]) -> list[Intent]:
+    """Begin a new epoch of checks that were asked before, each with the next attempt, and return what was declared.
+
+    Left out: a check of which an earlier request may still be executed, and one that was never asked. The caller
+    has authorised the further pull and holds a lock of the subject.
+    """
+    cursor = await conn.execute(
+        _QUERIES["declare_anew"], {"intents": _jsonb([_declaration(i) for i in intents])}
+    )
+    return [_intent(row) for row in await cursor.fetchall()]
+
+
 async def claim(
     conn: Connection, *, provider: str, holder: str, token: UUID, lease_s: float, room: Room
 ) -> Claimed | None:

@@ -2,6 +2,10 @@
 -- Declare intents in the caller's transaction; the answer holds the new ones.
 select * from gateway.declare(%(intents)s)
 
+-- name: declare_anew
+-- Begin a new epoch of checks in the caller's transaction; the answer leaves out those that may not.
+select * from gateway.declare_anew(%(intents)s)
+
 -- name: claim
 -- Claim due intents of one provider under a lease.
 select * from gateway.claim_work(

@@ -27,6 +27,10 @@ KNOWN_SCOPES = frozenset(
         "credit:submit",
         "credit:read",
         "metrics:read",
+        "review:read",
+        "review:work",
+        "review:repull",
+        "review:identity",
         "webhooks:manage",
     }
 )

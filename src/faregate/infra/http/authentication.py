@@ -86,7 +86,11 @@ class Authenticator:
 
     async def caller(self, request: Request) -> Caller:
         """Return who sent the request, or raise Unauthenticated."""
-        parsed = parse_token(_token_of(request))
+        return await self.caller_of(_token_of(request))
+
+    async def caller_of(self, token: str) -> Caller:
+        """Return whose key this is, or raise Unauthenticated."""
+        parsed = parse_token(token)
         if parsed is None:
             raise Unauthenticated("an API key is needed")
         key_id, secret = parsed
@@ -132,7 +136,13 @@ class Requirement:
 
     async def __call__(self, request: Request) -> Caller:
         """Return the caller. Raises Unauthenticated or ScopeMissing."""
-        caller = await self._authenticator.caller(request)
+        return self._checked(await self._authenticator.caller(request))
+
+    async def of_token(self, token: str) -> Caller:
+        """Return whose key this is, for a command. Raises Unauthenticated or ScopeMissing."""
+        return self._checked(await self._authenticator.caller_of(token))
+
+    def _checked(self, caller: Caller) -> Caller:
         if self.scope not in caller.scopes:
             raise ScopeMissing(f"this needs the scope {self.scope}", scope=self.scope)
         return caller

@@ -74,10 +74,13 @@ def parse_json(raw: bytes) -> Any:
     return value
 
 
-def validate(model: type[Model], value: Any) -> Model:
-    """Return the value as an instance of the model, or raise ValidationFailed."""
+def validate(model: type[Model], value: Any, *, strict: bool | None = None) -> Model:
+    """Return the value as an instance of the model, or raise ValidationFailed.
+
+    `strict` False reads what a query holds as text; None leaves it to the model.
+    """
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, strict=strict)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         raise validation_failed(errors) from None

@@ -36,7 +36,8 @@ def attempt_of(request: Request, *, caller: Caller, body: Any) -> Attempt:
     """Return the request as an attempt under its key, or raise what `read_key` raises."""
     method, route = request.method, route_template(request)
     scope = KeyScope(caller.client_id, method, route, read_key(request))
-    return Attempt(scope, fingerprint(method=method, route=route, body=body))
+    # The path itself: the same body to another object of the same route is another request.
+    return Attempt(scope, fingerprint(method=method, route=request.url.path, body=body))
 
 
 def route_template(request: Request) -> str:

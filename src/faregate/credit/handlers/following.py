@@ -1,0 +1,106 @@
+"""What decisions and signals do to the queue of manual reviews, in their own transactions, whatever made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from faregate.credit.contracts import Review, Status
+from faregate.credit.domain.review import closed, decided_anew, opened, with_new_facts
+from faregate.credit.handlers.tools import Tools
+from faregate.credit.store import reviews
+from faregate.credit.store.decisions import NewDecision
+from faregate.credit.store.reviews import Saved
+from faregate.events.base import PublishedEvent
+from faregate.events.credit import ReviewClosed, ReviewFactsArrived, ReviewOpened
+from faregate.infra.database import Connection
+
+SIGNAL_PROCESSOR = "signal-processor"
+
+
+async def follow_decisions(
+    conn: Connection, made: Sequence[NewDecision], *, tools: Tools, now: datetime
+) -> list[PublishedEvent]:
+    """Open, renew or close the reviews of applications that were just decided; return what that announces."""
+    later = [decision.application_id for decision in made if decision.version > 1]
+    known = await reviews.not_closed(conn, later) if later else {}
+    saved: list[Saved] = []
+    events: list[PublishedEvent] = []
+    for decision in made:
+        review = known.get(decision.application_id)
+        if decision.outcome is Status.MANUAL_REVIEW:
+            review = _in_review(review, decision, tools=tools, now=now)
+            events.append(_opened_event(review))
+            action = "review.opened"
+        elif review is not None:
+            review = closed(review, decision_version=decision.version, decided_by=None, now=now)
+            events.append(_closed_event(review))
+            action = "review.closed"
+        else:
+            continue
+        details = {"decision_version": decision.version, "cause": review.cause, "priority": review.priority}
+        saved.append(Saved(review=review, actor=decision.actor, action=action, details=details))
+    if saved:
+        await reviews.save(conn, saved, now=now)
+    return events
+
+
+async def mark_new_facts(
+    conn: Connection, checks: Mapping[str, Sequence[str]], *, now: datetime
+) -> list[ReviewFactsArrived]:
+    """Mark the reviews of applications (rows locked) whose signals changed; return what that announces."""
+    known = await reviews.not_closed(conn, sorted(checks))
+    saved = [
+        Saved(
+            review=with_new_facts(review),
+            actor=SIGNAL_PROCESSOR,
+            action="review.facts_arrived",
+            details={"checks": sorted(checks[application_id])},
+        )
+        for application_id, review in known.items()
+    ]
+    if saved:
+        await reviews.save(conn, saved, now=now)
+    return [
+        ReviewFactsArrived(
+            application_id=application_id,
+            review_id=review.id,
+            checks=tuple(sorted(checks[application_id])),
+        )
+        for application_id, review in known.items()
+    ]
+
+
+def _in_review(review: Review | None, decision: NewDecision, *, tools: Tools, now: datetime) -> Review:
+    amount = decision.inputs["application"]["amount"]
+    if review is not None:
+        return decided_anew(
+            review, decision_version=decision.version, reason_codes=decision.reason_codes, amount=amount
+        )
+    return opened(
+        id=tools.new_id("rev"),
+        application_id=decision.application_id,
+        decision_version=decision.version,
+        reason_codes=decision.reason_codes,
+        amount=amount,
+        now=now,
+    )
+
+
+def _opened_event(review: Review) -> ReviewOpened:
+    return ReviewOpened(
+        application_id=review.application_id,
+        review_id=review.id,
+        decision_version=review.decision_version,
+        cause=review.cause,
+        priority=review.priority.value,
+        due_at=review.due_at,
+    )
+
+
+def _closed_event(review: Review) -> ReviewClosed:
+    return ReviewClosed(
+        application_id=review.application_id,
+        review_id=review.id,
+        decision_version=review.decision_version,
+    )
