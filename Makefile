@@ -50,7 +50,7 @@ schemas: $(VENV)/ready ## Write schemas/ anew from the code
 	@$(BIN)/python -m faregate.events.schemas
 	@$(BIN)/python -m faregate.entrypoints.openapi
 
-bench: $(VENV)/ready-bench ## Measure against a peer: NAME=submit, credit, gateway or scale
+bench: $(VENV)/ready-bench ## Measure against a peer: NAME=submit, credit, gateway, scale or isolation
 	@$(BIN)/faregate bench $(NAME) $(ARGS)
 
 clean: ## Stop this folder's own servers, then remove .venv, caches and .faregate (its data too)

@@ -107,3 +107,11 @@ checkpoint
 -- name: stored
 -- How many applications there are.
 select count(*) as applications from credit.application
+
+-- name: settling_times
+-- How long each check of these applications took from its first request to its end, and whether it was answered.
+select check_name, extract(epoch from max(settled_at) - min(created_at))::float8 as seconds,
+       bool_or(settled = 'done') as is_done
+from gateway.intent
+where subject_id = any (%(ids)s::text[])
+group by subject_id, check_name

@@ -120,6 +120,22 @@ def bench_scale(
     _bench(lambda home, say: run(plan, home=home, say=say), json_to=json_to)
 
 
+@app.command("isolation", epilog="Example: faregate bench isolation --per-s 25 --rounds 3")
+def bench_isolation(
+    per_s: Annotated[float, typer.Option(help="Applications a second.")] = 25.0,
+    storm_seconds: Annotated[float, typer.Option(help="How long the failing provider is under load.")] = 20.0,
+    round_seconds: Annotated[float, typer.Option(help="Length of a round with or without hanging.")] = 15.0,
+    rounds: Annotated[int, typer.Option(help="Rounds of each kind, in turns.")] = 2,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure what a failing provider gets, and what the others feel of a hanging one, beside naive baselines."""
+    from faregate.bench.isolation import IsolationPlan
+    from faregate.entrypoints.bench_isolation import bench_isolation as run
+
+    plan = IsolationPlan(per_s=per_s, storm_s=storm_seconds, round_s=round_seconds, rounds=rounds)
+    _bench(lambda home, say: run(plan, home=home, say=say), json_to=json_to)
+
+
 @app.command("gateway", epilog="Example: faregate bench gateway --rounds 51 --json gateway.json")
 def bench_gateway(
     rounds: Annotated[int, typer.Option(help="Turns of each contender; medians over them.", min=1)] = 25,
