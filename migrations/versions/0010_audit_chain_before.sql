@@ -71,6 +71,11 @@ create table credit.adverse_action_notice (
 );
 create index adverse_action_notice_open on credit.adverse_action_notice (due_at) where sent_at is null;
 
+insert into credit.adverse_action_notice (application_id, decision_version, due_at)
+select a.id, a.decision_version, coalesce(a.ready_at, d.decided_at) + interval '30 days'
+from credit.application a
+join credit.decision d on d.application_id = a.id and d.version = a.decision_version and d.outcome = 'denied';
+
 create trigger audit_link_is_append_only before update or delete on credit.audit_link
   for each row execute function credit.refuse_change();
 create trigger audit_link_is_not_truncated before truncate on credit.audit_link

@@ -18,6 +18,7 @@ from faregate.credit.contracts import (
     ChainStatus,
     DecisionView,
     Identity,
+    Notice,
     PageWanted,
     QueuedReview,
     QueueLine,
@@ -31,6 +32,7 @@ from faregate.credit.contracts import (
 from faregate.credit.domain.application import DecisionNotMade
 from faregate.credit.handlers.audit import chain_status, note_anchor, trace_of, verify_chain
 from faregate.credit.handlers.identity import IdentityVault, rotate_identities
+from faregate.credit.handlers.notices import NoticeDesk
 from faregate.credit.handlers.replay import replay_decisions
 from faregate.credit.handlers.repull import RepullDesk
 from faregate.credit.handlers.review import ReviewDesk
@@ -122,6 +124,7 @@ class CreditApi:
     vault: IdentityVault
     rulesets: Rulesets
     audit: AuditApi
+    notices: NoticeDesk
 
     async def submit(self, submission: Submission) -> Answer:
         """Submit an application, together with whatever else arrives at the moment."""
@@ -169,6 +172,11 @@ class CreditApi:
         return await self.reads.read(
             lambda conn: applications.applications_of_client(conn, client_id=client_id, wanted=wanted)
         )
+
+    async def adverse_action(self, *, application_id: str, client_id: str | None) -> Notice:
+        """Return the notice of a denied application; raise ApplicationNotFound or NoAdverseAction."""
+        await self.status(application_id=application_id, client_id=client_id)
+        return await self.notices.of_denied(application_id=application_id)
 
     async def accept_callback(self, *, callback: Callback, dedupe_key: str) -> bool:
         """Keep a verified callback durably; False for a repetition. Raises ProviderRequestNotFound."""

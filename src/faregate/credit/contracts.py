@@ -463,3 +463,29 @@ class ReviewFile:
     reason_codes: tuple[dict[str, Any], ...]
     repulls: tuple[Repull, ...]
     audit_trail: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeDue:
+    """A notice of adverse action that is still to be sent."""
+
+    application_id: str
+    decision_version: int
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A notice of adverse action. `status` is open, sent, or superseded by a later decision.
+
+    `document` is what it says as JSON values, `text` the same to be read.
+    """
+
+    application_id: str
+    decision_version: int
+    status: str
+    due_at: datetime
+    sent_at: datetime | None
+    sent_by: str | None
+    document: Mapping[str, Any]
+    text: str

@@ -13,6 +13,7 @@ from faregate.entrypoints import (
     audit_commands,
     bench_commands,
     credit_commands,
+    notice_commands,
     operator_commands,
     system_commands,
     webhook_commands,
@@ -94,6 +95,12 @@ def sandbox(
     run_sandbox_process(Settings(), plan=read_faults(faults), data_dir=data_dir)
 
 
+credit_commands.app.command(epilog="Example: faregate credit notices --due-within 7d")(
+    notice_commands.notices
+)
+credit_commands.app.command(epilog="Example: faregate credit notice app_01J3R2J7F1TQ0K6W6N8A4X9V7R")(
+    notice_commands.notice
+)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(credit_commands.app, name="credit")
 app.add_typer(operator_commands.keys, name="keys")

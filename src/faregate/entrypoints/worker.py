@@ -11,11 +11,13 @@ import uvloop
 
 import faregate
 from faregate.credit.handlers.audit import chain_status
+from faregate.credit.store.notices import count_open
 from faregate.entrypoints.bootstrap.backlog import backlog_reader, count_backlog
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.webhooks import webhooks_probe
 from faregate.entrypoints.bootstrap.worker import Worker, readiness, worker
 from faregate.entrypoints.servers import kept_running, observe, site_of
+from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
 from faregate.infra.eventlog import lag, unsequenced
 from faregate.infra.http.app import create_app
@@ -75,6 +77,7 @@ def worker_metrics(opened: Worker) -> Metrics:
 
     metrics.add_probe(probe)
     _count_unsealed(metrics, opened.database)
+    _count_notices(metrics, opened.database)
     return metrics
 
 
@@ -89,6 +92,20 @@ def _count_unsealed(metrics: Metrics, database: Database) -> None:
         links.set(status.links)
         rows.set(status.unsealed)
         seconds.set(status.unsealed_s)
+
+    metrics.add_probe(probe)
+
+
+def _count_notices(metrics: Metrics, database: Database) -> None:
+    """Add gauges that tell how many notices of adverse action are still to be sent."""
+    waiting = metrics.gauge("faregate_notices_open", "Notices of adverse action that were not sent yet")
+    late = metrics.gauge("faregate_notices_overdue", "Those of them whose 30 days have passed")
+
+    async def probe() -> None:
+        async with database.connection() as conn:
+            total, overdue = await count_open(conn, now=SystemClock().now())
+        waiting.set(total)
+        late.set(overdue)
 
     metrics.add_probe(probe)
 

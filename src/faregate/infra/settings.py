@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         default="german-1", description="Scorecard that decides: the name of an artefact in the package."
     )
 
+    issuer_file: Path | None = Field(
+        default=None,
+        description="JSON file that names creditor and agencies in notices; unset: issuer.json in home.",
+    )
+
     # Webhooks
     webhook_secret_grace_h: float = Field(
         default=24.0, ge=0, description="Hours that a replaced webhook secret still signs beside the new one."

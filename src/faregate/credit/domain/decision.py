@@ -158,7 +158,7 @@ def revised_inputs(
 
 
 def _by_rules(document: Mapping[str, Any], *, scorecard: ScoringModel, ruleset: Ruleset) -> DecisionResult:
-    score = scorecard.score({**_form_facts(document["application"]), **document["facts"]})
+    score = score_of(document, scorecard=scorecard)
     try:
         _refuse_unknown_checks(document["required_checks"])
         evaluation = ruleset.evaluate(_context(document, score=score))
@@ -167,6 +167,11 @@ def _by_rules(document: Mapping[str, Any], *, scorecard: ScoringModel, ruleset: 
         trace = _trace(score, ruleset, error=error.detail)
         return _review("RULES_NOT_EVALUATED", score=score, ruleset=ruleset, trace=trace)
     return _result(answer, score=score, ruleset=ruleset, nodes=evaluation.trace)
+
+
+def score_of(document: Mapping[str, Any], *, scorecard: ScoringModel) -> Score:
+    """Return the score of recorded inputs."""
+    return scorecard.score({**_form_facts(document["application"]), **document["facts"]})
 
 
 def _by_person(

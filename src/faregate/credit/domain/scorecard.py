@@ -143,6 +143,18 @@ class CrossFittedScorecard:
         return self.cards[fold].score(facts)
 
 
+def points_range(model: Scorecard | CrossFittedScorecard, *, version: str) -> tuple[int, int]:
+    """Return the fewest and the most points that the card of a version can give; a missing value gives none.
+
+    `version` is as a decision records it: of a cross-fitted model it names one card, such as `german-1-cross-fitted#3`.
+    """
+    card = model
+    if isinstance(card, CrossFittedScorecard):
+        card = next(c for c in card.cards if c.version == version)
+    points = [[0, *(b.points for b in attribute.bins)] for attribute in card.attributes]
+    return card.start_points + sum(map(min, points)), card.start_points + sum(map(max, points))
+
+
 @lru_cache(maxsize=4096)
 def probability_of_default(points: int, *, scaling: Scaling) -> float:
     """Return the logistic of the points, rounded half to even; decimals are equal on every machine."""

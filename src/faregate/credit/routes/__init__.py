@@ -3,6 +3,14 @@
 from faregate.credit.routes.applications import application_routes
 from faregate.credit.routes.audit import audit_routes
 from faregate.credit.routes.callbacks import CallbackSource, callback_routes
+from faregate.credit.routes.notices import notice_routes
 from faregate.credit.routes.reviews import review_routes
 
-__all__ = ["CallbackSource", "application_routes", "audit_routes", "callback_routes", "review_routes"]
+__all__ = [
+    "CallbackSource",
+    "application_routes",
+    "audit_routes",
+    "callback_routes",
+    "notice_routes",
+    "review_routes",
+]

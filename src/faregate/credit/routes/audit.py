@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from faregate.credit.api import CreditApi
 from faregate.credit.domain.application import ApplicationNotFound
+from faregate.infra.database import DatabaseUnavailable
 from faregate.infra.http.authentication import Authenticator
 from faregate.infra.http.openapi import Answer, operation
 from faregate.infra.http.routing import make_router
@@ -57,12 +58,13 @@ _TRACE = operation(
     answers={
         200: Answer(description="Inputs, rules, scores and versions of each decision", model=AuditTraceAnswer)
     },
-    problems=[ApplicationNotFound],
+    problems=[ApplicationNotFound, DatabaseUnavailable],
     scope=AUDIT_SCOPE,
 )
 _CHAIN = operation(
     summary="Where the audit chain ends, and what its last verification found",
     answers={200: Answer(description="The chain's present state", model=ChainStatusAnswer)},
+    problems=[DatabaseUnavailable],
     scope=AUDIT_SCOPE,
 )
 

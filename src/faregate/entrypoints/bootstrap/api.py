@@ -15,6 +15,7 @@ from faregate.credit.routes import (
     application_routes,
     audit_routes,
     callback_routes,
+    notice_routes,
     review_routes,
 )
 from faregate.entrypoints.bootstrap.credit import credit_api
@@ -124,6 +125,7 @@ def _routers(
     return [
         application_routes(credit=credit, authenticator=authenticator, gate=gate, clock=clock),
         audit_routes(credit=credit, authenticator=authenticator),
+        notice_routes(credit=credit, authenticator=authenticator, gate=gate),
         callback_routes(credit=credit, sources=sources, clock=clock),
         webhook_routes(webhooks=webhooks, authenticator=authenticator),
         review_routes(

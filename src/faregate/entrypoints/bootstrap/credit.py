@@ -8,9 +8,11 @@ from functools import partial
 
 from faregate.credit.api import AuditApi, CreditApi
 from faregate.credit.contracts import Submission
+from faregate.credit.handlers.notices import NoticeDesk
 from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import Answer, SubmitPolicy, Submitter, known_answers
 from faregate.credit.store.audit.anchors import ANCHOR_FILE
+from faregate.credit.store.issuer import ISSUER_FILE, load_issuer
 from faregate.entrypoints.bootstrap.site import Site, identity_vault, tools
 from faregate.infra.admission import Admission, LoopLag, Signal, Work
 from faregate.infra.clock import SystemClock
@@ -40,6 +42,7 @@ async def credit_api(
         signals=_signals(lag or LoopLag(), database, submissions, known_keys),
         metrics=metrics,
     )
+    rulesets = Rulesets()
     return CreditApi(
         database=database,
         submissions=submissions,
@@ -48,8 +51,14 @@ async def credit_api(
         read_status=StatusReader(reads=reads, snapshots=await site.snapshots(stack), admission=admission),
         admission=admission,
         vault=vault,
-        rulesets=Rulesets(),
+        rulesets=rulesets,
         audit=AuditApi(database=database, clock=SystemClock(), anchor_file=settings.home / ANCHOR_FILE),
+        notices=NoticeDesk(
+            database=database,
+            rulesets=rulesets,
+            issuer=load_issuer(settings.issuer_file or settings.home / ISSUER_FILE),
+            clock=SystemClock(),
+        ),
     )
 
 
