@@ -139,6 +139,8 @@ def _flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]
 def _tree(fields: Fields) -> Mapping[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in fields.items():
+        if isinstance(value, Mapping | list):
+            raise PolicyInvalid(f"{name}: it must be one value; name its fields with dots", field=name)
         *tables, last = name.split(".")
         place = tree
         for table in tables:

@@ -19,10 +19,13 @@ from faregate.credit.routes import (
     review_routes,
 )
 from faregate.entrypoints.bootstrap.credit import credit_api
+from faregate.entrypoints.bootstrap.gateway import gateway_desk
 from faregate.entrypoints.bootstrap.providers import adapters, provider_session
 from faregate.entrypoints.bootstrap.review import count_reviews, review_api
 from faregate.entrypoints.bootstrap.site import Site, database_check
 from faregate.entrypoints.bootstrap.webhooks import webhooks_api
+from faregate.gateway.desk import GatewayDesk
+from faregate.gateway.routes import gateway_routes
 from faregate.infra.admission import LoopLag
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
@@ -50,7 +53,7 @@ async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
     await stack.enter_async_context(lag.measured())
     credit = await credit_api(stack, site, metrics=metrics, lag=lag)
     gate = Gate(limits=await client_limits(stack, site, metrics=metrics), admission=credit.admission)
-    webhooks = await webhooks_api(stack, site)
+    webhooks, desk = await webhooks_api(stack, site), await gateway_desk(stack, site)
     access = await site.database(stack, "access", connections_max=4)
     authenticator = Authenticator(database=access)
     known = adapters(settings, await provider_session(stack))
@@ -68,7 +71,7 @@ async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(credit, reviews, webhooks, authenticator, gate, sources),
+        routers=_routers(credit, reviews, webhooks, desk, authenticator, gate, sources),
         metrics=metrics,
         metrics_need=authenticator.require(METRICS_SCOPE),
         checks={"database": database_check(credit.database)},
@@ -86,7 +89,7 @@ def describe() -> dict[str, Any]:
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(nothing, _described_reviews(), nothing, authenticator, nothing, {}),
+        routers=_routers(nothing, _described_reviews(), nothing, nothing, authenticator, nothing, {}),
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
 
@@ -117,6 +120,7 @@ def _routers(
     credit: CreditApi,
     reviews: ReviewApi,
     webhooks: Webhooks,
+    desk: GatewayDesk,
     authenticator: Authenticator,
     gate: Gate,
     sources: Mapping[str, CallbackSource],
@@ -133,4 +137,5 @@ def _routers(
             authenticator=authenticator,
             once=AnswerOnce(database=reviews.database, clock=clock),
         ),
+        gateway_routes(desk=desk, authenticator=authenticator),
     ]

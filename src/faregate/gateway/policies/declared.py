@@ -10,12 +10,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MaxLen, Predicate
 
 Share = Annotated[float, Ge(0), Le(1)]
 PositiveShare = Annotated[float, Gt(0), Le(1)]
 Seconds = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(1)]
+
+
+def _is_name(text: str) -> bool:
+    """Say whether a text is of letters, digits, `.`, `_` and `-` only, or empty."""
+    return not text or (text.replace(".", "").replace("_", "").replace("-", "").isalnum() and text.isascii())
 
 
 class Operation(StrEnum):
@@ -98,7 +103,7 @@ class RatePolicy:
 
     per_s: Annotated[float, Ge(0), Le(1e6)] = 0.0
     burst: Annotated[int, Ge(1), Le(10**9)] = 100
-    credential: str = ""
+    credential: Annotated[str, MaxLen(63), Predicate(_is_name)] = ""
     kept_for_reads: Annotated[float, Ge(0), Le(0.9)] = 0.1
 
     def __post_init__(self) -> None:

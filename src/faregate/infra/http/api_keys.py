@@ -26,6 +26,8 @@ KNOWN_SCOPES = frozenset(
         "audit:read",
         "credit:submit",
         "credit:read",
+        "gateway:operate",
+        "gateway:read",
         "metrics:read",
         "review:read",
         "review:work",
