@@ -46,14 +46,14 @@ def test_ours_is_compared_with_the_best_peer_of_the_same_features(
 
 @pytest.mark.parametrize(("ours_ns", "fails"), [(20_000, False), (20_001, True)])
 def test_all_policies_together_have_a_limit_of_their_own(ours_ns: float, fails: bool) -> None:
-    result = result_of([row(ours_ns, a=99_000.0)], everything="all", plan=SHORT)
+    result = result_of([row(ours_ns, a=99_000.0)], everything="all", plan=SHORT, apart={"apart_us": 3})
     assert (result.exit_status == 1) is fails
     assert result.as_json()["rows"][0]["peers_ns"] == {"a": 99_000}
 
 
 def test_a_row_in_which_a_peer_is_cheaper_fails_its_check() -> None:
     rows = [row(100, a=50.0, name="breaker"), row(100, a=200.0)]
-    checks = result_of(rows, everything="all", plan=SHORT).checks
+    checks = result_of(rows, everything="all", plan=SHORT, apart={"apart_us": 3}).checks
     assert [name for name, held in checks.items() if not held] == ["no worse than the best peer: breaker"]
 
 

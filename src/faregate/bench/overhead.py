@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 from faregate.bench.report import BenchResult
 from faregate.kernel.errors import InvalidError
@@ -99,8 +100,10 @@ async def measure_rows(plan: OverheadPlan, contenders: Sequence[Contender], *, s
     return [_row(name, contenders, medians) for name in rows]
 
 
-def result_of(rows: Sequence[Row], *, everything: str, plan: OverheadPlan) -> BenchResult:
-    """Return the result; `everything` names the row with all policies."""
+def result_of(
+    rows: Sequence[Row], *, everything: str, plan: OverheadPlan, apart: Mapping[str, Any]
+) -> BenchResult:
+    """Return the result; `everything` names the row with all policies, `apart` is what was measured besides."""
     whole = next(row for row in rows if row.name == everything)
     peer = whole.best_peer
     return BenchResult(
@@ -116,6 +119,7 @@ def result_of(rows: Sequence[Row], *, everything: str, plan: OverheadPlan) -> Be
         },
         details={
             **{row.name: _in_words(row) for row in rows},
+            **apart,
             "rounds": plan.rounds,
             "calls_a_round": plan.calls,
             "rows": [

@@ -12,17 +12,17 @@ from time import monotonic
 from faregate.bench import policy_peers as peers
 from faregate.bench.overhead import BARE, OURS, CallMany, Contender
 from faregate.bench.policy_peers import CALLS_MIN, IN_FLIGHT_MAX, RATE_PER_S, SLOW_S, TIMEOUT_S, Call
+from faregate.gateway.gate import Gate
 from faregate.gateway.policies.breaker import CircuitBreaker
 from faregate.gateway.policies.declared import (
     BreakerPolicy,
     BulkheadPolicy,
-    GuardPolicy,
     Operation,
     OperationPolicy,
     RatePolicy,
 )
-from faregate.gateway.policies.guard import Guard
 from faregate.gateway.policies.refusals import Refusal
+from faregate.gateway.policy import ProviderPolicy
 
 COUNT = f"breaker, last {peers.WINDOW_CALLS} calls"
 TIME = f"breaker, last {peers.WINDOW_S} s"
@@ -48,8 +48,8 @@ def contenders() -> list[Contender]:
         *_awaited(COUNT, {OURS: _behind_breaker(_BY_COUNT), **peers.by_count(_nothing)}),
         *_awaited(TIME, {OURS: _behind_breaker(_BY_TIME), **peers.by_time(_nothing)}),
         *_called(PLAIN, {OURS: _plain_behind_breaker(_BY_COUNT), **peers.plain(_nothing_plain)}),
-        *_awaited(PART, {OURS: _behind_guard(_NO_LIMIT), **peers.in_part(_nothing)}),
-        *_awaited(EVERYTHING, {OURS: _behind_guard(_LIMIT), **peers.everything(_nothing)}),
+        *_awaited(PART, {OURS: _behind_gate(_NO_LIMIT), **peers.in_part(_nothing)}),
+        *_awaited(EVERYTHING, {OURS: _behind_gate(_LIMIT), **peers.everything(_nothing)}),
     ]
 
 
@@ -125,22 +125,21 @@ def _plain_behind_breaker(policy: BreakerPolicy) -> Callable[[], object]:
     return call
 
 
-def _behind_guard(rate: RatePolicy) -> Call:
-    """All policies of one provider; the retry budget counts the call, as every first send does."""
-    lane = OperationPolicy(breaker=_BY_COUNT, bulkhead=BulkheadPolicy(in_flight_max=IN_FLIGHT_MAX))
-    guard = Guard(GuardPolicy(operations={Operation.SEND: lane}, rate=rate), now=monotonic())
+def _behind_gate(rate: RatePolicy) -> Call:
+    """The gate of one provider as its pool asks it; the retry budget counts the call, as every first send does."""
+    send = OperationPolicy(breaker=_BY_COUNT, bulkhead=BulkheadPolicy(in_flight_max=IN_FLIGHT_MAX))
+    gate = Gate(provider="bench", policy=ProviderPolicy(send=send, rate=rate))
 
     async def call() -> None:
-        begun = monotonic()
-        permit = guard.admit(Operation.SEND, now=begun, left_s=TIMEOUT_S)
+        permit = gate.admit(Operation.SEND, left_s=TIMEOUT_S)
         if isinstance(permit, Refusal):
             raise CallRefused(permit.reason)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await _nothing()
         except BaseException:
-            guard.finish(permit, now=monotonic(), is_failure=True)
+            gate.finish(permit, is_failure=True)
             raise
-        guard.finish(permit, now=monotonic(), is_failure=False)
+        gate.finish(permit, is_failure=False)
 
     return call

@@ -147,7 +147,7 @@ def bench_gateway(
     from faregate.entrypoints import benches
 
     plan = OverheadPlan(rounds=rounds, calls=calls)
-    _bench(lambda _, say: benches.bench_gateway(plan, say=say), json_to=json_to)
+    _bench(lambda home, say: benches.bench_gateway(plan, home=home, say=say), json_to=json_to)
 
 
 def _bench(measure: Measure, *, json_to: str | None) -> None:

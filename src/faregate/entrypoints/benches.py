@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import uuid4
 
 from faregate.bench import burst as bursts
 from faregate.bench import overhead
+from faregate.bench.apart import measure_apart
 from faregate.bench.burst import Burst, BurstPlan
 from faregate.bench.cpu import cpu_seconds, used_between
 from faregate.bench.credit import Drain, drain_of, result_of, wait_drained
@@ -20,9 +22,11 @@ from faregate.bench.submit import SubmitPlan, measure_submit
 from faregate.bench.temporal_flow import Artefacts, Providers
 from faregate.bench.temporal_peer import PeerLoad, PeerReport, Store, measure_peer
 from faregate.bench.verdict import Verdict, judge
-from faregate.entrypoints.local_client import connected, new_token, set_faults
+from faregate.entrypoints.local_client import connected, new_token, set_faults, site_of_system
+from faregate.infra.cache import Cache
 from faregate.infra.local_system import LocalSystem, Plan, local_system
 from faregate.infra.settings import Settings
+from faregate.infra.token_bucket import TokenBuckets
 from faregate.sandbox.people import application
 from faregate.sandbox.plans import PLANS
 
@@ -120,12 +124,26 @@ async def bench_burst(plan: BurstPlan, *, workers: int, home: Path, say: Say) ->
     return bursts.result_of(measured, plan, workers=workers, cpu_s=used)
 
 
-async def bench_gateway(plan: OverheadPlan, *, say: Say) -> BenchResult:
-    """Measure the gateway's policies beside their peers in this process."""
+async def bench_gateway(plan: OverheadPlan, *, home: Path, say: Say) -> BenchResult:
+    """Measure the gateway's policies beside their peers in this process, then journal and shared bucket apart."""
     from faregate.bench.policy_contenders import EVERYTHING, contenders
 
     rows = await overhead.measure_rows(plan, contenders(), say=say)
-    return overhead.result_of(rows, everything=EVERYTHING, plan=plan)
+    say("the journal and the shared bucket apart")
+    async with (
+        local_system(Plan(home=home, workers=0, apis=0, sandbox=False)) as system,
+        AsyncExitStack() as stack,
+    ):
+        site = site_of_system(system)
+        cache = await Cache.open(site.valkey_url)
+        stack.push_async_callback(cache.close)
+        apart = await measure_apart(
+            database=await site.database(stack, "credit", connections_max=1),
+            buckets=TokenBuckets(cache=cache, name="bench"),
+        )
+    return overhead.result_of(
+        rows, everything=EVERYTHING, plan=plan, apart={**apart.in_words(), "apart_us": asdict(apart)}
+    )
 
 
 async def _submit(system: LocalSystem, applications: int) -> Submitted:
