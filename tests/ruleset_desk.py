@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,12 +19,15 @@ from faregate.credit.handlers.decide import RULESET_NAME
 from faregate.credit.handlers.redecide import Redecider
 from faregate.credit.handlers.rulesets import RulesetDesk
 from faregate.credit.store.artefacts import load_ruleset_document
-from faregate.entrypoints.bootstrap.site import tools
-from faregate.rules.api import Rulesets
 from tests.credit_desk import Desk
 
 Change = Callable[[dict[str, Any]], Any]
 _versions = itertools.count(101)
+
+
+def next_version() -> int:
+    """Return a version that no other call returned."""
+    return next(_versions)
 
 
 def released(version: int, *changes: Change) -> dict[str, Any]:
@@ -71,15 +74,19 @@ class Rules:
     """Rulesets on a desk: `operator` is what operators use, `redecider` decides again."""
 
     desk: Desk
-    operator: RulesetDesk = field(default_factory=lambda: RulesetDesk(tools=tools(), rulesets=Rulesets()))
-    redecider: Redecider = field(
-        default_factory=lambda: Redecider(tools=tools(), rulesets=Rulesets(), scorecard="german-1")
-    )
+
+    @property
+    def operator(self) -> RulesetDesk:
+        return self.desk.credit.rules
+
+    @property
+    def redecider(self) -> Redecider:
+        return self.operator.redecider
 
     async def publish(self, *changes: Change) -> str:
         """Publish a new version and return its label."""
         async with self.desk.database.transaction() as conn:
-            document = released(next(_versions), *changes)
+            document = released(next_version(), *changes)
             published = await self.operator.publish(conn, document, actor="ada", reason="a test")
         return published.version.label
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def report(rules: Rules, ruleset_version: str, *, page: int = 500) -> Redecision:
     """Make a whole report."""
     async with rules.desk.database.transaction() as conn:
-        made = await rules.redecider.begin(conn, ruleset_version=ruleset_version, actor="bob")
+        made = await rules.redecider.begin(conn, ruleset_version=ruleset_version, actor="bob", reason="cents")
     while not made.is_complete:
         async with rules.desk.database.transaction() as conn:
             made = await rules.redecider.report_page(conn, made.id, limit=page)
@@ -220,7 +220,7 @@ async def test_the_active_version_is_not_decided_again(rules: Rules) -> None:
 async def test_half_a_report_is_not_applied(rules: Rules) -> None:
     _, bad, _ = await bad_times(rules)
     async with rules.desk.database.transaction() as conn:
-        begun = await rules.redecider.begin(conn, ruleset_version=bad, actor="bob")
+        begun = await rules.redecider.begin(conn, ruleset_version=bad, actor="bob", reason="cents")
         half = await rules.redecider.report_page(conn, begun.id, limit=2)
     assert not half.is_complete
     with pytest.raises(ReportNotComplete):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from faregate.credit.store.artefacts import load_ruleset_document
-from faregate.rules.checks import RulesetRefused, check_document
+from faregate.rules.checks import RulesetRefused, check_document, examine
+from faregate.rules.findings import Severity
 from faregate.rules.ruleset import (
     CompiledRuleset,
     RulesetFailed,
@@ -160,6 +163,35 @@ def test_a_broken_document_is_refused_with_the_place_of_the_problem(problem: str
     with pytest.raises(RulesetRefused) as refused:
         check_document(changed)
     assert problem in refused.value.detail
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path to each value of a document."""
+    yield place
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, found in inner:
+        yield from places(found, (*place, key))
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.sampled_from([p for p in places(document()) if p]), value=_JSON)
+def test_whatever_stands_in_a_document_the_examination_says_something_and_does_not_break(
+    place: tuple[Any, ...], value: Any
+) -> None:
+    changed: Any = document()
+    inside = changed
+    for key in place[:-1]:
+        inside = inside[key]
+    inside[place[-1]] = value
+    if not any(finding.severity is Severity.ERROR for finding in examine(changed)):
+        compiled(changed)
 
 
 def test_every_problem_is_named_at_once() -> None:

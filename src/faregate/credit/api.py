@@ -31,16 +31,20 @@ from faregate.credit.contracts import (
 )
 from faregate.credit.domain.application import DecisionNotMade
 from faregate.credit.handlers.audit import chain_status, note_anchor, trace_of, verify_chain
+from faregate.credit.handlers.backtest import Period
 from faregate.credit.handlers.identity import IdentityVault, rotate_identities
 from faregate.credit.handlers.notices import NoticeDesk
+from faregate.credit.handlers.redecide import ReportNotComplete, ReportOutdated, RulesetStillActive
 from faregate.credit.handlers.replay import replay_decisions
 from faregate.credit.handlers.repull import RepullDesk
 from faregate.credit.handlers.review import ReviewDesk
 from faregate.credit.handlers.review_file import identity_for_reviewer, review_file
+from faregate.credit.handlers.rulesets import NothingTried, RulesetDesk
 from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
 from faregate.credit.handlers.submit import Answer
 from faregate.credit.store import applications, decisions, reviews
+from faregate.credit.store.redecisions import RedecisionNotFound
 from faregate.gateway.api import accept_callback, reseal_answers
 from faregate.gateway.contracts import Callback
 from faregate.infra.admission import Admission, Work
@@ -125,6 +129,7 @@ class CreditApi:
     rulesets: Rulesets
     audit: AuditApi
     notices: NoticeDesk
+    rules: RulesetDesk
 
     async def submit(self, submission: Submission) -> Answer:
         """Submit an application, together with whatever else arrives at the moment."""
@@ -220,4 +225,16 @@ class CreditApi:
         return identities + answers
 
 
-__all__ = ["SUBMIT_ROUTE", "AuditApi", "CreditApi", "ReviewApi"]
+__all__ = [
+    "SUBMIT_ROUTE",
+    "AuditApi",
+    "CreditApi",
+    "NothingTried",
+    "Period",
+    "RedecisionNotFound",
+    "ReportNotComplete",
+    "ReportOutdated",
+    "ReviewApi",
+    "RulesetDesk",
+    "RulesetStillActive",
+]

@@ -6,7 +6,6 @@ Reading the clock does not belong here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -28,12 +27,6 @@ from faregate.rules.contracts import (
 )
 from faregate.rules.ruleset import CompiledRuleset, canonical, compile_ruleset, content_sha256
 from faregate.rules.split import BASIS_POINTS
-
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
-
-
-class RulesetLabelInvalid(InvalidError):
-    """A version is named by the ruleset's name, a hyphen and its number, such as `card-eligibility-2`."""
 
 
 class SplitInvalid(InvalidError):
@@ -133,14 +126,6 @@ async def note(
 async def activations(conn: Connection, *, name: str) -> list[Activation]:
     """Return the history of activations of a name, oldest first."""
     return await store.activations_of(conn, name=name)
-
-
-def parse_label(label: str) -> tuple[str, int]:
-    """Return name and version of a label such as `card-eligibility-2`. Raises `RulesetLabelInvalid`."""
-    name, _, version = label.rpartition("-")
-    if not name or not _VERSION.fullmatch(version):
-        raise RulesetLabelInvalid(f"{label!r} is no version of a ruleset, such as card-eligibility-2")
-    return name, int(version)
 
 
 class Rulesets:

@@ -12,7 +12,7 @@ give way to others, unless it declares `"overlaps": "allowed"`, and rows of a CO
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -22,22 +22,20 @@ from jsonschema import Draft202012Validator, SchemaError
 from faregate.kernel.errors import InvalidError
 from faregate.rules.expressions import paths_read
 from faregate.rules.findings import Finding, Kind, Severity
-from faregate.rules.ruleset import INPUT_NODE_ID, engine_graph, engine_message
+from faregate.rules.ruleset import INPUT_NODE_ID, NAME, VERSION_MAX, canonical, engine_graph, engine_message
 from faregate.rules.scope import UNKNOWN, Schema, find, scopes_of
 from faregate.rules.tables import OVERLAPS, table_findings
 
 _KEYS: Final = {"format", "name", "version", "code_set", "code_fields", "graph"}
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]{2,62}")
 _CODE_LITERAL: Final = re.compile(r"""["']([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)["']""")
 _WHOLE_LITERAL: Final = re.compile(r"""["']([^"'\\]*)["']""")
 
 
 class RulesetRefused(InvalidError):
-    """The document is not fit to be published; `problems` holds every finding with its place."""
+    """The document is not fit to be published.
 
-    def __init__(self, problems: Sequence[Finding]) -> None:
-        detail = "; ".join(problem.text for problem in problems)
-        super().__init__(f"the ruleset is refused: {detail}", problems=[p.document() for p in problems])
+    `problems` names each reason with its node, row and column; correct them all and publish it again.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,9 @@ def check_document(document: Mapping[str, Any]) -> list[Finding]:
     """Return the warnings and notes if the document may be published; raise `RulesetRefused` with all errors."""
     found = examine(document)
     if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
-        raise RulesetRefused(errors)
+        said = "; ".join(error.text for error in errors)
+        documents = [error.document() for error in errors]
+        raise RulesetRefused(f"the ruleset is refused: {said}", problems=documents)
     return found
 
 
@@ -88,14 +88,16 @@ def _shape_problems(document: Mapping[str, Any]) -> Iterator[str]:
         return
     if document["format"] != 1:
         yield f"format {document['format']!r} is unknown"
-    if not isinstance(document["name"], str) or not _NAME.fullmatch(document["name"]):
+    if not isinstance(document["name"], str) or not NAME.fullmatch(document["name"]):
         yield "name must be lower-case words joined by hyphens"
-    if type(document["version"]) is not int or document["version"] < 1:
-        yield "version must be a positive integer"
+    if type(document["version"]) is not int or not 1 <= document["version"] <= VERSION_MAX:
+        yield "version must be a positive integer of at most nine digits"
     if not _is_code_set(document["code_set"]):
         yield "code_set must hold a version and an object of codes"
-    if not isinstance(document["code_fields"], Mapping):
-        yield "code_fields must be an object"
+    if not _is_code_fields(document["code_fields"]):
+        yield "code_fields must be an object whose values are names or null"
+    if (problem := _uncanonical(document)) is not None:
+        yield problem
     yield from _node_list_problems(document["graph"])
 
 
@@ -106,14 +108,27 @@ def _is_code_set(code_set: object) -> bool:
     return isinstance(codes, Mapping) and all(isinstance(code, Mapping) for code in codes.values())
 
 
+def _is_code_fields(fields: object) -> bool:
+    return isinstance(fields, Mapping) and all(v is None or isinstance(v, str) for v in fields.values())
+
+
+def _uncanonical(document: Mapping[str, Any]) -> str | None:
+    """Return what keeps a document from having a hash: numbers that not every JSON reader keeps, endless nesting."""
+    try:
+        canonical(document)
+    except (ValueError, TypeError, RecursionError) as error:
+        return f"the document has no canonical form: {error}"
+    return None
+
+
 def _node_list_problems(graph: object) -> Iterator[str]:
     nodes = graph.get("nodes") if isinstance(graph, Mapping) else None
     if not isinstance(nodes, list) or not all(_is_node(node) for node in nodes):
         yield "graph must hold a list of nodes, each with id, type and content"
         return
     edges = graph.get("edges", []) if isinstance(graph, Mapping) else []
-    if not isinstance(edges, list) or not all(isinstance(edge, Mapping) for edge in edges):
-        yield "the edges of the graph must be a list of objects"
+    if not isinstance(edges, list) or not all(_is_edge(edge) for edge in edges):
+        yield "the edges of the graph must be a list of objects with sourceId and targetId"
     ids = [node["id"] for node in nodes]
     yield from (f"two nodes have the id {i}" for i in sorted({i for i in ids if ids.count(i) > 1}))
     inputs = [node["id"] for node in nodes if node["type"] == "inputNode"]
@@ -121,6 +136,10 @@ def _node_list_problems(graph: object) -> Iterator[str]:
         yield f"there must be exactly one input node, with the id {INPUT_NODE_ID!r}"
     if not any(node["type"] == "outputNode" for node in nodes):
         yield "there must be an output node"
+
+
+def _is_edge(edge: object) -> bool:
+    return isinstance(edge, Mapping) and all(isinstance(edge.get(k), str) for k in ("sourceId", "targetId"))
 
 
 def _is_node(node: object) -> bool:
@@ -134,7 +153,7 @@ def _is_node(node: object) -> bool:
 
 def _graph_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     nodes = document["graph"]["nodes"]
-    sound = [node for node in nodes if not _malformed(node)]
+    sound = [node for node in nodes if not _malformed(node) and _has_sound_schema(node)]
     scopes = scopes_of({**document["graph"], "nodes": sound})
     for node in nodes:
         place = _Place(
@@ -148,6 +167,30 @@ def _graph_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
             yield place.finding(Kind.GRAPH, malformed)
         else:
             yield from _node_findings(node, place)
+
+
+_TEXT: Final = {"type": ["string", "null"]}
+_COLUMNS: Final = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["id"],
+        "properties": {"id": {"type": "string"}, "name": _TEXT, "field": _TEXT},
+    },
+}
+_CONTENT: Final = Draft202012Validator(
+    {
+        "properties": {
+            "inputs": _COLUMNS,
+            "outputs": _COLUMNS,
+            "expressions": {"items": {"properties": {"id": _TEXT, "key": _TEXT, "value": _TEXT}}},
+            "statements": {"items": {"properties": {"id": _TEXT, "condition": _TEXT}}},
+            "inputField": _TEXT,
+            "outputPath": _TEXT,
+            "passThrough": {"type": ["boolean", "null"]},
+        }
+    }
+)
 
 
 def _malformed(node: Mapping[str, Any]) -> str | None:
@@ -164,9 +207,11 @@ def _malformed(node: Mapping[str, Any]) -> str | None:
             if not _is_list_of_objects(content.get("statements")):
                 return "statements must be a list of objects, not empty"
         case "inputNode" | "outputNode":
-            pass
+            return None
         case other:
             return f"a {other} is not allowed"
+    for error in _CONTENT.iter_errors(content):
+        return f"{'/'.join(str(part) for part in error.path)}: {error.message}"
     return None
 
 
@@ -192,6 +237,14 @@ def _node_findings(node: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
                 yield from _cell_findings(statement.get("condition"), unary=False, place=there)
         case _:
             yield from _schema_findings(content, place)
+
+
+def _has_sound_schema(node: Mapping[str, Any]) -> bool:
+    try:
+        Draft202012Validator.check_schema(node["content"].get("schema") or {})
+    except SchemaError:
+        return False
+    return True
 
 
 def _schema_findings(content: Mapping[str, Any], place: _Place) -> Iterator[Finding]:
@@ -225,7 +278,7 @@ def _rule_findings(
     rule: Mapping[str, Any], content: Mapping[str, Any], *, place: _Place
 ) -> Iterator[Finding]:
     row, inputs, outputs = str(rule.get("_id")), content["inputs"], content["outputs"]
-    known = {"_id", "_description", *(c.get("id") for c in inputs), *(c.get("id") for c in outputs)}
+    known = {"_id", "_description", *(str(column.get("id")) for column in (*inputs, *outputs))}
     for key in sorted(rule.keys() - known):
         yield place.at(row=row).finding(Kind.GRAPH, f"there is no column {key}")
     for column in inputs:
@@ -235,7 +288,7 @@ def _rule_findings(
     for column in outputs:
         cell, there = rule.get(str(column.get("id"))), place.at(row=row, column=str(column.get("field")))
         yield from _cell_findings(cell, unary=False, place=there)
-        if column.get("field") in place.code_fields:
+        if str(column.get("field")) in place.code_fields:
             yield from _code_findings(cell, place=there)
 
 

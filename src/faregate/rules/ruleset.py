@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import rfc8785
 import zen
 
 from faregate.kernel.errors import InvalidError
 from faregate.rules.contracts import Evaluation
+
+NAME: Final = re.compile(r"[a-z][a-z0-9-]{2,62}")
+VERSION_MAX: Final = 999_999_999
+_LABEL: Final = re.compile(rf"({NAME.pattern})-([1-9][0-9]{{0,8}})")
+
+
+class RulesetLabelInvalid(InvalidError):
+    """A version is named by the ruleset's name, a hyphen and its number, such as `card-eligibility-2`."""
 
 
 class RulesetUnreadable(InvalidError):
@@ -55,6 +64,20 @@ class CompiledRuleset:
         except RuntimeError as error:
             raise _named(error, ruleset=self.label) from error
         return Evaluation(result=answer["result"], trace=_trace(answer["trace"]))
+
+
+def parse_label(label: str) -> tuple[str, int]:
+    """Return name and version of a label such as `card-eligibility-2`. Raises `RulesetLabelInvalid`."""
+    if (found := _LABEL.fullmatch(label)) is None:
+        raise RulesetLabelInvalid("a version is named like card-eligibility-2")
+    return found[1], int(found[2])
+
+
+def require_name(name: str) -> str:
+    """Return a ruleset's name. Raises `RulesetLabelInvalid` for what can be none."""
+    if NAME.fullmatch(name) is None:
+        raise RulesetLabelInvalid("a ruleset has a name like card-eligibility")
+    return name
 
 
 def canonical(document: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def find(path: Sequence[str], scope: Schema) -> Schema | None:
         if name not in properties:
             return None
         is_optional = is_optional or name not in found.get("required", ())
-        found = properties[name]
+        found = properties[name] if isinstance(properties[name], Mapping) else UNKNOWN
     return {**found, "x-optional": True} if is_optional and found else found
 
 
@@ -109,7 +109,11 @@ def _merged(schemas: Sequence[Schema], *, all_ran: bool = True) -> Schema:
     required = [set(schema.get("required", ())) for schema in schemas]
     for schema in schemas:
         for name, value in schema.get("properties", {}).items():
-            both = name in merged and "properties" in merged[name] and "properties" in value
+            both = _is_open_object(merged.get(name)) and _is_open_object(value)
             merged[name] = _merged([merged[name], value]) if both else value
     certain = set.union(*required) if all_ran else set.intersection(*required)
     return {"type": "object", "properties": merged, "required": sorted(certain)}
+
+
+def _is_open_object(schema: object) -> bool:
+    return isinstance(schema, Mapping) and isinstance(schema.get("properties"), Mapping)

@@ -33,6 +33,22 @@ class Period:
     basis_points: int = BASIS_POINTS
     decisions_max: int | None = None
 
+    @staticmethod
+    def of(
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        basis_points: int = BASIS_POINTS,
+        decisions_max: int | None = None,
+    ) -> Period:
+        """Return a period whose ends may be open."""
+        return Period(
+            since=since or BEGINNING,
+            until=until or END,
+            basis_points=basis_points,
+            decisions_max=decisions_max,
+        )
+
 
 @dataclass(kw_only=True)
 class Backtest:

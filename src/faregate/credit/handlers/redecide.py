@@ -9,8 +9,9 @@ was decided by somebody else since the report is skipped.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from faregate.credit.contracts import (
     AppliedBatch,
@@ -28,9 +29,9 @@ from faregate.credit.store.artefacts import load_scorecard
 from faregate.credit.store.redecisions import RedecisionOutcome, StandingDecision
 from faregate.infra.database import Connection
 from faregate.kernel.errors import ConflictError, FaregateError
-from faregate.rules.api import Rulesets, note, parse_label
+from faregate.rules.api import Rulesets, note
 from faregate.rules.contracts import Act
-from faregate.rules.ruleset import CompiledRuleset
+from faregate.rules.ruleset import CompiledRuleset, parse_label
 
 REPORT_PAGE: Final = 500
 APPLY_BATCH: Final = 200
@@ -59,7 +60,7 @@ class Redecider:
     rulesets: Rulesets
     scorecard: str
 
-    async def begin(self, conn: Connection, *, ruleset_version: str, actor: str) -> Redecision:
+    async def begin(self, conn: Connection, *, ruleset_version: str, actor: str, reason: str) -> Redecision:
         """Begin a report on a version's decisions under the active one.
 
         Raises RulesetLabelInvalid, RulesetVersionNotFound, NoActiveRuleset or RulesetStillActive.
@@ -82,7 +83,7 @@ class Redecider:
         )
         await redecisions.insert(conn, begun)
         details = {"redecision": begun.id, "target": target.label}
-        act = Act(actor=actor, at=now)
+        act = Act(actor=actor, at=now, reason=reason)
         await note(conn, name=name, version=version, action="redecision_begun", act=act, details=details)
         return begun
 
@@ -140,6 +141,34 @@ class Redecider:
                 conn, name=name, version=version, action="redecision_applied", act=act, details=details
             )
         return done
+
+    async def report(self, conn: Connection, redecision_id: str) -> Redecision:
+        """Return a report. Raises RedecisionNotFound."""
+        return await redecisions.one(conn, redecision_id)
+
+    async def reports(
+        self, conn: Connection, *, ruleset_version: str | None = None, limit: int = 20
+    ) -> Sequence[Redecision]:
+        """Return the newest reports, on one version or on all."""
+        return await redecisions.newest(conn, ruleset_version=ruleset_version, limit=limit)
+
+    async def counts(self, conn: Connection, redecision_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return what a report adds up to: applications by outcome before and after, change and state."""
+        return await redecisions.counts_of(conn, redecision_id)
+
+    async def items(
+        self,
+        conn: Connection,
+        redecision_id: str,
+        *,
+        only_changed: bool = False,
+        after_id: str = "",
+        limit: int = 100,
+    ) -> Sequence[RedecisionItem]:
+        """Return a page of a report, by application id."""
+        return await redecisions.items_of(
+            conn, redecision_id, only_changed=only_changed, after_id=after_id, limit=limit
+        )
 
     async def _target(self, conn: Connection, report: Redecision) -> CompiledRuleset:
         name, version = parse_label(report.target_version)

@@ -5,23 +5,32 @@ Every function works inside the caller's transaction. Deciding again is in `rede
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from faregate.credit.contracts import TouchedDecision
 from faregate.credit.domain.comparison import ANSWERS, matrix_document
+from faregate.credit.handlers.backtest import Backtest, Period, backtest
+from faregate.credit.handlers.redecide import Redecider
 from faregate.credit.handlers.tools import Tools
 from faregate.credit.store import redecisions, trials
-from faregate.infra.database import Connection
+from faregate.infra.database import Connection, Database
 from faregate.kernel.errors import ConflictError
 from faregate.rules import api as rules
 from faregate.rules.checks import check_document, examine
 from faregate.rules.contracts import Act, AuditEntry, ListedVersion, RolledBack, RulesetVersion, Traffic
 from faregate.rules.diff import RulesetDiff, diff_documents
 from faregate.rules.findings import Finding
-from faregate.rules.ruleset import CompiledRuleset, canonical, compile_ruleset
+from faregate.rules.ruleset import (
+    CompiledRuleset,
+    RulesetLabelInvalid,
+    canonical,
+    compile_ruleset,
+    parse_label,
+    require_name,
+)
 
 
 class NothingTried(ConflictError):
@@ -46,10 +55,15 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class RulesetDesk:
-    """The operator's view of rulesets; an act needs somebody and a reason."""
+    """The operator's view of rulesets; an act needs somebody and a reason.
+
+    What changes something takes the caller's connection; `database` is where whoever calls opens one.
+    """
 
     tools: Tools
     rulesets: rules.Rulesets
+    database: Database
+    redecider: Redecider
 
     def check(self, document: Mapping[str, Any]) -> Sequence[Finding]:
         """Return all that can be said against a document, errors first."""
@@ -68,16 +82,16 @@ class RulesetDesk:
 
     async def versions(self, conn: Connection, *, name: str | None = None) -> Sequence[ListedVersion]:
         """Return the published versions, newest first."""
-        return await rules.versions(conn, name=name)
+        return await rules.versions(conn, name=name if name is None else require_name(name))
 
     async def document(self, conn: Connection, label: str) -> Mapping[str, Any]:
         """Return a published document. Raises RulesetLabelInvalid or RulesetVersionNotFound."""
-        name, version = rules.parse_label(label)
+        name, version = parse_label(label)
         return await rules.document_of(conn, name=name, version=version)
 
     async def compiled(self, conn: Connection, label: str) -> CompiledRuleset:
         """Return a published version ready to be evaluated. Raises as `document`."""
-        name, version = rules.parse_label(label)
+        name, version = parse_label(label)
         return await self.rulesets.version(conn, name=name, version=version)
 
     def compiled_document(self, document: Mapping[str, Any]) -> CompiledRuleset:
@@ -91,7 +105,7 @@ class RulesetDesk:
 
     async def activate(self, conn: Connection, label: str, *, actor: str, reason: str) -> Traffic:
         """Make a published version the active one. Raises RulesetVersionNotFound or ActivationInThePast."""
-        name, version = rules.parse_label(label)
+        name, version = parse_label(label)
         now = self.tools.clock.now()
         await rules.activate(
             conn, name=name, version=version, activated_at=now, activated_by=actor, reason=reason
@@ -105,23 +119,24 @@ class RulesetDesk:
 
         Raises NotTheActiveVersion if another than the expected version is active, or NothingToRollBackTo.
         """
+        require_name(name)
         version = None
         if expected is not None:
-            expected_name, version = rules.parse_label(expected)
+            expected_name, version = parse_label(expected)
             if expected_name != name:
-                raise rules.RulesetLabelInvalid(f"{expected} is no version of {name}")
+                raise RulesetLabelInvalid(f"{expected} is no version of {name}")
         act = self._act(actor, reason)
         return await rules.roll_back(conn, name=name, expected_version=version, act=act)
 
     async def traffic(self, conn: Connection, name: str) -> Traffic:
         """Return what decides, watches and challenges now. Raises NoActiveRuleset."""
-        return await self.rulesets.traffic(conn, name=name, at=self.tools.clock.now())
+        return await self.rulesets.traffic(conn, name=require_name(name), at=self.tools.clock.now())
 
     async def history(
         self, conn: Connection, name: str, *, before_id: int | None = None, limit: int = 100
     ) -> Sequence[AuditEntry]:
         """Return a page of what was done under a name, newest first."""
-        return await rules.audit_trail(conn, name=name, before_id=before_id, limit=limit)
+        return await rules.audit_trail(conn, name=require_name(name), before_id=before_id, limit=limit)
 
     async def touched(
         self,
@@ -133,8 +148,7 @@ class RulesetDesk:
         limit: int = 100,
     ) -> Sequence[TouchedDecision]:
         """Return a page of the decisions that a version made, by application id and version."""
-        name, version = rules.parse_label(label)
-        label = f"{name}-{version}"
+        parse_label(label)
         return await redecisions.touched(conn, ruleset_version=label, since=since, after=after, limit=limit)
 
     async def touched_counts(
@@ -145,27 +159,28 @@ class RulesetDesk:
 
     async def start_shadow(self, conn: Connection, label: str, *, actor: str, reason: str) -> Traffic:
         """Let a published version watch the active one on live applications. Raises RulesetVersionNotFound."""
-        name, version = rules.parse_label(label)
+        name, version = parse_label(label)
         await rules.set_shadow(conn, name=name, version=version, act=self._act(actor, reason))
         return await self.traffic(conn, name)
 
     async def stop_shadow(self, conn: Connection, name: str, *, actor: str, reason: str) -> Traffic:
         """Let nothing watch any more. Raises NoActiveRuleset for a name that has none."""
-        await rules.set_shadow(conn, name=name, version=None, act=self._act(actor, reason))
+        await rules.set_shadow(conn, name=require_name(name), version=None, act=self._act(actor, reason))
         return await self.traffic(conn, name)
 
     async def set_split(
         self, conn: Connection, label: str, *, basis_points: int, actor: str, reason: str
     ) -> Traffic:
         """Let a version decide for so many of 10,000 applications. Raises RulesetVersionNotFound or SplitInvalid."""
-        name, version = rules.parse_label(label)
+        name, version = parse_label(label)
         act = self._act(actor, reason)
         await rules.set_split(conn, name=name, version=version, basis_points=basis_points, act=act)
         return await self.traffic(conn, name)
 
     async def stop_split(self, conn: Connection, name: str, *, actor: str, reason: str) -> Traffic:
         """Let the active version decide alone again. Raises NoActiveRuleset for a name that has none."""
-        await rules.set_split(conn, name=name, version=None, basis_points=0, act=self._act(actor, reason))
+        act = self._act(actor, reason)
+        await rules.set_split(conn, name=require_name(name), version=None, basis_points=0, act=act)
         return await self.traffic(conn, name)
 
     async def shadow_report(
@@ -182,6 +197,8 @@ class RulesetDesk:
 
         The version that watches now, unless one is named. Raises NothingTried.
         """
+        if label is not None:
+            parse_label(label)
         shadow = label or self._tried(name, (await self.traffic(conn, name)).shadow_version, "watches")
         counts = await trials.shadow_counts(conn, shadow_version=shadow, since=since)
         differing = await trials.shadow_differences(
@@ -193,11 +210,23 @@ class RulesetDesk:
         self, conn: Connection, name: str, *, label: str | None = None, since: datetime | None = None
     ) -> Report:
         """Return what each arm of a split decided; the present challenger's unless one is named."""
+        if label is not None:
+            parse_label(label)
         challenger = label or self._tried(
             name, (await self.traffic(conn, name)).challenger_version, "challenges"
         )
         counts = await trials.arm_counts(conn, challenger_version=challenger, since=since)
         return Report(about=challenger, document={"arms": _arms(counts)})
+
+    async def backtest(
+        self,
+        candidate: CompiledRuleset,
+        *,
+        period: Period,
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> Backtest:
+        """Hold a candidate against the first decisions of a period."""
+        return await backtest(self.database.connection, candidate, period=period, on_progress=on_progress)
 
     def _act(self, actor: str, reason: str) -> Act:
         return Act(actor=actor, at=self.tools.clock.now(), reason=reason)
@@ -247,12 +276,3 @@ def _arms(counts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         line["approval_rate"] = line["approved"] / line["decisions"]
         line["risk_score_mean"] = line.pop("scores") / line["decisions"]
     return list(lines.values())
-
-
-def published_document(published: Published) -> dict[str, Any]:
-    """Return what was published as JSON values."""
-    return {
-        **asdict(published.version),
-        "label": published.version.label,
-        "findings": [finding.document() for finding in published.findings],
-    }

@@ -4,7 +4,9 @@ from faregate.credit.routes.applications import application_routes
 from faregate.credit.routes.audit import audit_routes
 from faregate.credit.routes.callbacks import CallbackSource, callback_routes
 from faregate.credit.routes.notices import notice_routes
+from faregate.credit.routes.redecisions import redecision_routes
 from faregate.credit.routes.reviews import review_routes
+from faregate.credit.routes.rulesets import ruleset_routes
 
 __all__ = [
     "CallbackSource",
@@ -12,5 +14,7 @@ __all__ = [
     "audit_routes",
     "callback_routes",
     "notice_routes",
+    "redecision_routes",
     "review_routes",
+    "ruleset_routes",
 ]

@@ -16,7 +16,9 @@ from faregate.credit.routes import (
     audit_routes,
     callback_routes,
     notice_routes,
+    redecision_routes,
     review_routes,
+    ruleset_routes,
 )
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
@@ -131,6 +133,8 @@ def _routers(
         audit_routes(credit=credit, authenticator=authenticator),
         notice_routes(credit=credit, authenticator=authenticator, gate=gate),
         callback_routes(credit=credit, sources=sources, clock=clock),
+        ruleset_routes(credit=credit, authenticator=authenticator, clock=clock),
+        redecision_routes(credit=credit, authenticator=authenticator, clock=clock),
         webhook_routes(webhooks=webhooks, authenticator=authenticator),
         review_routes(
             reviews=reviews,

@@ -9,6 +9,8 @@ from functools import partial
 from faregate.credit.api import AuditApi, CreditApi
 from faregate.credit.contracts import Submission
 from faregate.credit.handlers.notices import NoticeDesk
+from faregate.credit.handlers.redecide import Redecider
+from faregate.credit.handlers.rulesets import RulesetDesk
 from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import Answer, SubmitPolicy, Submitter, known_answers
 from faregate.credit.store.audit.anchors import ANCHOR_FILE
@@ -43,6 +45,7 @@ async def credit_api(
         metrics=metrics,
     )
     rulesets = Rulesets()
+    redecider = Redecider(tools=tools(), rulesets=rulesets, scorecard=settings.scorecard)
     return CreditApi(
         database=database,
         submissions=submissions,
@@ -59,6 +62,7 @@ async def credit_api(
             issuer=load_issuer(settings.issuer_file or settings.home / ISSUER_FILE),
             clock=SystemClock(),
         ),
+        rules=RulesetDesk(tools=tools(), rulesets=rulesets, database=database, redecider=redecider),
     )
 
 

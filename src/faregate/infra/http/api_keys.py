@@ -33,6 +33,8 @@ KNOWN_SCOPES = frozenset(
         "review:work",
         "review:repull",
         "review:identity",
+        "rules:manage",
+        "rules:read",
         "webhooks:manage",
     }
 )
