@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,13 +137,14 @@ def completed(
     )
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="desk")
-async def desk_of_module(servers_of_module: Settings) -> AsyncIterator[Desk]:  # noqa: F811
-    assert servers_of_module.valkey_url is not None
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """Open the API and the decision service on the servers that the settings name."""
+    assert settings.valkey_url is not None
     async with AsyncExitStack() as stack:
-        cache = await Cache.open(servers_of_module.valkey_url.get_secret_value())
+        cache = await Cache.open(settings.valkey_url.get_secret_value())
         stack.push_async_callback(cache.close)
-        world = await stack.enter_async_context(open_credit_world(servers_of_module, cache=cache))
+        world = await stack.enter_async_context(open_credit_world(settings, cache=cache))
         database = await world.site.database(stack, "credit", connections_max=12)
         await publish_first_ruleset(database, now=SystemClock().now())
         yield Desk(
@@ -152,6 +153,12 @@ async def desk_of_module(servers_of_module: Settings) -> AsyncIterator[Desk]:  #
             credit=await credit_api(stack, world.site),
             service=service(world.settings),
         )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="desk")
+async def desk_of_module(servers_of_module: Settings) -> AsyncIterator[Desk]:  # noqa: F811
+    async with open_desk(servers_of_module) as opened:
+        yield opened
 
 
 def service(settings: Settings) -> DecisionService:

@@ -289,6 +289,37 @@ async def test_a_signal_that_says_nothing_new_marks_nothing(room: Room) -> None:
     assert (await room.row(review))["revision"] == 1
 
 
+@pytest.mark.requirement("C23")
+@pytest.mark.parametrize(
+    ("awaited", "attempt", "status", "is_replaced"),
+    [
+        (None, 2, "done", False),  # nobody authorised a new pull
+        (2, 2, "done", True),
+        (2, 3, "done", True),  # a retry of the new pull
+        (2, 1, "done", False),  # the old answer once more
+        (2, 2, "unknown", False),
+        (2, 2, "not_done", False),
+    ],
+)
+async def test_an_answer_is_replaced_only_by_that_of_an_authorised_attempt(
+    room: Room, awaited: int | None, attempt: int, status: str, is_replaced: bool
+) -> None:
+    review = await room.in_review()
+    application = (await room.row(review))["application_id"]
+    where = "where application_id = %(id)s and check_name = 'kyc'"
+    await room.world.sql(
+        f"update credit.risk_signal set awaited_attempt = %(awaited)s {where}",
+        id=application,
+        awaited=awaited,
+    )
+    answer = {"identity_verified": True, "watchlist_match": True} if status == "done" else status
+    event = completed(application, "kyc", GOOD_ROW, answer)
+    await room.desk.settle(event.model_copy(update={"provider_request_id": f"{application}:kyc:{attempt}"}))
+    [signal] = await room.world.sql(f"select * from credit.risk_signal {where}", id=application)
+    assert (signal["facts"]["watchlist_match"] is True) == is_replaced
+    assert signal["awaited_attempt"] == (None if is_replaced else awaited)
+
+
 @pytest.mark.requirement("C5")
 async def test_a_new_decision_voids_what_was_proposed_on_the_old_one(room: Room) -> None:
     review = await room.in_review(amount=50_000)

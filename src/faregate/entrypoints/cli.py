@@ -16,6 +16,7 @@ from faregate.entrypoints import (
     gateway_commands,
     notice_commands,
     operator_commands,
+    review_commands,
     rules_trial_commands,
     system_commands,
     webhook_commands,
@@ -107,6 +108,7 @@ app.add_typer(audit_commands.app, name="audit")
 app.add_typer(credit_commands.app, name="credit")
 app.add_typer(gateway_commands.app, name="gateway")
 app.add_typer(rules_trial_commands.app, name="rules")
+app.add_typer(review_commands.app, name="review")
 app.add_typer(operator_commands.keys, name="keys")
 app.add_typer(operator_commands.events, name="events")
 app.add_typer(operator_commands.pii, name="pii")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -46,8 +46,9 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """One thing that can be done. `work` returns the answer's body."""
+    """One thing that can be done. `work` returns the answer's body; `name` is how the command line calls it."""
 
+    name: str
     path: str
     summary: str
     form: type[BaseModel]
@@ -149,8 +150,9 @@ _ANSWERING_REPULL = (
     review.SamePerson,
 )
 
-ACTS = (
+ACTS: Final = (
     Act(
+        name="next",
         path=REVIEWS + "/next",
         summary="Claim the review that is due first",
         form=forms.NextForm,
@@ -159,6 +161,7 @@ ACTS = (
         work=_claim_next,
     ),
     Act(
+        name="claim",
         path=ONE_REVIEW + "/claim",
         summary="Claim a review until the lease ends",
         form=forms.ClaimForm,
@@ -167,6 +170,7 @@ ACTS = (
         work=_claim,
     ),
     Act(
+        name="extend",
         path=ONE_REVIEW + "/extension",
         summary="Keep a claim for one more lease",
         form=forms.HoldForm,
@@ -175,6 +179,7 @@ ACTS = (
         work=_extend,
     ),
     Act(
+        name="release",
         path=ONE_REVIEW + "/release",
         summary="Give a review back to the queue",
         form=forms.HoldForm,
@@ -183,6 +188,7 @@ ACTS = (
         work=_release,
     ),
     Act(
+        name="prioritise",
         path=ONE_REVIEW + "/priority",
         summary="Set the priority of a review; rules then leave it alone",
         form=forms.PriorityForm,
@@ -191,6 +197,7 @@ ACTS = (
         work=_prioritise,
     ),
     Act(
+        name="decide",
         path=ONE_REVIEW + "/decision",
         summary="Decide, or propose where a second person has to confirm",
         form=forms.VerdictForm,
@@ -200,6 +207,7 @@ ACTS = (
         examples={"a denial": forms.VERDICT_EXAMPLE},
     ),
     Act(
+        name="confirm",
         path=ONE_REVIEW + "/confirmation",
         summary="Confirm what somebody else proposed, which decides",
         form=forms.NoteForm,
@@ -208,6 +216,7 @@ ACTS = (
         work=_confirm,
     ),
     Act(
+        name="reject",
         path=ONE_REVIEW + "/rejection",
         summary="Reject what somebody else proposed; the review goes back to the queue",
         form=forms.NoteForm,
@@ -216,6 +225,7 @@ ACTS = (
         work=_reject,
     ),
     Act(
+        name="reevaluate",
         path=ONE_REVIEW + "/reevaluation",
         summary="Let the active rules decide again on what is known now; no provider is asked",
         form=forms.NoteForm,
@@ -224,6 +234,7 @@ ACTS = (
         work=_reevaluate,
     ),
     Act(
+        name="ask-repull",
         path=ONE_REVIEW + "/repulls",
         summary="Ask for a new pull of checks; another person has to authorise it",
         form=forms.RepullForm,
@@ -233,6 +244,7 @@ ACTS = (
         scope="review:repull",
     ),
     Act(
+        name="authorise-repull",
         path=ONE_REPULL + "/authorisation",
         summary="Authorise a new pull: the providers are asked once more",
         form=forms.RepullNoteForm,
@@ -242,6 +254,7 @@ ACTS = (
         scope="review:repull",
     ),
     Act(
+        name="reject-repull",
         path=ONE_REPULL + "/rejection",
         summary="Reject a new pull that somebody else asked for",
         form=forms.RepullNoteForm,

@@ -79,7 +79,7 @@ def _add_reads(router: APIRouter, reviews: ReviewApi, authenticator: Authenticat
     async def queue(request: Request) -> Response:
         await may_read(request)
         form = _query(request, forms.QueueForm)
-        lines = await reviews.queue(_wanted(form))
+        lines = await reviews.queue(wanted_of(form))
         is_full = len(lines) == form.limit
         return _json(
             {
@@ -176,7 +176,8 @@ def _query(request: Request, form: type[Form], *, strict: bool | None = None) ->
     return validate(form, values, strict=strict)
 
 
-def _wanted(form: forms.QueueForm) -> QueueQuery:
+def wanted_of(form: forms.QueueForm) -> QueueQuery:
+    """Return what a query of the queue asks for."""
     return QueueQuery(
         order=form.order,
         state=ReviewState(form.state) if form.state else None,
