@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 
 from faregate.bench.credit import wait_drained
 from faregate.bench.partner import Habits, Partner, Submitted
 from faregate.entrypoints.local_client import connected, new_token, scaled
-from faregate.infra.local_system import LocalSystem, Plan, local_system
+from faregate.infra.local_system import WORKER_NICENESS, LocalSystem, Plan, local_system
 from faregate.infra.scaling import ScalingPolicy
 from faregate.infra.supervisor import poll_until
 from faregate.sandbox.people import application
@@ -29,6 +30,7 @@ async def metrics_of(system: LocalSystem, session: aiohttp.ClientSession) -> str
         return await answer.text()
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.requirement("C30")
 async def test_a_backlog_brings_a_worker_and_its_end_takes_one_away(
     tmp_path: Path, database_url: str, valkey_socket: Path
@@ -48,6 +50,7 @@ async def test_a_backlog_brings_a_worker_and_its_end_takes_one_away(
         )
         async with scaled(system, EAGER, say=said.append):
             submitted: Submitted = await partner.submit(range(APPLICATIONS), on_progress=lambda _: None)
+            assert _niceness(system, "worker-1") == _niceness(system, "api-1") + WORKER_NICENESS
             assert "faregate_backlog_items" in await metrics_of(system, session)
             assert await workers_are(system, [1, 2])
             assert await wait_drained(credit, on_progress=lambda *_: None, timeout_s=PATIENCE_S)
@@ -64,3 +67,7 @@ async def workers_are(system: LocalSystem, numbers: list[int]) -> bool:
         return system.worker_numbers == numbers
 
     return await poll_until(are, timeout_s=PATIENCE_S)
+
+
+def _niceness(system: LocalSystem, name: str) -> int:
+    return int(psutil.Process(system.supervisor.pid(name)).nice())

@@ -53,9 +53,13 @@ VERDICT = Verdict(
     share_with_all_checks=1.0,
     scorecards=frozenset({"german-1"}),
 )
+ABOVE = Phase(
+    report=replace(REPORT, accepted=40, refused=60, statuses={"202": 40, "429": 60}),
+    application_ids=PHASE.application_ids,
+)
 MEASURED = Measured(
     burst=PHASE,
-    above=PHASE,
+    above=ABOVE,
     steady=PHASE,
     drain=Drain(seconds=300.0, decided_per_s=100.0, decision_s_p95=290.0),
     steady_decision_s_p95=1.5,
@@ -115,9 +119,13 @@ def test_a_burst_without_a_fault_passes_every_check() -> None:
             "accepted, stored and decided are the same number",
         ),
         ({"is_drained": False}, "the backlog drains"),
-        ({"above": worse(failed=1)}, "above the burst nothing fails but by refusal"),
+        ({"above": PHASE}, "above the burst some are refused, and nothing fails otherwise"),
         (
-            {"above": worse(refusal_faults={"429: no valid Retry-After": 1})},
+            {"above": worse(refused=10, failed=1)},
+            "above the burst some are refused, and nothing fails otherwise",
+        ),
+        (
+            {"above": worse(refused=1, refusal_faults={"429: no valid Retry-After": 1})},
             "a refusal says when to come back, and by which limit",
         ),
         ({"steady": worse(accepted=99)}, "at a steady 50/s everything is accepted"),
@@ -145,6 +153,11 @@ def test_each_fault_of_a_run_fails_its_own_check(changed: dict[str, Any], senten
 def test_rates_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BurstPlanInvalid):
         BurstPlan(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_client_may_submit_the_burst_and_little_more() -> None:
+    limit = BurstPlan(burst_per_s=500.0).client_limit
+    assert (round(limit.per_s), limit.burst) == (550, 1000)
 
 
 def test_phases_may_be_left_out() -> None:

@@ -110,7 +110,7 @@ async def bench_burst(plan: BurstPlan, *, workers: int, home: Path, say: Say) ->
         burst = Burst(
             plan,
             urls=system.api_urls,
-            token=await new_token(site, client_id="bench"),
+            token=await new_token(site, client_id="bench", submits=plan.client_limit),
             run=uuid4().hex[:8],
             folder=home,
             credit=credit,

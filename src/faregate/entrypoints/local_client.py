@@ -14,7 +14,7 @@ from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.infra.clock import SystemClock
 from faregate.infra.http.api_keys import create_api_key
-from faregate.infra.http.client_limits import POLICIES, set_client_limit
+from faregate.infra.http.client_limits import READ, SUBMIT, set_client_limit
 from faregate.infra.local_system import LocalSystem, workers_scaled
 from faregate.infra.scaling import ScalingPolicy
 from faregate.infra.settings import Settings
@@ -55,8 +55,8 @@ async def scaled(
         yield
 
 
-async def new_token(site: Site, *, client_id: str) -> str:
-    """Make an API key that may submit and read as often as it likes, and return its token."""
+async def new_token(site: Site, *, client_id: str, submits: Rate = UNLIMITED) -> str:
+    """Make an API key that may read as often as it likes, and submit at this rate; return its token."""
     async with AsyncExitStack() as stack:
         database = await site.database(stack, "access", connections_max=1)
         now = SystemClock().now()
@@ -68,8 +68,8 @@ async def new_token(site: Site, *, client_id: str) -> str:
                 now=now,
                 note="made for this run",
             )
-            for policy in POLICIES:
-                await set_client_limit(conn, client_id=client_id, policy=policy, rate=UNLIMITED, now=now)
+            for policy, rate in ((SUBMIT, submits), (READ, UNLIMITED)):
+                await set_client_limit(conn, client_id=client_id, policy=policy, rate=rate, now=now)
     return key.token
 
 

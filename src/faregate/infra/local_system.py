@@ -25,6 +25,8 @@ _log = structlog.get_logger(__name__)
 HOST = "127.0.0.1"
 SERVERS_WATCH_S = 0.5
 BACKLOG_WATCH_S = 1.0
+WORKER_NICENESS = 5
+"""Somebody waits for an answer of the API; nobody notices whether a decision comes a moment later."""
 _WORKER = "worker-"
 
 ReadBacklog = Callable[[], Awaitable[Backlog]]
@@ -230,4 +232,5 @@ def _worker(plan: Plan, environment: Mapping[str, str], number: int) -> Part:
         environment={**environment, "FAREGATE_WORKER_PORT": str(port)},
         log=_log_file(plan, f"{_WORKER}{number}"),
         ready_url=f"http://{HOST}:{port}/readyz",
+        niceness=WORKER_NICENESS,
     )

@@ -29,6 +29,7 @@ RESTART_DELAY_S_MIN = 0.2
 RESTART_DELAY_S_MAX = 5.0
 HEALTHY_AFTER_S = 5.0
 STOP_GRACE_S = 10.0
+NICENESS_MAX = 19
 
 
 class PartNotReady(UnavailableError):
@@ -37,13 +38,17 @@ class PartNotReady(UnavailableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One child process: `faregate` with these arguments. `ready_url` answers 200 once it can work."""
+    """One child process: `faregate` with these arguments. `ready_url` answers 200 once it can work.
+
+    With a `niceness` above 0, which is added to ours, it leaves the processor to the others when there is too little.
+    """
 
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     log: Path
     ready_url: str
+    niceness: int = 0
 
 
 @dataclass(slots=True)
@@ -165,7 +170,7 @@ class Supervisor:
 async def _spawn(part: Part) -> asyncio.subprocess.Process:
     part.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with part.log.open("ab") as log:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "faregate",
@@ -176,6 +181,12 @@ async def _spawn(part: Part) -> asyncio.subprocess.Process:
             stderr=log,
             start_new_session=True,
         )
+    if part.niceness:
+        # Before it has threads: each would keep the priority that it was made with.
+        with contextlib.suppress(ProcessLookupError):
+            ours = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, process.pid, min(ours + part.niceness, NICENESS_MAX))
+    return process
 
 
 def _terminate(process: asyncio.subprocess.Process) -> None:
