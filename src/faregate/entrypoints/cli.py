@@ -10,6 +10,7 @@ import typer
 
 from faregate import __version__
 from faregate.entrypoints import (
+    archive_commands,
     audit_commands,
     bench_commands,
     credit_commands,
@@ -113,6 +114,7 @@ app.add_typer(operator_commands.keys, name="keys")
 app.add_typer(operator_commands.events, name="events")
 app.add_typer(operator_commands.pii, name="pii")
 app.add_typer(webhook_commands.app, name="webhooks")
+app.add_typer(archive_commands.app, name="archive")
 app.add_typer(bench_commands.app, name="bench", epilog="Example: faregate bench submit --json -")
 app.add_typer(
     system_commands.chaos, name="chaos", epilog="Example: faregate chaos credit --applications 2000 --seed 7"

@@ -16,7 +16,7 @@ from rich.table import Table
 from faregate.entrypoints.servers import on_site
 from faregate.infra.clock import SystemClock
 from faregate.infra.embedded.folders import private_folder
-from faregate.infra.eventlog import GroupLag, unsequenced
+from faregate.infra.eventlog import GroupLag, forget_group, history, unsequenced
 from faregate.infra.eventlog import lag as lag_of
 from faregate.infra.eventlog import replay as replay_group
 from faregate.infra.eventlog import skip as skip_event
@@ -213,6 +213,39 @@ def skip(
 
     on_site(act)
     typer.echo(f"{group} passes over event {event_id}")
+
+
+@events.command("show", epilog="Example: faregate events show app_01J3R2J7F1TQ0K6W6N8A4X9V7R")
+def show_events(
+    key: Annotated[str, typer.Argument(help="What the events are about: an application's id.")],
+    as_json: Json = False,
+) -> None:
+    """Show every event about one thing in the order of the log, those in cold storage included."""
+    from faregate.entrypoints.bootstrap.archive import cold_events
+
+    async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
+        database, cold = await site.database(stack, "eventlog"), cold_events(site.settings)
+        return [
+            {"seq": e.seq, "time": e.time, "type": e.type, "id": e.id, "data": dict(e.data)}
+            async for e in history(database, cold, key=key)
+        ]
+
+    show(on_site(act), as_json=as_json)
+
+
+@events.command("forget", epilog="Example: faregate events forget credit.old-group")
+def forget(
+    group: Annotated[str, typer.Argument(help="A consumer group that no code uses any more.")],
+) -> None:
+    """Remove a consumer group: it no longer keeps events from moving to cold storage. It begins anew if it returns."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> None:
+        database = await site.database(stack, "eventlog")
+        async with database.transaction() as conn:
+            await forget_group(conn, group=group)
+
+    on_site(act)
+    typer.echo(f"forgot {group}")
 
 
 @pii.command("rotate", epilog="Example: faregate pii rotate")

@@ -12,6 +12,7 @@ import uvloop
 import faregate
 from faregate.credit.handlers.audit import chain_status
 from faregate.credit.store.notices import count_open
+from faregate.entrypoints.bootstrap.archive import hot_probe
 from faregate.entrypoints.bootstrap.backlog import backlog_reader, count_backlog
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.webhooks import webhooks_probe
@@ -50,6 +51,7 @@ async def _work(site: Site) -> None:
         metrics = worker_metrics(opened)
         count_backlog(metrics, await backlog_reader(stack, site))
         metrics.add_probe(await webhooks_probe(stack, site))
+        metrics.add_probe(hot_probe(metrics, opened.log))
         await stack.enter_async_context(_health(site, opened, keeper, metrics))
         _log.info("worker_ready", loops=sorted(opened.loops))
         await keeper.run(stop)

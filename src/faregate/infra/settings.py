@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     valkey_url: SecretStr | None = Field(
         default=None, description="Valkey 9, unix:///path or redis://…; unset: an embedded one in the home."
     )
+    archive_dir: Path | None = Field(
+        default=None, description="Folder of events in cold storage; unset: archive in the home folder."
+    )
     database_connections_max: int = Field(
         default=10, gt=0, description="Most connections that one process opens for one role."
     )

@@ -21,6 +21,7 @@ from faregate.credit.handlers.sealing import Sealer
 from faregate.credit.store.artefacts import load_check_plans, load_scorecard
 from faregate.credit.store.audit.anchors import ANCHOR_FILE
 from faregate.credit.workflows import application_workflow
+from faregate.entrypoints.bootstrap.archive import segments_loop
 from faregate.entrypoints.bootstrap.gateway import gateway_control
 from faregate.entrypoints.bootstrap.providers import adapters, gateway_hooks, policies, provider_session
 from faregate.entrypoints.bootstrap.site import Site, database_check, tools
@@ -170,7 +171,7 @@ async def _event_loops(
         ).run
         for group in groups
     }
-    return {"sequencer": sequencer.run, **consumers}
+    return {"sequencer": sequencer.run, "segments": segments_loop(log), **consumers}
 
 
 def _gateway_loops(

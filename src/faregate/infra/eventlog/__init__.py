@@ -3,16 +3,19 @@
     append ──> eventlog.outbox ──> Sequencer ──> eventlog.event ──> EventSource.subscribe(...)
 
 Appending always belongs to the database, since it shares the transaction of the fact. Consuming is a port
-(`EventSource`): `PostgresEventSource` reads the log itself, another bus fills the same port. What an event
-means does not belong here: `faregate.events` says that.
+(`EventSource`): `PostgresEventSource` reads the log itself, another bus fills the same port. Old events move in
+segments from PostgreSQL to cold storage (`archive`, imported by itself: it loads Parquet); `history` reads both. What
+an event means does not belong here: `faregate.events` says that.
 """
 
-from faregate.infra.eventlog.admin import GroupLag, lag, prune_inbox, replay, skip, unsequenced
+from faregate.infra.eventlog.admin import GroupLag, forget_group, lag, prune_inbox, replay, skip, unsequenced
 from faregate.infra.eventlog.append import append
 from faregate.infra.eventlog.consumer import Consumer, LeaseLost
 from faregate.infra.eventlog.envelope import cloudevent
+from faregate.infra.eventlog.history import history
 from faregate.infra.eventlog.listener import Listener
 from faregate.infra.eventlog.port import EventSource, Handler, Subscription
+from faregate.infra.eventlog.segments import Hot, Segment, hot, open_segment_ahead
 from faregate.infra.eventlog.sequencer import Sequencer
 from faregate.infra.eventlog.source import PostgresEventSource
 
@@ -21,14 +24,20 @@ __all__ = [
     "EventSource",
     "GroupLag",
     "Handler",
+    "Hot",
     "LeaseLost",
     "Listener",
     "PostgresEventSource",
+    "Segment",
     "Sequencer",
     "Subscription",
     "append",
     "cloudevent",
+    "forget_group",
+    "history",
+    "hot",
     "lag",
+    "open_segment_ahead",
     "prune_inbox",
     "replay",
     "skip",

@@ -11,8 +11,9 @@ from uuid import UUID
 import structlog
 
 from faregate.infra.database import Connection, Database
+from faregate.infra.eventlog.segments import hot_from
 from faregate.infra.queries import load_queries
-from faregate.kernel.errors import NotFoundError
+from faregate.kernel.errors import ConflictError, NotFoundError
 
 _log = structlog.get_logger(__name__)
 _QUERIES = load_queries(__package__)
@@ -29,6 +30,10 @@ class ConsumerGroupUnknown(NotFoundError):
 
 class EventUnknown(NotFoundError):
     """No such event in the log, or no such group, or the group has handled it already."""
+
+
+class EventsArchived(ConflictError):
+    """The events are in cold storage, where no group reads. Restore them first: `faregate archive restore`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +72,15 @@ async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: 
     it never handled (of a type that it has taken up since, say) reach the handler. With `effects_again` the
     inbox of that range is cleared and the handler runs again for every event in it. Ask for that only when
     the effects were removed before, or when the handler may repeat them. Call it inside a transaction;
-    batches being handled meanwhile roll back. An unknown group is ConsumerGroupUnknown.
+    batches being handled meanwhile roll back. An unknown group is ConsumerGroupUnknown; a place that lies in
+    cold storage is EventsArchived.
     """
+    if from_seq < (oldest := await hot_from(conn)):
+        raise EventsArchived(
+            f"events before {oldest} are in cold storage; "
+            f"bring them back first: faregate archive restore --from-seq {from_seq}",
+            hot_from=oldest,
+        )
     given = {"group": group, "from_seq": from_seq}
     # Positions first: that waits for a batch that is about to commit, and its inbox rows are seen below.
     if not await (await conn.execute(_QUERIES["rewind"], given)).fetchall():
@@ -84,6 +96,13 @@ async def skip(conn: Connection, *, group: str, event_id: UUID) -> None:
     if await (await conn.execute(_QUERIES["skip"], given)).fetchone() is None:
         raise EventUnknown(f"group {group!r} has no unhandled event {event_id}", group=group)
     _log.warning("eventlog.event_skipped", group=group, event_id=str(event_id))
+
+
+async def forget_group(conn: Connection, *, group: str) -> None:
+    """Remove a group that no code uses any more, and that would keep events from moving to cold storage."""
+    if await (await conn.execute(_QUERIES["forget_group"], {"group": group})).fetchone() is None:
+        raise ConsumerGroupUnknown(f"there is no consumer group {group!r}", group=group)
+    _log.warning("eventlog.group_forgotten", group=group)
 
 
 async def prune_inbox(database: Database, *, before: datetime) -> int:

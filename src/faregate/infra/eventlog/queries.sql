@@ -101,3 +101,96 @@ delete from eventlog.inbox
 where ctid = any (array(
     select i.ctid from eventlog.inbox i where i.handled_at < %(before)s limit %(limit)s
 ))
+
+-- name: open_segment_ahead
+-- Opens the next segment of the log once the last one is half full.
+select eventlog.open_segment_ahead()
+
+-- name: segments
+-- Every segment of the log, oldest first. `filled` is false for the one that is being filled and those after it.
+select s.from_seq, s.end_seq, s.opened_at, s.archived_at, s.kept_until, s.rows, s.sha256, s.bytes, s.first_at,
+    s.last_at, s.end_seq - 1 <= eventlog.last_seq() as filled
+from eventlog.segment s order by s.from_seq
+
+-- name: segment_of
+-- The segment that holds a place of the log.
+select s.from_seq, s.end_seq, s.opened_at, s.archived_at, s.kept_until, s.rows, s.sha256, s.bytes, s.first_at,
+    s.last_at, s.end_seq - 1 <= eventlog.last_seq() as filled
+from eventlog.segment s
+where s.from_seq <= %(seq)s and s.end_seq > %(seq)s
+
+-- name: hold_border
+-- Keeps events from moving into cold storage until the end of the transaction.
+select pg_advisory_xact_lock_shared(eventlog.border_lock())
+
+-- name: hot_from
+-- The place of the first event that is not in cold storage.
+select min(from_seq) as seq from eventlog.segment where archived_at is null
+
+-- name: hot
+-- How many events are in PostgreSQL, by places, and since when the oldest of them is there.
+select coalesce(eventlog.last_seq() - min(s.from_seq) + 1, 0) as rows, (
+    select e.sequenced_at from eventlog.event e where e.seq >= min(s.from_seq) order by e.seq limit 1
+) as oldest_at
+from eventlog.segment s where s.archived_at is null
+
+-- name: page
+-- Events of one hot segment, of one key if one is given, in the order of the log.
+select seq, id, aggregatetype, aggregateid, type, payload::text as payload, time, traceparent
+from eventlog.event
+where seq > %(after)s and seq < %(end)s
+    and (%(key)s::text is null or (partition = eventlog.partition_of(%(key)s) and aggregateid = %(key)s))
+order by seq limit %(limit)s
+
+-- name: rows_of_segment
+-- Every row of a segment, for its cold copy; instants as microseconds since 1970.
+select seq, id::text, partition, aggregatetype, aggregateid, type, payload::text,
+    (extract(epoch from time) * 1000000)::bigint, traceparent, (extract(epoch from sequenced_at) * 1000000)::bigint
+from eventlog.event where seq >= %(from)s and seq < %(end)s order by seq
+
+-- name: behind
+-- The groups that have not handled everything before a place of the log, and how far they came.
+select consumer_group as "group", min(position) as position from eventlog.assignment
+group by consumer_group having min(position) < %(end)s - 1 order by consumer_group
+
+-- name: close_segment
+-- Drops the table of a segment whose cold copy was verified, and records where its events are.
+select eventlog.close_segment(
+    %(from)s::bigint, %(rows)s::bigint, %(sha256)s::bytea, %(bytes)s::bigint, %(first_at)s, %(last_at)s
+)
+
+-- name: make_partition
+-- Makes the table of a segment anew, unless it is there.
+select eventlog.make_partition(%(from)s::bigint, %(end)s::bigint)
+
+-- name: reopen_segment
+-- Records that the events of a segment are in PostgreSQL again, and until when they stay.
+update eventlog.segment set archived_at = null, kept_until = %(kept_until)s
+where from_seq = %(from)s and archived_at is not null
+
+-- name: load_events
+-- Loads the events of a cold segment again.
+copy eventlog.event (
+    seq, id, partition, aggregatetype, aggregateid, type, payload, time, traceparent, sequenced_at
+) from stdin
+
+-- name: try_archive_lock
+-- Makes sure that one process at a time moves events; held until the connection ends.
+select pg_try_advisory_lock(eventlog.border_lock() + 2) as held
+
+-- name: limit_lock_wait
+-- Gives up soon when readers hold what a change needs: those who come after us wait behind us.
+set local lock_timeout = '500ms'
+
+-- name: sequenced_at
+-- When an event was sequenced.
+select sequenced_at from eventlog.event where seq = %(seq)s
+
+-- name: forget_group
+-- Removes a consumer group that no code uses any more; its inbox is pruned with age.
+with members as (
+    delete from eventlog.member where consumer_group = %(group)s
+), places as (
+    delete from eventlog.assignment where consumer_group = %(group)s
+)
+delete from eventlog.consumer_group where name = %(group)s returning name
