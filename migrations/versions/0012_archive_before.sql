@@ -96,7 +96,9 @@ end
 $$;
 
 -- The place of the last event in the log. Looks at the newest segments only: at most one of them is empty.
-create function eventlog.last_seq() returns bigint language plpgsql stable as $$
+create function eventlog.last_seq() returns bigint language plpgsql stable
+set plan_cache_mode = force_generic_plan
+as $$
 declare
     lower bigint;
 begin
@@ -146,7 +148,11 @@ create or replace function eventlog.sequence(
     p_fence bigint, p_after bigint, p_missing bigint[], p_limit int, p_pause interval, p_wait interval
 ) returns table (
     held boolean, top bigint, xmin text, xmax text, ords bigint[], written bigint
-) language plpgsql as $$
+) language plpgsql
+-- One plan for all calls: partitions that are of no concern are left out when it begins to run. It may be made while
+-- they are empty, and must not scan them when they are not.
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     deadline constant timestamptz := clock_timestamp() + p_wait;
     pause double precision := extract(epoch from p_pause);
@@ -190,11 +196,12 @@ begin
     if base + cardinality(ords) >= (select max(s.end_seq) from eventlog.segment s) then
         perform eventlog.open_segment(base + cardinality(ords));
     end if;
-    dedupe_after := base - 1000000;
+    select min(n.from_seq) - 1 into dedupe_after
+    from (select s.from_seq from eventlog.segment s where s.archived_at is null order by s.from_seq desc limit 9) n;
     with taken as (
         delete from eventlog.outbox o where o.ord = any (ords) returning o.*
     ), once as (
-        -- An id that stands among the newest million events does not enter again; the caller learns how many did not.
+        -- An id that stands in one of the newest segments does not enter again; the caller learns how many did not.
         select distinct on (t.id) t.* from taken t
         where not exists (select from eventlog.event e where e.id = t.id and e.seq > dedupe_after)
         order by t.id, t.ord

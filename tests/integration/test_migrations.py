@@ -8,9 +8,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from faregate.infra.database import Database
+from faregate.infra.eventlog import Sequencer, append
+from faregate.infra.eventlog.cursor import Cursor
 from faregate.infra.migrations import is_current, migrate, migrations_folder, newest_revision
+from faregate.kernel.event import NewEvent
+from tests.eventlog import event
 from tests.servers import own_servers
 
 VERSIONS = migrations_folder() / "versions"
@@ -62,6 +68,39 @@ async def test_any_role_may_ask_whether_the_database_is_current(database_url: st
     async with database.connection() as connection:
         assert await is_current(connection)
     await database.close()
+
+
+async def test_a_log_that_has_events_becomes_its_own_first_segment_and_goes_on(empty_url: str) -> None:
+    _upgrade(empty_url, "0011")
+    database = await Database.open(empty_url, role="faregate_eventlog", connections_max=4)
+    await _append_and_sequence(database, [event(n=n) for n in range(5)])
+    migrate(empty_url)
+    await _append_and_sequence(database, [event(n=5)])
+    async with database.connection() as conn:
+        found = await (
+            await conn.execute("select seq, tableoid::regclass::text as t from eventlog.event")
+        ).fetchall()
+        segments = await (await conn.execute("select from_seq, end_seq from eventlog.segment")).fetchall()
+    await database.close()
+    assert [row["seq"] for row in found] == [1, 2, 3, 4, 5, 6]
+    assert {row["t"] for row in found} == {"eventlog.event_1"}
+    assert [(row["from_seq"], row["end_seq"]) for row in segments] == [(1, 5 + 16384 + 1)]
+
+
+def _upgrade(url: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.attributes["url"] = url
+    command.upgrade(config, revision)
+
+
+async def _append_and_sequence(database: Database, events: list[NewEvent]) -> None:
+    sequencer = Sequencer(database=database, holder="test")
+    async with database.connection() as conn:
+        await append(conn, events)
+        fence = await sequencer.acquire(conn)
+        assert fence is not None
+        await sequencer.sequence(conn, fence=fence, cursor=Cursor(), pause_s=0)
 
 
 def test_the_files_are_numbered_without_gaps_and_say_when_they_run() -> None:

@@ -19,8 +19,8 @@ async def append(conn: Connection, events: Sequence[NewEvent]) -> None:
     """Append events inside the caller's transaction, in any role: they exist if and only if it commits.
 
     Events of one `aggregate_id` keep their order if their writers do: lock the key's row before appending.
-    An id enters the log once; appended again while it stands among the newest million events, it is ignored and
-    counted by the sequencer. An event
+    An id enters the log once; appended again while it stands in one of the seven segments that were filled last
+    (114,688 events at least), it is ignored and counted by the sequencer. An event
     without `traceparent` gets that of the current span.
     """
     if events:
