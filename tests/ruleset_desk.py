@@ -19,6 +19,8 @@ from faregate.credit.handlers.decide import RULESET_NAME
 from faregate.credit.handlers.redecide import Redecider
 from faregate.credit.handlers.rulesets import RulesetDesk
 from faregate.credit.store.artefacts import load_ruleset_document
+from faregate.entrypoints.bootstrap.site import tools
+from faregate.rules.api import publish
 from tests.credit_desk import Desk
 
 Change = Callable[[dict[str, Any]], Any]
@@ -89,6 +91,15 @@ class Rules:
             document = released(next_version(), *changes)
             published = await self.operator.publish(conn, document, actor="ada", reason="a test")
         return published.version.label
+
+    async def publish_unseen(self, *changes: Change) -> str:
+        """Publish a new version behind credit's back, so that nobody tries it first."""
+        async with self.desk.database.transaction() as conn:
+            document = released(next_version(), *changes)
+            published = await publish(
+                conn, document=document, published_at=tools().clock.now(), published_by="eve"
+            )
+        return published.label
 
     async def deploy(self, *changes: Change) -> str:
         """Publish a new version, activate it and return its label."""

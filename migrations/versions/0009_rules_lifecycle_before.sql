@@ -88,6 +88,32 @@ language sql stable security definer set search_path = rules, pg_temp as $$
   select a from rules.activation a where a.name = p_name order by a.activated_at desc, a.id desc limit 1
 $$;
 
+-- Ends whatever is tried with a version: when it decides alone, there is nothing to try; when it was rolled back, it
+-- must not go on deciding a share.
+create function rules.end_trials(p_name text, p_version integer, p_at timestamptz, p_by text, p_reason text)
+returns void
+language plpgsql security definer set search_path = rules, pg_temp as $$
+declare
+  latest rules.traffic;
+  is_shadow boolean;
+  is_challenger boolean;
+begin
+  select * into latest from rules.traffic where name = p_name order by id desc limit 1;
+  is_shadow := coalesce(latest.shadow_version = p_version, false);
+  is_challenger := coalesce(latest.challenger_version = p_version, false);
+  if not (is_shadow or is_challenger) then
+    return;
+  end if;
+  insert into rules.traffic (
+    name, shadow_version, challenger_version, challenger_basis_points, set_at, set_by)
+  values (
+    p_name, case when not is_shadow then latest.shadow_version end,
+    case when not is_challenger then latest.challenger_version end,
+    case when is_challenger then 0 else latest.challenger_basis_points end, p_at, p_by);
+  perform rules.note(p_name, p_version, 'trials_ended', p_at, p_by, p_reason,
+                     jsonb_build_object('shadow', is_shadow, 'challenger', is_challenger));
+end $$;
+
 -- As before, with a reason and the way back.
 drop function rules.activate(text, integer, timestamptz, text);
 create function rules.activate(
@@ -109,6 +135,7 @@ begin
   values (p_name, p_version, p_at, p_by, p_reason, latest.id);
   perform rules.note(p_name, p_version, 'activated', p_at, p_by, p_reason,
                      jsonb_build_object('replaces', latest.version));
+  perform rules.end_trials(p_name, p_version, p_at, p_by, p_reason);
   return true;
 end $$;
 
@@ -134,6 +161,7 @@ begin
     values (p_name, target.version, rolled_back_at, p_by, p_reason, true, target.previous_id);
     perform rules.note(p_name, latest.version, 'rolled_back', rolled_back_at, p_by, p_reason,
                        jsonb_build_object('active_since', latest.activated_at, 'returned_to', target.version));
+    perform rules.end_trials(p_name, latest.version, rolled_back_at, p_by, p_reason);
   end if;
   from_version := latest.version;
   since := latest.activated_at;

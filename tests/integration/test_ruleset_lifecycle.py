@@ -177,6 +177,33 @@ async def test_shadow_and_split_are_set_apart_from_each_other(cycle: Lifecycle) 
             await api.set_shadow(conn, name=cycle.name, version=9, act=cycle.act())
 
 
+@pytest.mark.requirement("C28")
+async def test_a_version_that_is_rolled_back_goes_on_challenging_nobody(cycle: Lifecycle) -> None:
+    await cycle.activate(1)
+    async with cycle.database.transaction() as conn:
+        await api.set_split(conn, name=cycle.name, version=2, basis_points=500, act=cycle.act())
+        await api.set_shadow(conn, name=cycle.name, version=3, act=cycle.act())
+    await cycle.activate(4)
+    async with cycle.database.transaction() as conn:
+        await api.set_split(conn, name=cycle.name, version=4, basis_points=500, act=cycle.act())
+    await cycle.roll_back()
+    assert await cycle.traffic() == Traffic(
+        version=1, shadow_version=3, challenger_version=None, challenger_basis_points=0
+    )
+    assert (await cycle.trail())[0][:2] == ("trials_ended", 4)
+
+
+async def test_a_version_that_is_activated_neither_watches_nor_challenges_itself(cycle: Lifecycle) -> None:
+    await cycle.activate(1)
+    async with cycle.database.transaction() as conn:
+        await api.set_split(conn, name=cycle.name, version=2, basis_points=500, act=cycle.act())
+        await api.set_shadow(conn, name=cycle.name, version=2, act=cycle.act())
+    await cycle.activate(2)
+    assert await cycle.traffic() == Traffic(
+        version=2, shadow_version=None, challenger_version=None, challenger_basis_points=0
+    )
+
+
 @pytest.mark.parametrize(("version", "basis_points"), [(2, 0), (None, 1), (2, 10_001), (2, -1)])
 async def test_a_split_needs_a_challenger_and_a_share(
     cycle: Lifecycle, version: int | None, basis_points: int
@@ -271,7 +298,7 @@ async def test_a_shadow_that_fails_is_recorded_and_counted_and_the_decision_stan
     desk: Desk, rules: Rules
 ) -> None:
     await rules.deploy()
-    shadow, before = await rules.publish(failing), shadowed("error")
+    shadow, before = await rules.publish_unseen(failing), shadowed("error")
     async with desk.database.transaction() as conn:
         await rules.operator.start_shadow(conn, shadow, actor="ada", reason="a trial")
     application = await desk.checked()

@@ -187,7 +187,7 @@ def hits(rows: Sequence[Mapping[str, str]], *, hit_policy: str) -> list[list[str
 
 
 @pytest.mark.requirement("C17")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=_ROWS)
 def test_the_analysis_of_a_first_table_agrees_with_the_engine_on_every_input(
     rows: list[dict[str, str]],
@@ -199,7 +199,7 @@ def test_the_analysis_of_a_first_table_agrees_with_the_engine_on_every_input(
     assert unreachable == {f"r{n}" for n in range(len(rows)) if str(n) not in reached}
     assert any(f.kind is Kind.GAP for f in found) == any(not hit for hit in taken)
     gives_way = {f"r{n}" for hit in matched for n in hit[1:]} - unreachable
-    defaults = {f"r{n}" for n, row in enumerate(rows) if _takes_all(row)}
+    defaults = {f"r{n}" for n in range(len(rows)) if all(str(n) in hit for hit in matched)}
     assert {f.row for f in found if f.kind is Kind.OVERLAP} == gives_way - defaults
 
 
@@ -219,12 +219,6 @@ def test_beside_computed_cells_the_analysis_says_less_but_nothing_wrong(rows: li
     has_gap = any(not hit for hit in taken)
     assert has_gap or not any(f.kind is Kind.GAP for f in found)
     assert not has_gap or any(f.kind in (Kind.GAP, Kind.NOT_ANALYSED) for f in found)
-
-
-def _takes_all(row: Mapping[str, str]) -> bool:
-    return all(
-        found == ["0"] for found in hits([{"a": "", "l": "", "f": "", "x": "", **row}], hit_policy="collect")
-    )
 
 
 def test_values_of_fields_that_earlier_nodes_give_are_known() -> None:

@@ -39,7 +39,7 @@ from faregate.credit.handlers.replay import replay_decisions
 from faregate.credit.handlers.repull import RepullDesk
 from faregate.credit.handlers.review import ReviewDesk
 from faregate.credit.handlers.review_file import identity_for_reviewer, review_file
-from faregate.credit.handlers.rulesets import NothingTried, RulesetDesk
+from faregate.credit.handlers.rulesets import NothingTried, RulesetDesk, check_ruleset
 from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
 from faregate.credit.handlers.submit import Answer
@@ -237,4 +237,5 @@ __all__ = [
     "ReviewApi",
     "RulesetDesk",
     "RulesetStillActive",
+    "check_ruleset",
 ]

@@ -14,6 +14,7 @@ import typer
 from faregate.credit.contracts import TouchedDecision
 from faregate.entrypoints.rules_files import document_in, on_desk, ruleset_document, who
 from faregate.entrypoints.rules_view import echo_json, print_findings, print_rows
+from faregate.infra.settings import Settings
 
 if TYPE_CHECKING:
     from faregate.credit.api import RulesetDesk
@@ -60,9 +61,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say all that can be said against a ruleset, without publishing it; exit 1 if it would be refused."""
-    from faregate.rules.checks import examine
+    from faregate.credit.api import check_ruleset
 
-    findings = examine(document_in(file))
+    findings = check_ruleset(document_in(file), scorecard=Settings().scorecard)
     is_refused = any(finding.severity == "error" for finding in findings)
     if as_json:
         documents = [finding.document() for finding in findings]

@@ -12,7 +12,7 @@ give way to others, unless it declares `"overlaps": "allowed"`, and rows of a CO
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -63,18 +63,25 @@ def examine(document: Mapping[str, Any]) -> list[Finding]:
     """Return all that can be said against a document, errors first; only errors stand against publishing it."""
     found = list(_shape_findings(document))
     if not found:
-        found = [*_graph_findings(document), *_engine_findings(document["graph"])]
+        try:
+            found = [*_graph_findings(document), *_engine_findings(document["graph"])]
+        except RecursionError:
+            found = [Finding(message="the document is nested too deeply", kind=Kind.DOCUMENT)]
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
 def check_document(document: Mapping[str, Any]) -> list[Finding]:
     """Return the warnings and notes if the document may be published; raise `RulesetRefused` with all errors."""
-    found = examine(document)
+    return refuse_errors(examine(document))
+
+
+def refuse_errors(found: Sequence[Finding]) -> list[Finding]:
+    """Return findings without errors; raise `RulesetRefused` with all errors."""
     if errors := [finding for finding in found if finding.severity is Severity.ERROR]:
         said = "; ".join(error.text for error in errors)
         documents = [error.document() for error in errors]
         raise RulesetRefused(f"the ruleset is refused: {said}", problems=documents)
-    return found
+    return list(found)
 
 
 def _shape_findings(document: object) -> Iterator[Finding]:
@@ -169,6 +176,7 @@ def _graph_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
             yield from _node_findings(node, place)
 
 
+_FORMATS: Final = Draft202012Validator.FORMAT_CHECKER
 _TEXT: Final = {"type": ["string", "null"]}
 _COLUMNS: Final = {
     "type": "array",
@@ -253,7 +261,7 @@ def _schema_findings(content: Mapping[str, Any], place: _Place) -> Iterator[Find
         yield place.finding(Kind.SCHEMA, "a JSON Schema of an object with required properties is missing")
         return
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(schema, format_checker=_FORMATS)
     except SchemaError as error:
         yield place.finding(Kind.SCHEMA, f"the JSON Schema is broken: {error.message}")
     yield from _unknown_codes(str(schema), place)

@@ -12,17 +12,19 @@ from typing import Any
 
 from faregate.credit.contracts import TouchedDecision
 from faregate.credit.domain.comparison import ANSWERS, matrix_document
+from faregate.credit.domain.specimens import specimen_findings
 from faregate.credit.handlers.backtest import Backtest, Period, backtest
 from faregate.credit.handlers.redecide import Redecider
 from faregate.credit.handlers.tools import Tools
 from faregate.credit.store import redecisions, trials
+from faregate.credit.store.artefacts import load_scorecard
 from faregate.infra.database import Connection, Database
 from faregate.kernel.errors import ConflictError
 from faregate.rules import api as rules
-from faregate.rules.checks import check_document, examine
+from faregate.rules.checks import examine, refuse_errors
 from faregate.rules.contracts import Act, AuditEntry, ListedVersion, RolledBack, RulesetVersion, Traffic
 from faregate.rules.diff import RulesetDiff, diff_documents
-from faregate.rules.findings import Finding
+from faregate.rules.findings import Finding, Severity
 from faregate.rules.ruleset import (
     CompiledRuleset,
     RulesetLabelInvalid,
@@ -53,6 +55,15 @@ class Report:
     document: Mapping[str, Any]
 
 
+def check_ruleset(document: Mapping[str, Any], *, scorecard: str) -> list[Finding]:
+    """Return all that can be said against a document, errors first: in itself, and as rules of credit."""
+    found = examine(document)
+    if any(finding.severity is Severity.ERROR for finding in found):
+        return found
+    ruleset = compile_ruleset(canonical(document))
+    return [*specimen_findings(ruleset, scorecard=load_scorecard(scorecard)), *found]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RulesetDesk:
     """The operator's view of rulesets; an act needs somebody and a reason.
@@ -67,14 +78,14 @@ class RulesetDesk:
 
     def check(self, document: Mapping[str, Any]) -> Sequence[Finding]:
         """Return all that can be said against a document, errors first."""
-        return examine(document)
+        return check_ruleset(document, scorecard=self.redecider.scorecard)
 
     async def publish(
         self, conn: Connection, document: Mapping[str, Any], *, actor: str, reason: str
     ) -> Published:
         """Publish a document. Raises RulesetRefused or RulesetVersionTaken."""
         now = self.tools.clock.now()
-        findings = tuple(check_document(document))
+        findings = tuple(refuse_errors(self.check(document)))
         version = await rules.publish(
             conn, document=document, published_at=now, published_by=actor, reason=reason
         )
@@ -96,7 +107,7 @@ class RulesetDesk:
 
     def compiled_document(self, document: Mapping[str, Any]) -> CompiledRuleset:
         """Return an unpublished document ready to be evaluated. Raises RulesetRefused."""
-        check_document(document)
+        refuse_errors(self.check(document))
         return compile_ruleset(canonical(document))
 
     async def diff(self, conn: Connection, before: str, after: str) -> RulesetDiff:
