@@ -83,6 +83,19 @@ def test_a_broken_document_is_refused(raw: bytes) -> None:
         parse_json(raw)
 
 
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b'{"a": [3.0, 2.5, -0.0, 1e3]}', {"a": [3, 2.5, 0, 1000]}),
+        (b"1e300", 1e300),
+        (b"9007199254740993.0", 9007199254740992),
+    ],
+)
+def test_a_number_without_a_fraction_is_an_integer(raw: bytes, value: Any) -> None:
+    read = parse_json(raw)
+    assert json.dumps(read) == json.dumps(value)
+
+
 def test_a_broken_document_is_not_quoted() -> None:
     with pytest.raises(BrokenJson) as refused:
         parse_json(b'{"legal_name": "Jane Doe", "dob": 1980-01-02}')

@@ -44,7 +44,7 @@ from faregate.infra.http.gate import Gate
 from faregate.infra.http.idempotency import fingerprint, read_key
 from faregate.infra.http.idempotency_store import Attempt, Fresh, KeyScope, KeyState, StoredResponse
 from faregate.infra.http.idempotent_route import response_of, to_http
-from faregate.infra.http.openapi import Answer, operation, query_parameters
+from faregate.infra.http.openapi import Answer, link, operation, query_parameters
 from faregate.infra.http.routing import make_router
 from faregate.infra.telemetry.tracing import current_traceparent
 from faregate.kernel.clock import Clock
@@ -64,6 +64,10 @@ _SUBMIT = operation(
                 "Location": "Where the status is",
                 "Idempotent-Replayed": "`true` for a repeated request",
             },
+            links={
+                "status": link(_ONE, application_id="application_id"),
+                "decision": link(_ONE + "/decision", application_id="application_id"),
+            },
         )
     },
     problems=[ApplicationExists, KeyUsedElsewhere, DatabaseUnavailable],
@@ -82,7 +86,12 @@ _LIST = operation(
 _STATUS = operation(
     summary="Where an application stands",
     answers={
-        200: Answer(description="The present state", model=StatusAnswer, headers=TAG_HEADERS),
+        200: Answer(
+            description="The present state",
+            model=StatusAnswer,
+            headers=TAG_HEADERS,
+            links={"decision": link(_ONE + "/decision", application_id="application_id")},
+        ),
         304: NOT_MODIFIED,
     },
     problems=[ApplicationNotFound, DatabaseUnavailable],

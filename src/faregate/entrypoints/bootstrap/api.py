@@ -45,7 +45,11 @@ from faregate.webhooks.api import Webhooks
 from faregate.webhooks.routes import webhook_routes
 
 TITLE = "faregate"
-DESCRIPTION = "Credit decisions, real-time fraud scoring and travel loyalty for card issuers."
+DESCRIPTION = (
+    "Credit decisions, real-time fraud scoring and travel loyalty for card issuers.\n\n"
+    "Every refusal is a problem (RFC 9457). A method that a path does not have is refused with 405 and `Allow`, "
+    "a path that does not exist with 404; neither belongs to any operation below."
+)
 
 
 async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:

@@ -90,7 +90,7 @@ def _routes_of(routers: Sequence[APIRouter]) -> list[BaseRoute]:
 
 def _problem_router() -> APIRouter:
     router = make_router(tags=["operations"])
-    page = Answer(description="A page for people")
+    page = Answer(description="A page for people", media_type="text/html")
     documented = operation(
         summary="What a problem means and what to do", answers={200: page}, problems=[ProblemUnknown]
     )

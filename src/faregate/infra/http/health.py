@@ -51,7 +51,7 @@ _READYZ = operation(
     },
 )
 METRICS_SCOPE = "metrics:read"
-_METRICS_ANSWERS = {200: Answer(description="Prometheus' text format")}
+_METRICS_ANSWERS = {200: Answer(description="Prometheus' text format", media_type="text/plain")}
 
 Check = Callable[[], Awaitable[None]]
 """Returns if something that we depend on can be used, and raises if not."""

@@ -19,6 +19,11 @@ from faregate.kernel.errors import ConflictError, InvalidError
 KEY_LENGTH_MAX = 255
 RETENTION_DAYS = 30
 DOCUMENTATION = "/problems/idempotency-key-malformed"
+KEY_PATTERN = (
+    r'^("([ !#-\[\]-~]|\\["\\]){1,255}"'
+    r"|[A-Za-z0-9!#$%&'*+.^_`|~:/=@-]{1,255})$"
+)
+"""The header's value as a pattern of JSON Schema, for the API's document; `parse_key` is what counts."""
 _HEADER = b"idempotency-key"
 _QUOTED = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~:/=@-]+")

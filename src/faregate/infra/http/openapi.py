@@ -17,6 +17,7 @@ from faregate.infra.http.authentication import ScopeMissing, Unauthenticated
 from faregate.infra.http.body import BodyTooLarge, BrokenJson, UnsupportedMediaType, ValidationFailed
 from faregate.infra.http.client_limits import RateLimited
 from faregate.infra.http.idempotency import (
+    KEY_PATTERN,
     IdempotencyKeyMalformed,
     IdempotencyKeyMissing,
     IdempotencyKeyRepeated,
@@ -37,9 +38,15 @@ _IDEMPOTENCY_HEADER = {
     "in": "header",
     "required": True,
     "description": "Quoted or bare, 1 to 255 printable ASCII characters, a UUID is best. Kept for 30 days.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 257},
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
     "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
 }
+_HEADERS = {
+    "X-Request-Id": "The request's id: the client's own, or one that we gave it",
+    "Retry-After": "Seconds after which to send it again",
+    "WWW-Authenticate": "How to authenticate",
+}
+_HEADERS_OF_STATUS = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
 _Responses = dict[int | str, dict[str, Any]]
 _OF_KEYS = (Unauthenticated, ScopeMissing)
 _OF_BODIES = (BrokenJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
@@ -74,12 +81,24 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A successful answer: what it says, its model, an example, and its headers with their meaning."""
+    """A successful answer: what it says, its model, an example, and its headers with their meaning.
+
+    `media_type` of an answer without a model. `links` lead from it to other operations, by name.
+    """
 
     description: str
     model: type[BaseModel] | None = None
     example: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str | None = None
+    links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def link(path: str, *, method: str = "get", **parameters: str) -> Mapping[str, Any]:
+    """Return a link to the operation of a path; each parameter is a field of the answer's body."""
+    escaped = path.replace("~", "~0").replace("/", "~1")
+    taken = {name: f"$response.body#/{source}" for name, source in parameters.items()}
+    return {"operationRef": f"#/paths/{escaped}/{method}", "parameters": taken}
 
 
 def operation(
@@ -166,6 +185,7 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
             _add_path_parameters(described, path)
             _hoist(described, schemas)
             _replace_fastapi_problem(described)
+            _add_headers(described)
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas["Problem"] = Problem.model_json_schema()
@@ -179,6 +199,14 @@ def _add_path_parameters(described: dict[str, Any], path: str) -> None:
     for name in _PATH_PARAMETER.findall(path):
         if name not in declared:
             known.insert(0, {"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
+
+
+def _add_headers(described: dict[str, Any]) -> None:
+    """Those of any answer, and those that go with a status."""
+    for status, response in described.get("responses", {}).items():
+        headers = response.setdefault("headers", {})
+        for name in ("X-Request-Id", *_HEADERS_OF_STATUS.get(status, ())):
+            headers.setdefault(name, {"description": _HEADERS[name], "schema": {"type": "string"}})
 
 
 def _body(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,6 +227,10 @@ def _answers(answers: Mapping[int, Answer]) -> _Responses:
             entry["content"] = {"application/json": {"schema": _schema(answer.model)}}
             if answer.example is not None:
                 entry["content"]["application/json"]["example"] = answer.example
+        elif answer.media_type:
+            entry["content"] = {answer.media_type: {"schema": {"type": "string"}}}
+        if answer.links:
+            entry["links"] = dict(answer.links)
         if answer.headers:
             entry["headers"] = _headers(answer.headers)
         described[status] = entry

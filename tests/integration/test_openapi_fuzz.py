@@ -1,0 +1,46 @@
+"""The API is what its OpenAPI document says: Schemathesis asks every route, with all checks on, as every caller.
+
+A short run with the same cases each time; `make fuzz` runs for as long as one likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tools.fuzz import CALLERS, CallerKey, fuzz, keys_of
+
+from faregate.infra.http.edge import Limits
+from faregate.infra.http.server import serving
+from tests.credit_world import CreditWorld, shared_world
+from tests.integration.http_world import make_app
+
+__all__ = ["shared_world"]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+REPEATABLE = ("--generation-deterministic", "--no-shrink")
+SHORT = {
+    "everything allowed": ("--max-examples", "5"),
+    "two clients": ("--max-examples", "3", "--phases", "examples,stateful"),
+    "a key without scopes": ("--max-examples", "1", "--phases", "examples,fuzzing"),
+    "no key": ("--max-examples", "1", "--phases", "examples,fuzzing"),
+}
+
+
+@pytest.mark.requirement("C11")
+async def test_every_route_keeps_to_the_openapi_document_for_every_caller(shared_world: CreditWorld) -> None:
+    async def fuzzed(caller: CallerKey) -> tuple[int, str]:
+        tokens = await keys_of(shared_world.site, caller)
+        return await fuzz(shared_world.url, tokens=tokens, options=(*REPEATABLE, *SHORT[caller.name]))
+
+    results = await asyncio.gather(*map(fuzzed, CALLERS))
+    for caller, (status, output) in zip(CALLERS, results, strict=True):
+        assert status == 0, f"{caller.name}\n{output}"
+
+
+async def test_an_api_that_breaks_its_document_is_found_out() -> None:
+    async with serving(make_app(limits=Limits(request_s_max=0.2))) as url:
+        options = (*REPEATABLE, "--max-examples", "1", "--phases", "fuzzing")
+        status, output = await fuzz(url, tokens={}, options=options)
+    assert status == 1
+    assert {"GET /crash", "POST /orders"} <= {line.strip(" _") for line in output.splitlines()}, output
