@@ -11,6 +11,16 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+_CALLED_INVALID = frozenset(
+    f"/problems/{name}"
+    for name in (
+        "broken-json",
+        "idempotency-key-malformed",
+        "idempotency-key-missing",
+        "unsupported-media-type",
+        "validation-failed",
+    )
+)
 _BEYOND_SCHEMA = frozenset({"applicant.dob"})
 """Fields with a rule that JSON Schema has no word for: here, that the date is in the past."""
 
@@ -23,12 +33,12 @@ def valid_data_is_not_called_invalid(
     response: schemathesis.Response,
     case: schemathesis.Case[Any],
 ) -> bool | None:
-    """Refuse a 422 that says of data which fit the document that fields are not valid."""
+    """Refuse an answer which says of data that fit the document that they do not."""
     is_valid = case.meta is not None and case.meta.generation.mode.is_positive
-    if not is_valid or response.status_code != 422:
+    if not is_valid or response.status_code not in (400, 415, 422):
         return None
     problem = response.json()
     fields = {error["field"] for error in problem.get("errors", ())}
-    if problem["type"] == "/problems/validation-failed" and not fields <= _BEYOND_SCHEMA:
-        raise AssertionError(f"data that fit the document were refused: {sorted(fields)}")
+    if problem["type"] in _CALLED_INVALID and not (fields and fields <= _BEYOND_SCHEMA):
+        raise AssertionError(f"data that fit the document: {problem['type']}, {sorted(fields)}")
     return None

@@ -72,6 +72,10 @@ def orders() -> APIRouter:
     async def one(request: Request) -> Response:
         raise OrderClosed("the order was closed", order_id=request.path_params["order_id"])
 
+    @router.delete("/orders/{order_id}")
+    async def cancel(request: Request) -> Response:
+        raise OrderClosed("the order was closed", order_id=request.path_params["order_id"])
+
     @router.get("/trace")
     async def trace(_: Request) -> Response:
         return Response(current_traceparent() or "")

@@ -277,6 +277,13 @@ async def test_every_other_failure_is_a_problem_too(
     assert ("allow" in answer.headers) == (status == 405)
 
 
+async def test_a_refused_method_names_those_of_all_routes_with_the_path(
+    client: aiohttp.ClientSession,
+) -> None:
+    answer = await client.put("/orders/1")
+    assert answer.headers["allow"] == "DELETE, GET"
+
+
 async def test_the_type_of_a_problem_leads_to_its_page(client: aiohttp.ClientSession) -> None:
     closed = await (await client.get("/orders/o_1")).json(content_type=None)
     page = await client.get(closed["type"])

@@ -6,8 +6,11 @@ A short run with the same cases each time; `make fuzz` runs for as long as one l
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from tools.fuzz import CALLERS, CallerKey, fuzz, keys_of
 
 from faregate.infra.http.edge import Limits
@@ -25,6 +28,14 @@ SHORT = {
     "a key without scopes": ("--max-examples", "1", "--phases", "examples,fuzzing"),
     "no key": ("--max-examples", "1", "--phases", "examples,fuzzing"),
 }
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Thousands of requests would hide what a failure says."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.mark.requirement("C11")

@@ -40,7 +40,7 @@ class EndpointForm(BaseModel):
 class EndpointChangesForm(BaseModel):
     """What is to change of an endpoint; what is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
     url: str | None = Field(default=None, min_length=1, max_length=URL_LENGTH_MAX)
     event_types: list[str] | None = Field(default=None, min_length=1, max_length=50)

@@ -14,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from faregate.infra.database import DatabaseUnavailable
@@ -123,7 +123,19 @@ def _handle_errors(app: FastAPI) -> None:
     async def by_framework(request: Request, error: HTTPException) -> Response:
         response = problem_response(_framework_error(error), request.scope)
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(sorted(_methods_of(request)))
         return response
+
+
+def _methods_of(request: Request) -> set[str]:
+    """The methods of a path, over all its routes: the framework only knows those of the first."""
+    return {
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
+        for method in route.methods or ()
+    }
 
 
 def _framework_error(error: HTTPException) -> FaregateError:
