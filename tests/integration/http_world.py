@@ -76,6 +76,10 @@ def orders() -> APIRouter:
     async def cancel(request: Request) -> Response:
         raise OrderClosed("the order was closed", order_id=request.path_params["order_id"])
 
+    @router.post("/orders/open")
+    async def reopen(_: Request) -> Response:
+        return Response(status_code=204)
+
     @router.get("/trace")
     async def trace(_: Request) -> Response:
         return Response(current_traceparent() or "")

@@ -280,8 +280,9 @@ async def test_every_other_failure_is_a_problem_too(
 async def test_a_refused_method_names_those_of_all_routes_with_the_path(
     client: aiohttp.ClientSession,
 ) -> None:
-    answer = await client.put("/orders/1")
-    assert answer.headers["allow"] == "DELETE, GET"
+    for path, methods in (("/orders/1", "DELETE, GET"), ("/orders/open", "POST")):
+        answer = await client.put(path)
+        assert answer.headers["allow"] == methods
 
 
 async def test_the_type_of_a_problem_leads_to_its_page(client: aiohttp.ClientSession) -> None:

@@ -19,14 +19,13 @@ from tests.credit_world import CreditWorld, shared_world
 from tests.integration.http_world import make_app
 
 __all__ = ["shared_world"]
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 REPEATABLE = ("--generation-deterministic", "--no-shrink")
 SHORT = {
-    "everything allowed": ("--max-examples", "5"),
-    "two clients": ("--max-examples", "3", "--phases", "examples,stateful"),
-    "a key without scopes": ("--max-examples", "1", "--phases", "examples,fuzzing"),
-    "no key": ("--max-examples", "1", "--phases", "examples,fuzzing"),
+    "everything allowed": ("--phases", "examples,coverage,stateful", "--max-examples", "1"),
+    "two clients": ("--phases", "stateful", "--max-examples", "1"),
+    "no key": ("--phases", "fuzzing", "--max-examples", "1"),
 }
 
 
@@ -44,8 +43,9 @@ async def test_every_route_keeps_to_the_openapi_document_for_every_caller(shared
         tokens = await keys_of(shared_world.site, caller)
         return await fuzz(shared_world.url, tokens=tokens, options=(*REPEATABLE, *SHORT[caller.name]))
 
-    results = await asyncio.gather(*map(fuzzed, CALLERS))
-    for caller, (status, output) in zip(CALLERS, results, strict=True):
+    callers = [caller for caller in CALLERS if caller.name in SHORT]
+    assert len(callers) == len(SHORT)
+    for caller, (status, output) in zip(callers, await asyncio.gather(*map(fuzzed, callers)), strict=True):
         assert status == 0, f"{caller.name}\n{output}"
 
 

@@ -129,13 +129,14 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def _methods_of(request: Request) -> set[str]:
-    """The methods of a path, over all its routes: the framework only knows those of the first."""
-    return {
-        method
-        for route in request.app.routes
-        if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
-        for method in route.methods or ()
-    }
+    """The methods of a path, over all its routes: the framework only knows those of the first.
+
+    Where a path is written out and is also another one's parameter, it is the one that is written out.
+    """
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.path_regex.match(request.scope["path"])]
+    nearest = min(matching, key=lambda route: len(route.param_convertors)).path
+    return {method for route in matching if route.path == nearest for method in route.methods or ()}
 
 
 def _framework_error(error: HTTPException) -> FaregateError:
