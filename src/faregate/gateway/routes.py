@@ -46,7 +46,7 @@ class PolicyForm(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     overrides: dict[_Name, bool | int | float | str] = Field(max_length=100)
-    seen_version: int = Field(ge=0, lt=2**62, description="The `version` that you saw; 0 if there was none.")
+    seen_version: int = Field(ge=0, le=2**53, description="The `version` that you saw; 0 if there was none.")
     reason: _Reason
 
 
