@@ -19,6 +19,8 @@ from faregate.kernel.errors import UnavailableError
 
 PATH = "/api/credit-applications"
 RETRY_S = 0.2
+TRIES = 2
+TRY_TIMEOUT = aiohttp.ClientTimeout(total=15.0)
 GIVE_UP_S = 120.0
 _TRY_AGAIN = frozenset({409, 429, 500, 502, 503, 504})
 
@@ -29,12 +31,29 @@ class PartnerGaveUp(UnavailableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """How a partner behaves: requests in flight at once, and the shares sent twice at once or again later."""
+    """How a partner behaves: requests in flight at once, and the shares sent twice at once or again later.
+
+    `rate_per_s` None sends as fast as it is answered.
+    """
 
     concurrency: int = 32
     doubled_share: float = 0.05
     repeated_share: float = 0.05
+    rate_per_s: float | None = None
     seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A submission or a read of a status: one request and one retry, on the clock of `time.perf_counter`.
+
+    It is available when either was answered, with whatever status below 500 but 429.
+    """
+
+    kind: str
+    begin: float
+    end: float
+    is_available: bool
 
 
 @dataclass(slots=True)
@@ -43,6 +62,7 @@ class Submitted:
 
     application_ids: dict[int, str] = field(default_factory=dict)
     answers: Counter[int] = field(default_factory=Counter)
+    problems: Counter[str] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
     replays: int = 0
     broken: int = 0
@@ -62,6 +82,7 @@ class Partner:
         body_of: Callable[[int], Mapping[str, Any]],
         run: str,
         habits: Habits = Habits(),
+        on_operation: Callable[[Operation], None] = lambda _: None,
     ) -> None:
         self._session = session
         self._urls = urls
@@ -69,16 +90,19 @@ class Partner:
         self._body_of = body_of
         self._run = run
         self._habits = habits
+        self._on_operation = on_operation
         self._random = random.Random(habits.seed)  # noqa: S311 - habits, not secrets
         self.submitted = Submitted()
 
     async def submit(self, numbers: Sequence[int], *, on_progress: Callable[[int], None]) -> Submitted:
         """Submit the applications of these numbers and return what came of it."""
-        waiting = iter(numbers)
+        waiting = enumerate(numbers)
         begin = perf_counter()
+        pace_s = 1 / self._habits.rate_per_s if self._habits.rate_per_s else 0.0
 
         async def sender() -> None:
-            for number in waiting:
+            for place, number in waiting:
+                await asyncio.sleep(max(0.0, begin + place * pace_s - perf_counter()))
                 await self._submit_one(number)
                 on_progress(len(self.submitted.application_ids))
 
@@ -87,6 +111,10 @@ class Partner:
                 group.create_task(sender())
         self.submitted.seconds = perf_counter() - begin
         return self.submitted
+
+    def known(self) -> Sequence[str]:
+        """Return the applications that have been accepted, oldest first."""
+        return list(self.submitted.application_ids.values())
 
     async def read(self, application_id: str, what: str = "") -> tuple[int, dict[str, Any]]:
         """Read the status of an application, or with `/decision` its decision: HTTP status and body."""
@@ -107,30 +135,51 @@ class Partner:
     async def _until_accepted(self, number: int) -> str:
         begin = perf_counter()
         while perf_counter() - begin < GIVE_UP_S:
-            application_id = await self._once(number)
+            application_id = await self._operation(number)
             if application_id is not None:
                 self.submitted.latencies_s.append(perf_counter() - begin)
                 return application_id
             await asyncio.sleep(RETRY_S)
         raise PartnerGaveUp(f"application {number} was not accepted within {GIVE_UP_S:g} s")
 
-    async def _once(self, number: int) -> str | None:
-        """Send one request; None when it should be repeated."""
+    async def _operation(self, number: int) -> str | None:
+        """Send a request and, if there is no answer, again to the next address; None when all is to be repeated."""
+        begin, application_id = perf_counter(), None
+        for tries in range(TRIES):
+            if tries:
+                await asyncio.sleep(RETRY_S)
+            status, application_id = await self._once(number, address=number + tries)
+            if is_answer(status):
+                break
+        ended = Operation(kind="submit", begin=begin, end=perf_counter(), is_available=is_answer(status))
+        self._on_operation(ended)
+        return application_id
+
+    async def _once(self, number: int, *, address: int) -> tuple[int | None, str | None]:
+        """Send one request: its status, if it was answered, and the application, if it was accepted."""
         headers = {**self._headers, "Idempotency-Key": f"{self._run}-{number}"}
-        url = self._urls[number % len(self._urls)] + PATH
+        url = self._urls[address % len(self._urls)] + PATH
         try:
-            async with self._session.post(url, json=self._body_of(number), headers=headers) as answer:
+            async with self._session.post(
+                url, json=self._body_of(number), headers=headers, timeout=TRY_TIMEOUT
+            ) as answer:
                 body = await answer.json(content_type=None)
                 self.submitted.answers[answer.status] += 1
                 self.submitted.replays += "Idempotent-Replayed" in answer.headers
         except (aiohttp.ClientError, TimeoutError):
             self.submitted.broken += 1
-            return None
+            return None, None
         if answer.status == 202:
-            return str(body["application_id"])
+            return 202, str(body["application_id"])
+        self.submitted.problems[str(body.get("type"))] += 1
         if answer.status in _TRY_AGAIN:
-            return None
+            return answer.status, None
         raise PartnerGaveUp(f"application {number} was refused: {body}", status=answer.status)
+
+
+def is_answer(status: int | None) -> bool:
+    """Whether a request was answered: not broken off, not a failure of ours, not turned away."""
+    return status is not None and status < 500 and status != 429
 
 
 async def wait_until(

@@ -6,15 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
-from faregate.bench.chaos import Chaos, ChaosPlan, ChaosReport
-from faregate.bench.partner import Habits, Partner
+import aiohttp
+
+from faregate.bench.chaos.clients import Readers
+from faregate.bench.chaos.injector import Injector
+from faregate.bench.chaos.plan import ChaosPlan
+from faregate.bench.chaos.run import Chaos, ChaosRun
+from faregate.bench.chaos.world import WorldUnderFaults
+from faregate.bench.partner import Habits, Operation, Partner
 from faregate.entrypoints.local_client import connected, new_token
-from faregate.infra.local_system import Plan, local_system
+from faregate.infra.local_system import LocalSystem, Plan, local_system
+from faregate.infra.witness import PostgresWitness
 from faregate.sandbox.faults import FaultPlan
 from faregate.sandbox.people import application
+from faregate.sandbox.plans import PLANS
 
-VICTIMS = ("api-1", "worker-1", "sandbox")
-DEADLINE_S = "240"
+APIS = WORKERS = 2
+ENVIRONMENT = {"FAREGATE_APPLICATION_DEADLINE_S": "240"}
 """Long enough that it is the recovery which decides the applications, not their deadline."""
 
 
@@ -22,34 +30,79 @@ async def run_chaos(
     plan: ChaosPlan,
     *,
     home: Path,
-    faults: FaultPlan,
     on_event: Callable[[str], None],
-    concurrency: int = 8,
-) -> ChaosReport:
-    """Run everything in `home`, kill parts of it as planned, and return what held."""
+    on_progress: Callable[[str], None] = lambda _: None,
+    faults: FaultPlan = PLANS["rough"],
+) -> ChaosRun:
+    """Run everything in `home`, break parts of it as planned, and return what came of it.
+
+    `faults` go wrong all the time; incidents of providers come on top.
+    """
     local = Plan(
         home=home,
+        workers=WORKERS,
+        apis=APIS,
         faults_file=_written(faults, home),
-        environment={"FAREGATE_APPLICATION_DEADLINE_S": DEADLINE_S},
+        environment=ENVIRONMENT,
     )
     async with local_system(local) as system, connected(system) as (site, credit, session):
-        partner = Partner(
-            session=session,
-            urls=system.api_urls,
-            token=await new_token(site, client_id="chaos-partner"),
-            body_of=application,
-            run=uuid4().hex[:8],
-            habits=Habits(concurrency=concurrency, seed=plan.seed),
-        )
-        chaos = Chaos(
-            plan,
-            supervisor=system.supervisor,
-            credit=credit,
-            session=session,
-            sandbox_url=system.sandbox_url,
-            on_event=on_event,
-        )
-        return await chaos.run(partner)
+        token = await new_token(site, client_id="chaos-partner")
+        world = WorldUnderFaults(session=session, url=system.sandbox_url, faults_file=home / "faults.json")
+        operations: list[Operation] = []
+        partner, readers = _clients(plan, system, session=session, token=token, operations=operations)
+        with PostgresWitness(system.database_url) as witness:
+            injector = Injector(
+                plan,
+                supervisor=system.supervisor,
+                home=home,
+                world=world,
+                witness=witness,
+                faults=faults,
+                on_event=on_event,
+            )
+            chaos = Chaos(
+                plan,
+                injector=injector,
+                world=world,
+                supervisor=system.supervisor,
+                credit=credit,
+                session=session,
+                witness=witness,
+                operations=operations,
+                calm=PLANS["calm"],
+                on_event=on_event,
+                on_progress=on_progress,
+            )
+            return await chaos.run(partner, readers, sandbox_url=system.sandbox_url)
+
+
+def _clients(
+    plan: ChaosPlan,
+    system: LocalSystem,
+    *,
+    session: aiohttp.ClientSession,
+    token: str,
+    operations: list[Operation],
+) -> tuple[Partner, Readers]:
+    """Those who submit, evenly over the run, and those who read; both note what became of their operations."""
+    partner = Partner(
+        session=session,
+        urls=system.api_urls,
+        token=token,
+        body_of=application,
+        run=uuid4().hex[:8],
+        habits=Habits(rate_per_s=plan.applications / plan.seconds, seed=plan.seed),
+        on_operation=operations.append,
+    )
+    readers = Readers(
+        session=session,
+        urls=system.api_urls,
+        token=token,
+        on_operation=operations.append,
+        applications=partner.known,
+        seed=plan.seed,
+    )
+    return partner, readers
 
 
 def _written(faults: FaultPlan, home: Path) -> Path:

@@ -13,6 +13,7 @@ from faregate.entrypoints import (
     archive_commands,
     audit_commands,
     bench_commands,
+    chaos_commands,
     credit_commands,
     gateway_commands,
     notice_commands,
@@ -116,8 +117,6 @@ app.add_typer(operator_commands.pii, name="pii")
 app.add_typer(webhook_commands.app, name="webhooks")
 app.add_typer(archive_commands.app, name="archive")
 app.add_typer(bench_commands.app, name="bench", epilog="Example: faregate bench submit --json -")
-app.add_typer(
-    system_commands.chaos, name="chaos", epilog="Example: faregate chaos credit --applications 2000 --seed 7"
-)
+app.add_typer(chaos_commands.app, name="chaos", epilog="Example: faregate chaos credit --minutes 5 --seed 7")
 app.command(epilog="Example: faregate up --workers 1 --workers-max 4")(system_commands.up)
 app.command(epilog="Example: faregate demo --applicants 200 --exit")(system_commands.demo)

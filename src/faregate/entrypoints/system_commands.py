@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import orjson
@@ -18,7 +17,6 @@ from faregate.infra.scaling import ScalingPolicy
 from faregate.infra.settings import Settings
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON here.")]
-chaos = typer.Typer(no_args_is_help=True, help="Fault runs, with the invariants checked after.")
 
 
 def up(
@@ -100,39 +98,3 @@ async def _demo(
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
-
-
-@chaos.callback()
-def group() -> None:
-    """Keep a group a group while it has a single command."""
-
-
-@chaos.command("credit")
-def chaos_credit(
-    applications: Annotated[int, typer.Option(help="How many applications are submitted.", min=1)] = 1000,
-    kills: Annotated[int, typer.Option(help="Most kills, all parts together.", min=3)] = 30,
-    pause_s_max: Annotated[float, typer.Option(help="Longest pause between two kills.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="The same seed kills the same parts after the same pauses.")] = 1,
-    json_path: JsonPath = None,
-) -> None:
-    """Kill API, worker and sandbox at random while applications arrive; nothing may be lost or doubled.
-
-    Exit status 1 if a check fails. Example: faregate chaos credit --applications 2000 --seed 7
-    """
-    from faregate.bench.chaos import ChaosPlan, report_of
-    from faregate.entrypoints.chaos import VICTIMS, run_chaos
-    from faregate.sandbox.plans import PLANS
-
-    console = Console()
-    plan = ChaosPlan(
-        applications=applications, victims=VICTIMS, kills_max=kills, pause_s_max=pause_s_max, seed=seed
-    )
-    with TemporaryDirectory(prefix="faregate-chaos-") as home:
-        report = asyncio.run(
-            run_chaos(plan, home=Path(home) / "home", faults=PLANS["rough"], on_event=console.log)
-        )
-    document = report_of(report)
-    console.print_json(data=document)
-    if json_path:
-        _write(json_path, document)
-    raise typer.Exit(0 if all(report.checks.values()) else 1)

@@ -94,7 +94,7 @@ class _Admin:
         return _json({"pulls": [asdict(entry) for entry in pulls]})
 
     async def summary(self, _request: web.Request) -> web.Response:
-        """Return the totals. `calls` and `deduplicated` are since the start, `executed` is since ever."""
+        """Return the totals. `executed` is since ever; `calls`, `deduplicated` and `struck` are since the start."""
         world = self._world
         executed = world.executions.count_by_provider()
         return _json(
@@ -105,6 +105,7 @@ class _Admin:
                 "deduplicated": sum(world.deduplicated.values()),
                 "calls_by_endpoint": world.calls,
                 "executed_by_provider": executed,
+                "struck": world.struck,
                 "callbacks": {"pending": world.callbacks.pending(), **world.callbacks.counts},
             }
         )

@@ -62,6 +62,7 @@ class World:
         self.clock = clock
         self.calls: Counter[str] = Counter()
         self.deduplicated: Counter[str] = Counter()
+        self.struck: Counter[str] = Counter()
         self._journal = journal
         self._session = session
         self.executions = Executions(journal, _of_type(records, "executed"))
@@ -141,7 +142,10 @@ class World:
     def fault(self, stage: Stage, *, provider: str, reference: str, persona: str | None) -> Fault | None:
         """Return what goes wrong at this stage of a call, if anything."""
         always = faults_of(persona, provider=provider)
-        return self.faults.draw(stage, provider=provider, reference=reference, always=always)
+        fault = self.faults.draw(stage, provider=provider, reference=reference, always=always)
+        if fault is not None:
+            self.struck[f"{provider}:{fault.value}"] += 1
+        return fault
 
     def _worked_out(self, provider: Provider, job: Job) -> Execution:
         statement, order = provider.statement, job.order

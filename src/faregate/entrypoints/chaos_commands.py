@@ -1,0 +1,62 @@
+"""`faregate chaos`: fault runs on a system of their own, with the invariants checked after."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, help="Fault runs, with the invariants checked after.")
+
+
+@app.callback()
+def group() -> None:
+    """Keep a group a group while it has a single command."""
+
+
+@app.command("credit", epilog="Example: faregate chaos credit --minutes 5 --seed 7 --json chaos.json")
+def credit(
+    minutes: Annotated[float, typer.Option(help="How long things are broken.", min=0.1)] = 5.0,
+    applications: Annotated[
+        int | None, typer.Option(help="How many applications are submitted; 400 a minute if left out.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed breaks the same things in the same order.")] = 1,
+    json_to: Annotated[
+        str | None, typer.Option("--json", help="Write the result as JSON to this path; - prints it.")
+    ] = None,
+) -> None:
+    """Kill, freeze and restart API, workers, sandbox, Valkey and PostgreSQL, and let providers fail, meanwhile.
+
+    Two API processes and two workers decide applications all the while; nothing may be lost, doubled or stranded.
+    Begin and end of each fault are told on standard error. Exit status 1 if a check fails.
+    """
+    from faregate.bench.chaos.plan import ChaosPlan
+    from faregate.bench.chaos.report import checks_of, document_of, table_of
+    from faregate.entrypoints.chaos import run_chaos
+    from faregate.infra.telemetry.logs import configure_logging
+
+    plan = ChaosPlan.of_minutes(minutes, applications=applications, seed=seed)
+    console = Console(stderr=True, log_path=False)
+    configure_logging(format="console", level=logging.ERROR)  # deaths are meant here, and told
+    with (
+        TemporaryDirectory(prefix="faregate-chaos-") as home,
+        console.status("starting PostgreSQL, Valkey, sandbox, two API processes and two workers …") as status,
+    ):
+        run = asyncio.run(
+            run_chaos(plan, home=Path(home) / "home", on_event=console.log, on_progress=status.update)
+        )
+    document = json.dumps(document_of(run), indent=2) + "\n"
+    if json_to == "-":
+        sys.stdout.write(document)
+    else:
+        Console().print(table_of(run))
+        if json_to is not None:
+            Path(json_to).write_text(document, encoding="utf-8")
+    raise typer.Exit(0 if all(checks_of(run).values()) else 1)
