@@ -44,12 +44,7 @@ create unique index review_not_closed on credit.review (application_id) where st
 create index review_queue on credit.review (due_at, id) where state <> 'closed';
 create index review_claims on credit.review (claimed_by) where claimed_by is not null;
 
--- Applications that went to review before there was a queue.
-insert into credit.review (id, application_id, decision_version, cause, priority, opened_at, due_at)
-select 'rev_' || substr(id, 5), id, decision_version,
-       case when latest_step like '%\_check\_%' then 'check_missing' else 'concern' end, 3, updated_at,
-       updated_at + interval '24 hours'
-from credit.application where status = 'manual_review';
+create index application_in_review on credit.application (id) where status = 'manual_review';
 
 -- Requests for a new pull of checks whose outcome is known. It takes two people.
 create table credit.repull (

@@ -47,6 +47,10 @@ class ReviewNotFound(NotFoundError):
     """There is no such review."""
 
 
+class NothingToClaim(NotFoundError):
+    """No review waits that you could claim."""
+
+
 class ReviewOver(ConflictError):
     """The review is closed: a person or rules decided the application, or another review of it began since."""
 

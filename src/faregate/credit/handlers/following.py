@@ -8,14 +8,17 @@ from datetime import datetime
 from faregate.credit.contracts import Review, Status
 from faregate.credit.domain.review import closed, decided_anew, opened, with_new_facts
 from faregate.credit.handlers.tools import Tools
-from faregate.credit.store import reviews
+from faregate.credit.store import applications, decisions, reviews
 from faregate.credit.store.decisions import NewDecision
 from faregate.credit.store.reviews import Saved
 from faregate.events.base import PublishedEvent
 from faregate.events.credit import ReviewClosed, ReviewFactsArrived, ReviewOpened
-from faregate.infra.database import Connection
+from faregate.infra.database import Connection, Database
+from faregate.infra.eventlog import append
 
 SIGNAL_PROCESSOR = "signal-processor"
+ADOPTER = "review-sweep"
+_STRAYS_BATCH = 100
 
 
 async def follow_decisions(
@@ -69,6 +72,41 @@ async def mark_new_facts(
         )
         for application_id, review in known.items()
     ]
+
+
+async def adopt_strays(database: Database, *, tools: Tools) -> int:
+    """Open a review for applications in manual review that stand in no queue; return how many there were.
+
+    Code from before there was a queue decided them. Nobody would ever see them otherwise.
+    """
+    async with database.connection() as conn:
+        strays = await reviews.without_review(conn, limit=_STRAYS_BATCH)
+    for application_id in strays:
+        async with database.transaction() as conn:
+            await _adopt(conn, application_id, tools=tools)
+    return len(strays)
+
+
+async def _adopt(conn: Connection, application_id: str, *, tools: Tools) -> None:
+    application = await applications.lock_application(conn, application_id)
+    decision = await decisions.decision_of(conn, application_id)
+    is_stray = application.status is Status.MANUAL_REVIEW and not await reviews.not_closed(
+        conn, [application_id]
+    )
+    if decision is None or not is_stray:
+        return
+    review = opened(
+        id=tools.new_id("rev"),
+        application_id=application_id,
+        decision_version=decision.version,
+        reason_codes=decision.reason_codes,
+        amount=application.amount,
+        now=tools.clock.now(),
+    )
+    details = {"decision_version": decision.version, "cause": review.cause, "priority": review.priority}
+    saved = Saved(review=review, actor=ADOPTER, action="review.opened", details=details)
+    await reviews.save(conn, [saved], now=review.opened_at)
+    await append(conn, [tools.stamp(_opened_event(review))])
 
 
 def _in_review(review: Review | None, decision: NewDecision, *, tools: Tools, now: datetime) -> Review:

@@ -45,13 +45,6 @@ from faregate.infra.eventlog import append
 from faregate.rules.api import Rulesets
 from faregate.rules.ruleset import CompiledRuleset
 
-CANDIDATES = 10
-"""How many reviews the next claim looks at: others may take the first ones at the same moment."""
-
-
-class NothingToClaim(machine.ReviewNotFound):
-    """No review waits that you could claim."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewPolicy:
@@ -103,13 +96,11 @@ class ReviewDesk:
         self, conn: Connection, *, reviewer: str, priority: Priority | None = None
     ) -> Review:
         """Take the review that is due first. Raises NothingToClaim or TooManyClaims."""
-        found = await reviews.next_unclaimed(conn, reviewer=reviewer, priority=priority, limit=CANDIDATES)
-        for review_id in found:
-            try:
-                return await self.claim(conn, review_id, reviewer=reviewer)
-            except (machine.ReviewOver, machine.ReviewTaken):
-                continue  # somebody else was faster
-        raise NothingToClaim("no review waits that you could claim")
+        await reviews.lock_reviewer(conn, reviewer)
+        found = await reviews.lock_next_unclaimed(conn, reviewer=reviewer, priority=priority)
+        if found is None:
+            raise machine.NothingToClaim("no review waits that you could claim")
+        return await self.claim(conn, found, reviewer=reviewer)
 
     async def extend(self, conn: Connection, review_id: str, *, reviewer: str, fence: int) -> Review:
         """Keep a claim for one more lease from now. Raises ReviewNotFound, ReviewOver or ClaimLost."""

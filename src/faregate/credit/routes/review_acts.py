@@ -157,7 +157,7 @@ ACTS: Final = (
         summary="Claim the review that is due first",
         form=forms.NextForm,
         answer=forms.ReviewAnswer,
-        problems=_CLAIMING,
+        problems=(review.NothingToClaim, review.SamePerson, review.TooManyClaims),
         work=_claim_next,
     ),
     Act(

@@ -17,6 +17,7 @@ from faregate.credit.consumers import consumer_groups
 from faregate.credit.handlers.audit import note_anchor
 from faregate.credit.handlers.checks import GatewayHooks
 from faregate.credit.handlers.decide import DecisionService, decide_overdue, publish_first_ruleset
+from faregate.credit.handlers.following import adopt_strays
 from faregate.credit.handlers.sealing import Sealer
 from faregate.credit.store.artefacts import load_check_plans, load_scorecard
 from faregate.credit.store.audit.anchors import ANCHOR_FILE
@@ -134,10 +135,13 @@ def _housekeeping(database: Database, log: Database) -> Loop:
 
 
 def _overdue(database: Database, service: DecisionService) -> Loop:
-    """Return the loop that decides what no run decided."""
-    return lambda stop: run_periodically(
-        stop, name="overdue", every_s=OVERDUE_S, work=lambda: decide_overdue(database, service=service)
-    )
+    """Return the loop that decides what no run decided, and queues for review what stands in no queue."""
+
+    async def sweep() -> None:
+        await decide_overdue(database, service=service)
+        await adopt_strays(database, tools=service.tools)
+
+    return lambda stop: run_periodically(stop, name="overdue", every_s=OVERDUE_S, work=sweep)
 
 
 def _audit_loops(site: Site, database: Database) -> dict[str, Loop]:

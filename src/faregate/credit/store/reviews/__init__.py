@@ -121,12 +121,17 @@ async def queue_lines(conn: Connection) -> list[QueueLine]:
     return [QueueLine(**{**row, "priority": _PRIORITIES[row["priority"]]}) for row in await cursor.fetchall()]
 
 
-async def next_unclaimed(
-    conn: Connection, *, reviewer: str, priority: Priority | None, limit: int
-) -> list[str]:
-    """Return the ids of the reviews that a person should claim next, in order."""
-    given = {"reviewer": reviewer, "priority": _RANKS[priority] if priority else None, "limit": limit}
-    cursor = await conn.execute(_Q["next_unclaimed"], given)
+async def lock_next_unclaimed(conn: Connection, *, reviewer: str, priority: Priority | None) -> str | None:
+    """Lock the review that a person should claim next, with its application, and return its id."""
+    given = {"reviewer": reviewer, "priority": _RANKS[priority] if priority else None}
+    cursor = await conn.execute(_Q["lock_next_unclaimed"], given)
+    row = await cursor.fetchone()
+    return row["id"] if row else None
+
+
+async def without_review(conn: Connection, *, limit: int) -> list[str]:
+    """Return applications in manual review that stand in no queue."""
+    cursor = await conn.execute(_Q["without_review"], {"limit": limit})
     return [row["id"] for row in await cursor.fetchall()]
 
 

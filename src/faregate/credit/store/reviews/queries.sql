@@ -78,12 +78,19 @@ select priority, count(*) as waiting, count(*) filter (where claimed_until > clo
        extract(epoch from clock_timestamp() - min(opened_at))::float as oldest_s
 from credit.review where state <> 'closed' group by priority order by priority;
 
--- name: next_unclaimed
--- The reviews that are due first among those that this person may claim.
-select id from credit.review
-where state <> 'closed' and (claimed_until is null or claimed_until <= clock_timestamp())
-  and proposed_by is distinct from %(reviewer)s and (%(priority)s::smallint is null or priority = %(priority)s)
-order by due_at, id limit %(limit)s;
+-- name: lock_next_unclaimed
+-- The review that is due first among those that this person may claim, and that nobody is busy with at the moment.
+select r.id from credit.review r join credit.application a on a.id = r.application_id
+where r.state <> 'closed' and (r.claimed_until is null or r.claimed_until <= clock_timestamp())
+  and r.proposed_by is distinct from %(reviewer)s and (%(priority)s::smallint is null or r.priority = %(priority)s)
+order by r.due_at, r.id limit 1 for update of r, a skip locked;
+
+-- name: without_review
+-- Applications in manual review that stand in no queue.
+select a.id from credit.application a
+where a.status = 'manual_review'
+  and not exists (select from credit.review r where r.application_id = a.id and r.state <> 'closed')
+order by a.id limit %(limit)s;
 
 -- name: application_facts
 -- What a reviewer sees of an application; nothing here names the applicant.
