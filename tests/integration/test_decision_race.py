@@ -33,7 +33,7 @@ PROCESSES, DECIDERS = 2, 4
 @asynccontextmanager
 async def decider_processes(desk: Desk, application: str) -> AsyncIterator[list[asyncio.subprocess.Process]]:
     """Start processes whose deciders stand ready, each on a connection of its own."""
-    command = [sys.executable, "-m", "tests.decider_process", str(desk.world.settings.home), application]
+    command = [sys.executable, "-m", "tests.decider_process", application]
     pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
     processes = [
         await asyncio.create_subprocess_exec(*command, str(DECIDERS), **pipes) for _ in range(PROCESSES)
