@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from faregate.credit.contracts import Anchored
+from faregate.credit.contracts.record import Anchored
 from faregate.credit.domain.audit_chain import Break
 from faregate.credit.handlers.audit import inspect
 from faregate.credit.handlers.sealing import Sealer, Sealing

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,3 +220,47 @@ async def test_the_command_prints_the_notice_as_text(desk: Desk, issuer_file: No
     shown = json.loads((await credit(desk, "notice", application, "--json")).stdout)
     assert shown["text"].rstrip() == text.rstrip()
     assert shown["document"]["missing"] == []
+
+
+# The fairness report
+
+
+async def test_the_fairness_report_counts_the_applications_of_each_segment(
+    desk: Desk, tmp_path: Path
+) -> None:
+    await desk.decided()
+    await desk.decided(BAD_ROW)
+    plot = tmp_path / "ratios.svg"
+    report = json.loads((await credit(desk, "fairness", "--json", "--plot", str(plot))).stdout)
+    totals = await desk.sql("select status, count(*) as n from credit.application group by status")
+    counted = {row["status"]: row["n"] for row in totals}
+    assert report["by"] == "age"
+    assert sum(s["approved"] for s in report["segments"]) == counted["approved"]
+    assert sum(s["denied"] for s in report["segments"]) == counted["denied"]
+    assert plot.read_text().startswith("<?xml")
+    empty = json.loads((await credit(desk, "fairness", "--since", "2999-01-01", "--json")).stdout)
+    assert empty["segments"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--by", "purpose"], "Approvals by segment"),
+        (["--by", "income", "--edges", "30000"], "30000+"),
+        (["--by", "product_type"], "cashback_card"),
+    ],
+)
+async def test_segments_are_chosen_by_option(desk: Desk, arguments: list[str], shown: str) -> None:
+    await desk.decided()
+    answer = await credit(desk, "fairness", *arguments)
+    assert answer.exit_code == 0
+    assert shown in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--by", "shoe_size"], ["--plot", "ratios.pdf"], ["--edges", "young"], ["--edges", "40,25"]]
+)
+async def test_a_report_that_cannot_be_made_is_refused_in_one_line(desk: Desk, arguments: list[str]) -> None:
+    refused = await credit(desk, "fairness", *arguments)
+    assert refused.exit_code == 1
+    assert line_of(refused.exception)

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from faregate.credit.contracts import (
-    Anchored,
     ApplicationPage,
-    AuditTrace,
-    ChainReport,
-    ChainStatus,
     DecisionView,
     Identity,
-    Notice,
     PageWanted,
     QueuedReview,
     QueueLine,
@@ -29,7 +25,16 @@ from faregate.credit.contracts import (
     StatusView,
     Submission,
 )
+from faregate.credit.contracts.record import (
+    Anchored,
+    AuditTrace,
+    ChainReport,
+    ChainStatus,
+    FairnessReport,
+    Notice,
+)
 from faregate.credit.domain.application import DecisionNotMade
+from faregate.credit.domain.fairness import Segmentation, fairness_report
 from faregate.credit.handlers.audit import chain_status, note_anchor, trace_of, verify_chain
 from faregate.credit.handlers.backtest import Period
 from faregate.credit.handlers.identity import IdentityVault, rotate_identities
@@ -44,6 +49,7 @@ from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
 from faregate.credit.handlers.submit import Answer
 from faregate.credit.store import applications, decisions, reviews
+from faregate.credit.store.audit.segments import segment_counts
 from faregate.credit.store.redecisions import RedecisionNotFound
 from faregate.gateway.api import accept_callback, reseal_answers
 from faregate.gateway.contracts import Callback
@@ -201,6 +207,14 @@ class CreditApi:
         return await self.reads.read(
             lambda conn: decisions.audit_trail(conn, application_id), suffices=lambda found: bool(found)
         )
+
+    async def fairness(
+        self, segments: Segmentation, *, since: datetime | None, sample_min: int
+    ) -> FairnessReport:
+        """Compare the approval rates of segments: a report for people, which nothing else reads."""
+        async with self.database.connection() as conn:
+            counts = await segment_counts(conn, segments, since=since)
+        return fairness_report(counts, segments=segments, sample_min=sample_min)
 
     async def counts_by_status(self) -> Mapping[str, int]:
         """Return how many applications stand in each state."""

@@ -15,6 +15,7 @@ from faregate.entrypoints import (
     bench_commands,
     chaos_commands,
     credit_commands,
+    fairness_command,
     gateway_commands,
     notice_commands,
     operator_commands,
@@ -100,6 +101,9 @@ def sandbox(
     run_sandbox_process(Settings(), plan=read_faults(faults), data_dir=data_dir)
 
 
+credit_commands.app.command(epilog="Example: faregate credit fairness --by age --plot ratios.png")(
+    fairness_command.fairness
+)
 credit_commands.app.command(epilog="Example: faregate credit notices --due-within 7d")(
     notice_commands.notices
 )

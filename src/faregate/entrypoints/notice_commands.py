@@ -18,7 +18,7 @@ from faregate.infra.clock import SystemClock
 from faregate.kernel.errors import InvalidError
 
 if TYPE_CHECKING:
-    from faregate.credit.contracts import Notice
+    from faregate.credit.contracts.record import Notice
     from faregate.entrypoints.bootstrap.site import Site
 
 _SPAN = re.compile(r"([0-9]{1,5})([dh])")

@@ -11,7 +11,7 @@ import uvloop
 
 import faregate
 from faregate.credit.handlers.audit import chain_status
-from faregate.credit.store.notices import count_open
+from faregate.credit.store.audit.notices import count_open
 from faregate.entrypoints.bootstrap.archive import hot_probe
 from faregate.entrypoints.bootstrap.backlog import backlog_reader, count_backlog
 from faregate.entrypoints.bootstrap.site import Site

@@ -17,7 +17,7 @@ from faregate.bench.chaos.world import WorldUnderFaults
 from faregate.bench.partner import Operation, Partner, Submitted, wait_until
 from faregate.bench.verdict import Verdict, judge
 from faregate.credit.api import CreditApi
-from faregate.credit.contracts import ChainReport
+from faregate.credit.contracts.record import ChainReport
 from faregate.infra.supervisor import Supervisor
 from faregate.infra.witness import Outage, PostgresWitness
 from faregate.kernel.errors import UnavailableError

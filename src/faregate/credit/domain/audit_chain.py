@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from faregate.credit.contracts import Anchored
+from faregate.credit.contracts.record import Anchored
 
 SUM_BYTES: Final = 8
 _NO_VALUE: Final = bytes(SUM_BYTES)

@@ -12,7 +12,15 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
-from faregate.credit.contracts import Cause, Priority, Proposal, Review, ReviewState, Status, Verdict
+from faregate.credit.contracts import (
+    Cause,
+    Priority,
+    Proposal,
+    Review,
+    ReviewState,
+    Status,
+    Verdict,
+)
 from faregate.credit.domain.decision import APPROVAL_IN_DOUBT
 from faregate.credit.domain.reasons import wording_of
 from faregate.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError

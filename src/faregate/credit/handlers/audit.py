@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from faregate.credit.contracts import Anchored, AuditTrace, ChainReport, ChainStatus, Verification
+from faregate.credit.contracts.record import (
+    Anchored,
+    AuditTrace,
+    ChainReport,
+    ChainStatus,
+    Verification,
+)
 from faregate.credit.domain.audit_chain import Break, Inspection
 from faregate.credit.store import decisions
 from faregate.credit.store.audit import chain, trace

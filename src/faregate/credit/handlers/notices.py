@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from faregate.credit.contracts import Notice, NoticeDue
+from faregate.credit.contracts.record import Notice, NoticeDue
 from faregate.credit.domain.decision import score_of
 from faregate.credit.domain.notice import Denial, Issuer, UsedScore, notice_document, notice_text
 from faregate.credit.domain.reasons import reasons_of_score
 from faregate.credit.domain.scorecard import points_range
-from faregate.credit.store import notices
 from faregate.credit.store.artefacts import load_scorecard
-from faregate.credit.store.notices import StoredNotice
+from faregate.credit.store.audit import notices
+from faregate.credit.store.audit.notices import StoredNotice
 from faregate.infra.database import Connection, Database
 from faregate.kernel.clock import Clock
 from faregate.kernel.errors import ConflictError, NotFoundError

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from faregate.credit.api import SUBMIT_ROUTE, CreditApi
-from faregate.credit.contracts import Notice
+from faregate.credit.contracts.record import Notice
 from faregate.credit.domain.application import ApplicationNotFound
 from faregate.credit.handlers.notices import NoAdverseAction
 from faregate.infra.admission import Work

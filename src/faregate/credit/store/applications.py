@@ -10,7 +10,13 @@ from typing import Any
 
 import orjson
 
-from faregate.credit.contracts import ApplicationPage, ListedApplication, PageWanted, Status, StatusView
+from faregate.credit.contracts import (
+    ApplicationPage,
+    ListedApplication,
+    PageWanted,
+    Status,
+    StatusView,
+)
 from faregate.credit.domain.application import ApplicationNotFound
 from faregate.credit.domain.checks import CHECKS
 from faregate.credit.domain.plans import CheckPlan, CheckPlans

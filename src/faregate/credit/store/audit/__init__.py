@@ -1,1 +1,1 @@
-"""The audit chain in the database, its anchors outside, and traces. What a link covers is the domain's."""
+"""What is read of the record: the audit chain, its anchors, traces, notices, counts. What they mean is the domain's."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from faregate.credit.contracts import Anchored
+from faregate.credit.contracts.record import Anchored
 from faregate.kernel.errors import InvalidError
 
 ANCHOR_FILE = "audit-anchors.jsonl"

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from faregate.credit.contracts import Verification
+from faregate.credit.contracts.record import Verification
 from faregate.credit.domain.audit_chain import Head, Link, Row
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries

@@ -172,3 +172,56 @@ where d.application_id = %(id)s order by d.version;
 -- The notices that one application's denials made due.
 select decision_version, due_at, sent_at, sent_by
 from credit.adverse_action_notice where application_id = %(id)s order by decision_version;
+
+-- name: notice
+-- The notice of one version, or of the newest denial, with what was decided.
+select n.application_id, n.decision_version as version, a.decision_version as newest_version, n.due_at, n.sent_at,
+       n.sent_by, d.decided_at, d.ruleset_version, d.scorecard_version, d.code_set_version,
+       d.adverse_action_reasons as reasons, d.inputs, (d.result #>> '{trace,scorecard,points}')::int as points
+from credit.adverse_action_notice n
+join credit.decision d on d.application_id = n.application_id and d.version = n.decision_version
+join credit.application a on a.id = n.application_id
+where n.application_id = %(id)s and n.decision_version = coalesce(%(version)s::int, n.decision_version)
+order by n.decision_version desc limit 1;
+
+-- name: open_notices
+-- Notices that were not sent, the most urgent first; one whose denial does not stand any more need not be sent.
+select n.application_id, n.decision_version, n.due_at
+from credit.adverse_action_notice n
+join credit.application a on a.id = n.application_id and a.decision_version = n.decision_version
+where n.sent_at is null and n.due_at <= coalesce(%(due_before)s::timestamptz, 'infinity')
+order by n.due_at, n.application_id limit %(limit)s;
+
+-- name: count_open_notices
+-- How many notices wait to be sent, and how many of them are late.
+select count(*) as open, count(*) filter (where n.due_at < %(now)s) as overdue
+from credit.adverse_action_notice n
+join credit.application a on a.id = n.application_id and a.decision_version = n.decision_version
+where n.sent_at is null;
+
+-- name: mark_notice_sent
+-- A notice went out: when, by whom, and what it said.
+with sent as (
+  update credit.adverse_action_notice set sent_at = %(now)s, sent_by = %(by)s
+  where application_id = %(id)s and decision_version = %(version)s and sent_at is null
+  returning application_id)
+insert into credit.audit_entry (application_id, at, actor, action, details)
+select application_id, %(now)s, %(by)s, 'adverse_action.notice_sent',
+       jsonb_build_object('version', %(version)s::int, 'notice', %(document)s::jsonb)
+from sent;
+
+-- name: segment_counts
+-- How many applications of each segment stand where; bands are numbered from 0.
+select coalesce(s.segment, 'not given') as segment,
+       count(*) filter (where s.status = 'approved') as approved,
+       count(*) filter (where s.status = 'denied') as denied,
+       count(*) filter (where s.status not in ('approved', 'denied')) as undecided
+from (
+  select status, case %(by)s::text
+      when 'age' then width_bucket(age_years::int, %(edges)s::int[])::text
+      when 'income' then width_bucket(annual_income::numeric, %(edges)s::numeric[])::text
+      when 'product_type' then product_type
+      when 'purpose' then purpose end as segment
+  from credit.application
+  where submitted_at >= coalesce(%(since)s::timestamptz, '-infinity')) as s
+group by s.segment order by length(s.segment), s.segment;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -226,57 +225,6 @@ class AppliedBatch:
     pending: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """A walk along the whole audit chain: how many links held, and the first broken row (table, key, columns, what)."""
-
-    at: datetime
-    links: int
-    broken: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Anchored:
-    """The end of the audit chain as it is noted outside of the database: its last link's number and hash, in hex."""
-
-    seq: int
-    sha256: str
-    anchored_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainStatus:
-    """The end of the audit chain, and what waits to be sealed, the oldest of it for `unsealed_s` seconds."""
-
-    links: int
-    sha256: str
-    unsealed: int
-    unsealed_s: float
-    last_verification: Verification | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainReport:
-    """What a verification found. `anchors` is how many ends of the chain, noted outside, were compared with it."""
-
-    verification: Verification
-    anchors: int
-    unsealed: int
-    unsealed_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditTrace:
-    """All that is recorded of one application. `seq` in entries and decisions is the link that seals them."""
-
-    application: Mapping[str, Any]
-    entries: Sequence[Mapping[str, Any]]
-    decisions: Sequence[Mapping[str, Any]]
-    signals: Sequence[SignalView]
-    requests: Sequence[Mapping[str, Any]]
-    notices: Sequence[Mapping[str, Any]]
-
-
 class Priority(StrEnum):
     """How urgent a review is; the first is the most urgent."""
 
@@ -463,29 +411,3 @@ class ReviewFile:
     reason_codes: tuple[dict[str, Any], ...]
     repulls: tuple[Repull, ...]
     audit_trail: tuple[dict[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoticeDue:
-    """A notice of adverse action that is still to be sent."""
-
-    application_id: str
-    decision_version: int
-    due_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """A notice of adverse action. `status` is open, sent, or superseded by a later decision.
-
-    `document` is what it says as JSON values, `text` the same to be read.
-    """
-
-    application_id: str
-    decision_version: int
-    status: str
-    due_at: datetime
-    sent_at: datetime | None
-    sent_by: str | None
-    document: Mapping[str, Any]
-    text: str

@@ -9,11 +9,11 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from faregate.credit.contracts import NoticeDue
+from faregate.credit.contracts.record import NoticeDue
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
 
-_Q = load_queries("faregate.credit.store")
+_Q = load_queries(__package__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
