@@ -143,6 +143,14 @@ async def test_a_bad_version_is_rolled_back_and_its_decisions_are_put_right(
     assert f"{bad} made 2 decisions, 0 of which still stand" in await said(desk, "decisions", bad)
 
 
+async def test_a_roll_back_whose_list_cannot_be_written_is_not_done(desk: Desk, tmp_path: Path) -> None:
+    await deployed(desk, tmp_path)
+    active = await deployed(desk, tmp_path)
+    result = await run(desk, "rollback", NAME, "--csv", str(tmp_path / "nowhere" / "list.csv"), *WHY)
+    assert isinstance(result.exception, FileNotFoundError)
+    assert [v["ruleset"] for v in await answered(desk, "list", NAME) if v["active_since"]] == [active]
+
+
 async def test_applying_needs_a_report_first(desk: Desk, tmp_path: Path) -> None:
     await deployed(desk, tmp_path)
     bad = await deployed(desk, tmp_path)

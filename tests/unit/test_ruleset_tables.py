@@ -150,12 +150,12 @@ def test_overlaps_are_what_the_table_declares(hit_policy: str) -> None:
     assert findings(*rows, hit_policy=hit_policy, overlaps="allowed") == []
 
 
-def test_a_table_whose_rows_make_too_many_areas_is_said_to_be_not_analysed(
+def test_a_table_whose_rows_make_too_many_areas_is_analysed_as_far_as_it_goes_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("faregate.rules.tables.BOXES_MAX", 1)
-    found = findings({"a": "2", "l": "'low'"}, {"a": "4", "f": "true"}, {})
-    assert said(found) == [("not_analysed", None)]
+    found = findings({"a": "> 9"}, {"a": "2", "l": "'low'"}, {"a": "4", "f": "true"}, {})
+    assert said(found) == [("unreachable_row", "r0"), ("not_analysed", None)]
 
 
 _AGE = st.sampled_from(

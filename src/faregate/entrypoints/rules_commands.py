@@ -154,6 +154,8 @@ def rollback(
             rolled_back = await desk.roll_back(conn, name, expected=expected, actor=who(by), reason=reason)
         return rolled_back, await _all_decisions(desk, conn, f"{name}-{rolled_back.from_version}")
 
+    if csv_file is not None:
+        csv_file.touch()  # a file that cannot be written is said before anything is done
     done, decisions = on_desk(act)
     bad = f"{name}-{done.from_version}"
     if csv_file is not None:

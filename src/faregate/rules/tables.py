@@ -71,13 +71,16 @@ class _Table:
 
 def table_findings(node: Mapping[str, Any], scope: Schema) -> list[Finding]:
     """Return what is wrong with the rows of a table node whose cells all compile, and what was not analysed."""
-    notes: list[Finding] = []
-    table = _read(node, scope, notes)
+    found: list[Finding] = []
+    table = _read(node, scope, notes := [])
     try:
-        found = [*_unreachable(table), *_gaps(table), *_overlaps(table)]
+        for analysis in (_unreachable, _gaps, _overlaps):
+            found.extend(analysis(table))  # what was found before the error stays
     except _TooManyBoxesError:
-        message = f"rows are not analysed: their conditions make more than {BOXES_MAX} different areas"
-        return [*notes, _note(table.node, message)]
+        message = (
+            f"rows are not analysed further: their conditions make more than {BOXES_MAX} different areas"
+        )
+        notes.append(_note(table.node, message))
     return [*found, *notes]
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from faregate.credit.domain.comparison import Answer, Comparison
 from faregate.credit.domain.decision import replay
+from faregate.credit.handlers.tools import giving_way
 from faregate.credit.store import history
 from faregate.credit.store.artefacts import ArtefactNotFound, load_scorecard
 from faregate.infra.database import Connection
@@ -79,7 +80,7 @@ async def backtest(
     """Hold a candidate against a period, page by page; `on_progress` hears how many decisions were read."""
     result, read = Backtest(candidate=candidate.label), 0
     async for page in _pages(connection, period):
-        for record in page:
+        async for record in giving_way(page):
             _compare(record, candidate, result)
         read += len(page)
         on_progress(read)

@@ -23,7 +23,7 @@ from faregate.credit.contracts import (
 from faregate.credit.domain.comparison import Answer, Change, change_between
 from faregate.credit.domain.decision import replay, revised_inputs
 from faregate.credit.handlers.reevaluate import reevaluate_all
-from faregate.credit.handlers.tools import Tools
+from faregate.credit.handlers.tools import Tools, giving_way
 from faregate.credit.store import redecisions
 from faregate.credit.store.artefacts import load_scorecard
 from faregate.credit.store.redecisions import RedecisionOutcome, StandingDecision
@@ -98,7 +98,9 @@ class Redecider:
         found = await redecisions.standing(
             conn, ruleset_version=report.ruleset_version, after_id=report.reported_to, limit=limit
         )
-        items = [_item(decision, target=target, scorecard=report.scorecard) for decision in found]
+        items = [
+            _item(decision, target=target, scorecard=report.scorecard) async for decision in giving_way(found)
+        ]
         reported_to = found[-1].application_id if found else report.reported_to
         is_complete = len(found) < limit
         await redecisions.add_items(conn, report.id, items, reported_to=reported_to, is_complete=is_complete)

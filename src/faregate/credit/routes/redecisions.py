@@ -32,6 +32,8 @@ from faregate.rules.store import NoActiveRuleset, RulesetVersionNotFound
 READ, MANAGE = "rules:read", "rules:manage"
 _OF_VERSION = "/internal/rulesets/{label}/redecisions"
 _ONE = "/internal/redecisions/{redecision_id}"
+_APPLIED_AT_ONCE = 50
+"""Less than a command applies: an API process has other requests to answer meanwhile."""
 _ID = re.compile(r"red_[0-9A-Z]{26}")
 
 _BEGIN = operation(
@@ -113,7 +115,7 @@ class _Edge:
     async def apply(self, request: Request) -> Response:
         async def work(conn: Connection, form: forms.ReasonForm, actor: str) -> BaseModel:
             done = await self._credit.rules.redecider.apply_batch(
-                conn, _id(request), actor=actor, reason=form.reason
+                conn, _id(request), actor=actor, reason=form.reason, limit=_APPLIED_AT_ONCE
             )
             return forms.AppliedAnswer.model_validate(done)
 
