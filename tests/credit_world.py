@@ -240,9 +240,7 @@ async def open_credit_world(settings: Settings, *, cache: Cache) -> AsyncIterato
             database_url, autocommit=True, row_factory=dict_row
         )
         stack.push_async_callback(connection.close)
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        )
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=_connector()))
         running = CreditWorld(
             url=url, site=site, session=session, cache=cache, connection=connection, tokens={}
         )
@@ -274,6 +272,11 @@ async def shared_world(
         async with open_credit_world(settings, cache=cache) as running:
             yield running
     await cache.close()
+
+
+def _connector() -> aiohttp.TCPConnector:
+    """One that gives up idle connections before the server does: reusing one that it just closed is an error."""
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
 
 
 @contextmanager

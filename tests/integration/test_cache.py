@@ -42,6 +42,14 @@ async def test_a_valkey_that_was_never_there_is_unavailable_and_keeps_nobody_fro
     await cache.close()
 
 
+async def test_many_calls_at_once_to_a_valkey_that_never_was_wait_no_longer_than_one(tmp_path: Path) -> None:
+    cache = await Cache.open(f"unix://{tmp_path}/none.sock", request_timeout_ms=200, retry_after_s=60)
+    async with asyncio.timeout(200 * 0.2 / 2):  # one after the other they would take 40 s
+        answers = await asyncio.gather(*(cache.get("a") for _ in range(200)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {CacheUnavailable}
+    await cache.close()
+
+
 async def test_after_one_failure_calls_fail_at_once_until_a_probe_succeeds(tmp_path: Path) -> None:
     with own_servers(tmp_path / "home", migrated=False) as servers:
         cache = await Cache.open(f"unix://{servers.valkey_socket}", retry_after_s=0.1)

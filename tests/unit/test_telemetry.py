@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 from collections.abc import Iterator
@@ -216,3 +217,10 @@ async def test_a_probe_that_fails_does_not_hide_the_other_metrics(log: Log) -> N
     metrics.add_probe(broken)
     assert b'faregate_http_requests_total{method="GET",route="/x",status="200"} 1.0' in await metrics.render()
     assert log.lines[0]["event"] == "metrics probe failed"
+
+
+async def test_a_probe_that_hangs_does_not_hide_the_other_metrics() -> None:
+    metrics = Metrics()
+    metrics.counter("faregate_counted_total", "Counted").inc()
+    metrics.add_probe(asyncio.Event().wait)  # type: ignore[arg-type]
+    assert b"faregate_counted_total 1.0" in await metrics.render()

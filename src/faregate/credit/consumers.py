@@ -19,11 +19,15 @@ from faregate.kernel.event import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerGroup:
-    """A group's name, the event types that it handles, and its handler."""
+    """A group's name, the event types that it handles, and its handler.
+
+    An urgent one tells of decisions: it must not wait behind those that come for every step of every application.
+    """
 
     name: str
     types: tuple[str, ...]
     handler: Handler
+    is_urgent: bool = False
 
 
 def consumer_groups(*, service: DecisionService, snapshots: StatusSnapshots) -> list[ConsumerGroup]:
@@ -44,8 +48,12 @@ def consumer_groups(*, service: DecisionService, snapshots: StatusSnapshots) -> 
     return [
         ConsumerGroup(name="credit.runs", types=(ApplicationSubmitted.type,), handler=start_application_runs),
         ConsumerGroup(name="credit.signals", types=(ExternalCompleted.type,), handler=processor),
-        ConsumerGroup(name="credit.snapshots", types=(DecisionFinalized.type,), handler=refresher),
-        ConsumerGroup(name="credit.webhooks", types=tuple(ANNOUNCED), handler=announce_events),
+        ConsumerGroup(
+            name="credit.snapshots", types=(DecisionFinalized.type,), handler=refresher, is_urgent=True
+        ),
+        ConsumerGroup(
+            name="credit.webhooks", types=tuple(ANNOUNCED), handler=announce_events, is_urgent=True
+        ),
     ]
 
 

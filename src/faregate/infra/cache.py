@@ -59,12 +59,13 @@ class InvalidCacheUrl(InvalidError):
 class Cache:
     """Bytes by key, each with a revision and a time to live. Make it with `Cache.open`.
 
-    A Valkey that does not answer costs one call its time-out; then every call raises CacheUnavailable at
-    once, and one call every `retry_after_s` tries again.
+    A Valkey that does not answer costs the calls that are under way their time-out; then every call raises
+    CacheUnavailable at once, and one call every `retry_after_s` tries again.
     """
 
-    def __init__(self, client: GlideClient, *, retry_after_s: float) -> None:
+    def __init__(self, client: GlideClient, *, request_timeout_s: float, retry_after_s: float) -> None:
         self._client = client
+        self._request_timeout_s = request_timeout_s
         self._retry_after_s = retry_after_s
         self._try_again_at = 0.0
 
@@ -80,7 +81,11 @@ class Cache:
             connection_timeout=request_timeout_ms
         )
         configuration.reconnect_strategy = _RECONNECT
-        return cls(await GlideClient.create(configuration), retry_after_s=retry_after_s)
+        return cls(
+            await GlideClient.create(configuration),
+            request_timeout_s=request_timeout_ms / 1000,
+            retry_after_s=retry_after_s,
+        )
 
     async def close(self) -> None:
         """Close the connection."""
@@ -126,8 +131,10 @@ class Cache:
             # This call is the probe; the others do not wait for it.
             self._try_again_at = now() + self._retry_after_s
         try:
-            answer = await call()
-        except (GlideError, OSError) as error:
+            # The library's own time-out begins with the connection, and tries one after the other for each call.
+            async with asyncio.timeout(self._request_timeout_s):
+                answer = await call()
+        except (GlideError, OSError, TimeoutError) as error:
             self._try_again_at = now() + self._retry_after_s
             raise CacheUnavailable(f"Valkey does not answer: {error}") from error
         self._try_again_at = 0.0

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         default=5_000, ge=1, le=10**9, description="Reads that such a client may send at once."
     )
     admission_delay_s_max: float = Field(
-        default=0.3, gt=0, description="Delay from which on new submissions are refused, before it grows."
+        default=0.5, gt=0, description="Delay from which on new submissions are refused, before it grows."
     )
     worker_port: int = Field(
         default=8081, ge=0, le=65535, description="Port of a worker's health and metrics; 0 takes a free one."

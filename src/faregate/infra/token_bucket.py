@@ -115,7 +115,10 @@ class TokenBuckets:
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
 
     async def take(self, key: str, *, rate: Rate) -> Taken:
-        """Take one token out of the bucket of this key, if there is one. A new rate holds from the next lease on."""
+        """Take one token out of the bucket of this key, if there is one. A new rate holds from the next lease on.
+
+        What a process holds of a lease it spends first.
+        """
         bucket = self._bucket(key, rate)
         while True:
             now = self.monotonic()
@@ -140,7 +143,8 @@ class TokenBuckets:
             if len(self._buckets) >= _BUCKETS_MAX:
                 self._forget_idle()
             bucket = self._buckets[key] = _Bucket(rate)
-        bucket.rate = rate
+        if rate is not bucket.rate and rate != bucket.rate:
+            bucket.rate, bucket.empty_until = rate, 0.0
         return bucket
 
     def _forget_idle(self) -> None:

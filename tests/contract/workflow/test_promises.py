@@ -162,6 +162,24 @@ async def test_no_more_runs_than_the_cap_are_in_flight_over_processes_and_the_re
     await world.ended()
 
 
+@pytest.mark.requirement("C30")
+async def test_a_run_that_can_end_does_not_wait_behind_a_backlog_of_runs_that_begin(world: World) -> None:
+    backlog = [f"new-{number:02d}" for number in range(40)]
+    await world.working(working_max=1)
+    await world.start("ready")
+    await world.reached("first", 1)
+    await world.start(*backlog, work_s=0.03)
+    await world.reached("first", 3)
+    await world.send("ready", *backlog)
+    await world.ended()
+    order = [
+        (row["run"], row["step"])
+        for row in await world.rows("select run, step from credit.effect order by began_at")
+    ]
+    begun_before = [run for run, step in order[: order.index(("ready", "second"))] if step == "first"]
+    assert len(begun_before) < len(backlog) / 2
+
+
 _IN_FLIGHT = """
 select run from credit.effect group by run having count(*) = 1 and bool_and(step = 'first') order by run
 """

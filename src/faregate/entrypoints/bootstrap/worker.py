@@ -55,6 +55,8 @@ GATHER_S = 0.03
 
 Six hops of this are a fifth of a second, against the ten seconds that a decision may take.
 """
+URGENT_CONNECTIONS_MAX = 4
+"""Connections that are kept for what tells of decisions, however busy the others are."""
 _INTERVALS = Intervals(busy_s=GATHER_S, idle_s=0.05)
 
 Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -169,9 +171,13 @@ async def _event_loops(
     listener = await stack.enter_async_context(Listener(database))
     source = PostgresEventSource(listener=listener)
     groups = consumer_groups(service=service, snapshots=await site.snapshots(stack))
+    urgent = await site.database(stack, "credit", connections_max=URGENT_CONNECTIONS_MAX)
     consumers = {
         group.name: source.subscribe(
-            database=database, group=group.name, types=group.types, handler=group.handler
+            database=urgent if group.is_urgent else database,
+            group=group.name,
+            types=group.types,
+            handler=group.handler,
         ).run
         for group in groups
     }

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from starlette.requests import Request
 
@@ -68,6 +69,7 @@ class ClientLimits:
             raise RateLimited(f"more than {rate.per_s:g} requests a second", **facts)
 
 
+@lru_cache(maxsize=1024)
 def policy_item(policy: str, rate: Rate) -> str:
     """Return a policy as it stands in `RateLimit-Policy`."""
     return f'"{policy}";q={rate.burst};w={max(1, math.ceil(rate.burst / rate.per_s))}'

@@ -5,6 +5,7 @@ What is counted stands with the part that counts it; only the HTTP metrics are d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.metrics import MetricWrapperBase
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PROBE_S_MAX = 1.0
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Probe = Callable[[], Awaitable[None]]
@@ -51,16 +53,15 @@ class Metrics:
         )
 
     def add_probe(self, probe: Probe) -> None:
-        """Await the probe before each scrape. One that fails is logged and leaves its gauges as they were."""
+        """Await the probe before each scrape, for `PROBE_S_MAX` seconds at most.
+
+        One that fails or takes longer is logged and leaves its gauges as they were.
+        """
         self._probes.append(probe)
 
     async def render(self) -> bytes:
         """Return the text of a scrape (`CONTENT_TYPE`)."""
-        for probe in self._probes:
-            try:
-                await probe()
-            except Exception:  # noqa: BLE001  # a scrape must show what it can while a dependency is down
-                structlog.get_logger().warning("metrics probe failed", exc_info=True)
+        await asyncio.gather(*(_ask(probe) for probe in self._probes))
         # The parts that know no process, such as the gateway, count in the library's own registry.
         return generate_latest(self.registry) + generate_latest(REGISTRY)
 
@@ -69,6 +70,16 @@ class Metrics:
         if known is None:
             known = self._known[name] = make()
         return known  # type: ignore[return-value]  # one name has one kind; mixing them fails at its first use
+
+
+async def _ask(probe: Probe) -> None:
+    try:
+        async with asyncio.timeout(PROBE_S_MAX):
+            await probe()
+    except TimeoutError:
+        structlog.get_logger().warning("metrics probe timed out", limit_s=PROBE_S_MAX)
+    except Exception:  # noqa: BLE001  # a scrape must show what it can while a dependency is down
+        structlog.get_logger().warning("metrics probe failed", exc_info=True)
 
 
 class HttpMetrics:

@@ -23,6 +23,7 @@ from faregate.infra.database import Connection, DatabaseUnavailable
 from faregate.infra.queries import load_queries
 from faregate.infra.workflow.loops import RECONNECT_S
 from faregate.infra.workflow.port import Json, RunFailed, Workflow
+from faregate.infra.workflow.turns import Turns
 from faregate.infra.workflow.waiting import WaitingRoom
 
 _QUERIES = load_queries(__package__)
@@ -55,12 +56,16 @@ class Slots:
         self.lock_class = zlib.crc32(workflow.encode()) - 2**31
         self.working = 0
         self.is_closing = False
-        self._queue = asyncio.Semaphore(min(working_max, connections_max))
+        self._turns = Turns(min(working_max, connections_max))
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Work as one of the steps that may work in this process; its shared slot is taken in its transaction."""
-        async with self._queue:
+    async def one(self, *, goes_on: bool) -> AsyncIterator[None]:
+        """Work as one of the steps that may work in this process; its shared slot is taken in its transaction.
+
+        The step of a run that goes on comes before the first ones of others.
+        """
+        await self._turns.take(goes_on=goes_on)
+        try:
             if self.is_closing:
                 raise asyncio.CancelledError  # the run goes on in another process
             self.working += 1
@@ -68,6 +73,8 @@ class Slots:
                 yield
             finally:
                 self.working -= 1
+        finally:
+            self._turns.give()
 
     def first(self) -> int:
         """Where to begin to try: processes that begin at the same slot would try in vain."""
@@ -136,11 +143,18 @@ class TableRun:
         self._uses[name] = self._uses.get(name, 0) + 1
         return name if self._uses[name] == 1 else f"{name} #{self._uses[name]}"
 
+    def _goes_on(self) -> bool:
+        """Whether this is not the first thing that the run does in this process."""
+        return sum(self._uses.values()) > 1
+
     async def _attempt(self, step: str, work: Callable[[Connection], Awaitable[Json]]) -> Json:
         wait_s = SLOT_WAIT_S
         while True:
             try:
-                async with self.slots.one(), self.workflow.database.connection() as conn:
+                async with (
+                    self.slots.one(goes_on=self._goes_on()),
+                    self.workflow.database.connection() as conn,
+                ):
                     saved = await self._do(conn, step, work)
                 return self._remember(saved)[step]
             except _NoSlot:
