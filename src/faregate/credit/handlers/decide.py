@@ -5,6 +5,7 @@ Each step is one transaction and may be repeated by the engine: what is there al
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,6 +31,7 @@ from faregate.infra.database import Connection, Database
 from faregate.infra.telemetry.tracing import current_traceparent
 from faregate.infra.workflow import failed_among
 from faregate.rules.api import Rulesets, activate, activations, publish
+from faregate.rules.store import ActivationInThePast
 
 APPLICATION_RUN = "credit.application"
 RULESET_NAME = "card-eligibility"
@@ -138,6 +140,7 @@ async def publish_first_ruleset(database: Database, *, now: datetime) -> None:
             return
         document = load_ruleset_document(f"{RULESET_NAME}-1")
         published = await publish(conn, document=document, published_at=now, published_by=ACTOR)
-        await activate(
-            conn, name=RULESET_NAME, version=published.version, activated_at=now, activated_by=ACTOR
-        )
+        with suppress(ActivationInThePast):  # another worker that starts at this moment was faster
+            await activate(
+                conn, name=RULESET_NAME, version=published.version, activated_at=now, activated_by=ACTOR
+            )
