@@ -15,6 +15,7 @@ from rich.table import Table
 from faregate.entrypoints.credit_commands import open_credit
 from faregate.entrypoints.operator_commands import Json
 from faregate.entrypoints.servers import on_site
+from faregate.infra.eventlog import cloudevent, history
 
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
@@ -103,10 +104,18 @@ def show(
     application_id: Annotated[str, typer.Argument(help="The id from the answer to the submission.")],
     as_json: Json = False,
 ) -> None:
-    """Show all that is recorded of an application: inputs, rules, scores and versions of each decision."""
+    """Show all that is recorded of an application: inputs, rules, scores and versions of each decision, and its events.
+
+    Events that were moved to cold storage are read there.
+    """
+
+    from faregate.entrypoints.bootstrap.archive import cold_events
 
     async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
-        return asdict(await (await open_credit(stack, site)).audit.trace(application_id=application_id))
+        found = asdict(await (await open_credit(stack, site)).audit.trace(application_id=application_id))
+        log, cold = await site.database(stack, "eventlog", connections_max=1), cold_events(site.settings)
+        events = [cloudevent(event) async for event in history(log, cold, key=application_id)]
+        return {**found, "events": events}
 
     found = on_site(act)
     if as_json:
@@ -146,6 +155,10 @@ def _print(found: dict[str, Any], *, console: Console) -> None:
     for entry in found["entries"]:
         entries.add_row(_seq(entry), f"{entry['at']:%Y-%m-%d %H:%M:%S}", entry["actor"], entry["action"])
     console.print(entries)
+    events = Table("seq", "at", "event", title="What was published")
+    for event in found["events"]:
+        events.add_row(str(int(event["sequence"])), event["time"][:19].replace("T", " "), event["type"])
+    console.print(events)
     requests = Table("request", "state", "sends", "look-ups", "why", title="What providers were asked")
     for asked in found["requests"]:
         counts = str(asked["sends"]), str(asked["looks"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from faregate.webhooks.contracts import Delivery, Endpoint, EndpointChanges, EndpointDraft
 from faregate.webhooks.domain.addresses import URL_LENGTH_MAX
@@ -14,6 +14,7 @@ from faregate.webhooks.domain.schedule import State
 
 _URL = Field(min_length=1, max_length=URL_LENGTH_MAX, examples=["https://hooks.example.com/faregate"])
 _TYPES = Field(min_length=1, max_length=50, examples=[["credit.decision.finalized"]])
+_EventType = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]*$"
 _MESSAGE_ID = r"^msg_[0-9A-Za-z]{1,64}$"
 ENDPOINT_EXAMPLE = {
@@ -29,7 +30,7 @@ class EndpointForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: str = _URL
-    event_types: list[str] = _TYPES
+    event_types: list[_EventType] = _TYPES
     description: str = Field(default="", max_length=200, pattern=_PRINTABLE)
 
     def draft(self) -> EndpointDraft:
@@ -43,7 +44,7 @@ class EndpointChangesForm(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
     url: str | None = Field(default=None, min_length=1, max_length=URL_LENGTH_MAX)
-    event_types: list[str] | None = Field(default=None, min_length=1, max_length=50)
+    event_types: list[_EventType] | None = Field(default=None, min_length=1, max_length=50)
     description: str | None = Field(default=None, max_length=200, pattern=_PRINTABLE)
     enabled: bool | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from faregate.credit.store import applications
-from faregate.events.credit import DecisionFinalized
+from faregate.events.credit import DecisionFinalized, ReviewClosed, ReviewOpened
 from faregate.infra.database import Connection
 from faregate.kernel.event import Event
 from faregate.webhooks.api import announce
@@ -22,7 +22,16 @@ def _decision(event: Event) -> Mapping[str, Any]:
     }
 
 
-ANNOUNCED: Mapping[str, Callable[[Event], Mapping[str, Any]]] = {DecisionFinalized.type: _decision}
+def _review(event: Event) -> Mapping[str, Any]:
+    """Who reviews, and why, stays with us."""
+    return {name: event.data[name] for name in ("application_id", "review_id", "decision_version")}
+
+
+ANNOUNCED: Mapping[str, Callable[[Event], Mapping[str, Any]]] = {
+    DecisionFinalized.type: _decision,
+    ReviewOpened.type: _review,
+    ReviewClosed.type: _review,
+}
 """What is told of each event type that clients may subscribe to."""
 
 
