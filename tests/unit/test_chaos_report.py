@@ -19,7 +19,7 @@ from faregate.bench.chaos.plan import (
 )
 from faregate.bench.chaos.report import checks_of, document_of, table_of
 from faregate.bench.chaos.run import ChaosRun
-from faregate.bench.partner import Operation, Submitted, is_answer
+from faregate.bench.partner import Operation, Sent, Submitted
 from faregate.bench.verdict import Verdict
 from faregate.credit.contracts import ChainReport, Verification
 from faregate.infra.witness import Outage
@@ -94,7 +94,7 @@ def test_both_availabilities_are_shares_of_what_they_speak_of() -> None:
 def test_a_refusal_for_load_and_a_broken_connection_are_no_answers(
     status: int | None, answered: bool
 ) -> None:
-    assert is_answer(status) == answered
+    assert Sent(status).is_answered == answered
 
 
 def test_every_check_of_a_good_run_holds() -> None:

@@ -19,6 +19,7 @@ from faregate.kernel.errors import UnavailableError
 
 PATH = "/api/credit-applications"
 RETRY_S = 0.2
+PAUSE_S_MAX = 2.0
 TRIES = 2
 TRY_TIMEOUT = aiohttp.ClientTimeout(total=15.0)
 GIVE_UP_S = 120.0
@@ -54,6 +55,25 @@ class Operation:
     begin: float
     end: float
     is_available: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of one request: its status, if there was an answer, and how long to wait before another."""
+
+    status: int | None = None
+    pause_s: float = RETRY_S
+
+    @classmethod
+    def of(cls, answer: aiohttp.ClientResponse) -> Sent:
+        """Return what an answer says; a client does as `Retry-After` asks, within reason."""
+        asked = answer.headers.get("Retry-After", "")
+        return cls(answer.status, min(float(asked), PAUSE_S_MAX) if asked.isdecimal() else RETRY_S)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it was answered: not broken off, not a failure of ours, not turned away."""
+        return self.status is not None and self.status < 500 and self.status != 429
 
 
 @dataclass(slots=True)
@@ -144,19 +164,19 @@ class Partner:
 
     async def _operation(self, number: int) -> str | None:
         """Send a request and, if there is no answer, again to the next address; None when all is to be repeated."""
-        begin, application_id = perf_counter(), None
+        begin, sent = perf_counter(), Sent()
         for tries in range(TRIES):
             if tries:
-                await asyncio.sleep(RETRY_S)
-            status, application_id = await self._once(number, address=number + tries)
-            if is_answer(status):
+                await asyncio.sleep(sent.pause_s)
+            sent, application_id = await self._once(number, address=number + tries)
+            if sent.is_answered:
                 break
-        ended = Operation(kind="submit", begin=begin, end=perf_counter(), is_available=is_answer(status))
+        ended = Operation(kind="submit", begin=begin, end=perf_counter(), is_available=sent.is_answered)
         self._on_operation(ended)
         return application_id
 
-    async def _once(self, number: int, *, address: int) -> tuple[int | None, str | None]:
-        """Send one request: its status, if it was answered, and the application, if it was accepted."""
+    async def _once(self, number: int, *, address: int) -> tuple[Sent, str | None]:
+        """Send one request: what came of it, and the application if it was accepted."""
         headers = {**self._headers, "Idempotency-Key": f"{self._run}-{number}"}
         url = self._urls[address % len(self._urls)] + PATH
         try:
@@ -168,18 +188,13 @@ class Partner:
                 self.submitted.replays += "Idempotent-Replayed" in answer.headers
         except (aiohttp.ClientError, TimeoutError):
             self.submitted.broken += 1
-            return None, None
+            return Sent(), None
         if answer.status == 202:
-            return 202, str(body["application_id"])
+            return Sent.of(answer), str(body["application_id"])
         self.submitted.problems[str(body.get("type"))] += 1
         if answer.status in _TRY_AGAIN:
-            return answer.status, None
+            return Sent.of(answer), None
         raise PartnerGaveUp(f"application {number} was refused: {body}", status=answer.status)
-
-
-def is_answer(status: int | None) -> bool:
-    """Whether a request was answered: not broken off, not a failure of ours, not turned away."""
-    return status is not None and status < 500 and status != 429
 
 
 async def wait_until(

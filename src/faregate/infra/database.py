@@ -21,8 +21,12 @@ Connection = psycopg.AsyncConnection[Any]
 OPEN_TIMEOUT_S = 10.0
 POOL_WAIT_S = 5.0
 RETRY_AFTER_S = 1.0
-RECONNECT_ROUND_S = 2.0
-"""How long one connection is tried for. The pool doubles its pauses up to this: minutes of it after a long outage."""
+RECONNECT_ROUND_S = 0.25
+"""How long one connection is tried for, and so how late a database that is back is noticed.
+
+The pool would begin with a pause of a second and double it: minutes after a long outage. Who gives up is taken out
+of the pool's count, so that in an outage each pool tries only one connection a round, and only while somebody waits.
+"""
 
 _LOST = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
 

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import aiohttp
 
-from faregate.bench.partner import PATH, RETRY_S, TRIES, TRY_TIMEOUT, Operation, is_answer
+from faregate.bench.partner import PATH, TRIES, TRY_TIMEOUT, Operation, Sent
 from faregate.infra.witness import Outage
 
 
@@ -88,22 +88,22 @@ class Readers:
                 await self._read(self._random.choice(known))
 
     async def _read(self, application_id: str) -> None:
-        begin, first, status = perf_counter(), self._random.randrange(len(self._urls)), None
+        begin, first, sent = perf_counter(), self._random.randrange(len(self._urls)), Sent()
         for tries in range(TRIES):
             if tries:
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(sent.pause_s)
             url = self._urls[(first + tries) % len(self._urls)]
-            status = await self._status(f"{url}{PATH}/{application_id}")
-            if is_answer(status):
+            sent = await self._ask(f"{url}{PATH}/{application_id}")
+            if sent.is_answered:
                 break
         self._on_operation(
-            Operation(kind="read", begin=begin, end=perf_counter(), is_available=is_answer(status))
+            Operation(kind="read", begin=begin, end=perf_counter(), is_available=sent.is_answered)
         )
 
-    async def _status(self, url: str) -> int | None:
+    async def _ask(self, url: str) -> Sent:
         try:
             async with self._session.get(url, headers=self._headers, timeout=TRY_TIMEOUT) as answer:
                 await answer.read()
-                return answer.status
+                return Sent.of(answer)
         except (aiohttp.ClientError, TimeoutError):
-            return None
+            return Sent()

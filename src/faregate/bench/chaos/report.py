@@ -17,7 +17,10 @@ from faregate.bench.verdict import percentile
 AVAILABLE_PERCENT_MIN: Final = 99.95
 FAILURES_SHOWN: Final = 50
 DEFINITIONS: Final = {
-    "operation": "a submission or a read of a status: one request and, 0.2 s later, one retry at the other API process",
+    "operation": (
+        "a submission or a read of a status: one request and one retry at the other API process, after as long as "
+        "Retry-After asks for (2 s at most), or 0.2 s"
+    ),
     "available": "one of the two was answered with a status below 500 other than 429",
     "postgres_down": (
         "from the last answer before a failure until the first answer after it, as seen by an independent connection "
