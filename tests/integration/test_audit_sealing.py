@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
+from faregate.credit import handlers
 from faregate.credit.handlers.sealing import Sealer, SealerLeaseLost, Sealing
 from faregate.credit.store.audit import chain
 from faregate.infra.clock import SystemClock
@@ -97,6 +98,26 @@ async def test_a_number_that_was_rolled_back_is_settled_and_a_row_put_under_it_l
             broken = await broken_in(root)
     assert broken is not None
     assert (broken.table, broken.key) == ("audit_entry", str(gap))
+
+
+async def test_a_backlog_with_more_gaps_than_anybody_remembers_is_sealed_all_the_same(
+    open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers.sealing, "MISSING_MAX", 0)
+    database = await open_database("credit")
+    async with database.connection() as conn:
+        for _ in range(3):
+            await append(conn)
+            async with conn.transaction(force_rollback=True):
+                gap = await append(conn)
+        last = await append(conn)
+        async with writer(database) as slow:
+            late = await append(slow)
+            await seal_all(database, batch_max=2)
+            assert (await chain.recorded_head(conn)).settled_ord < late
+        await settled(database, beyond=gap)
+        assert {last, late} <= set(await sealed_ords(conn))
+        assert await broken_in(conn) is None
 
 
 async def settled(database: Database, *, beyond: int) -> None:

@@ -187,6 +187,8 @@ def _print_decision(decision: dict[str, Any], *, console: Console) -> None:
     )
     console.print(f"  card {card['version']}, SHA-256 {card['sha256']}, {card['points']} points")
     console.print(f"  inputs SHA-256 {decision['inputs_sha256']}")
+    if (revision := decision["inputs"].get("revision")) is not None:
+        console.print(f"  revises what was {revision['status_before']}, by {revision['by']}")
     facts = {**decision["inputs"]["application"], **decision["inputs"]["facts"]}
     inputs = Table("fact", "value", "points")
     for name, value in facts.items():

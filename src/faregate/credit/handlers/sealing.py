@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -16,7 +16,7 @@ from faregate.credit.domain.audit_chain import Head, sealed
 from faregate.credit.store.audit import chain
 from faregate.credit.store.audit.chain import Lease, Unsealed
 from faregate.infra.database import Connection, Database
-from faregate.infra.eventlog.cursor import Cursor, Scan
+from faregate.infra.eventlog.cursor import MISSING_MAX, Cursor, Scan
 from faregate.infra.eventlog.outage import OUTAGES, Backoff
 from faregate.kernel.clock import Clock
 
@@ -88,31 +88,45 @@ class Sealer:
 
 
 class Sealing:
-    """One stay as the sealer. Numbers commit out of order: the cursor keeps those that may still come."""
+    """One stay as the sealer. Numbers commit out of order: the cursor keeps those that may still come.
+
+    Until the cursor is warm, a stay passes over everything after what is settled, batch by batch.
+    """
 
     def __init__(self, *, lease: Lease, clock: Clock, batch_max: int) -> None:
         self._fence = lease.fence
         self._settled = lease.settled_ord
-        self._cursor = Cursor(after=lease.settled_ord)
         self._clock = clock
         self._batch_max = batch_max
+        self._cursor = Cursor()
+        self._pass = _Pass(after=self._settled)
 
     async def next_batch(self, conn: Connection) -> bool:
         """Seal a batch and tell whether that was all there is. Raises SealerLeaseLost without the fence."""
+        settled = self._settled_by(self._cursor)
+        if settled == self._settled and await self._has_seen_all(conn):
+            return True
         async with conn.transaction():
             found = await chain.unsealed_rows(
                 conn,
-                after=self._cursor.after,
+                after=self._cursor.after if self._cursor.warm else self._pass.after,
                 missing=sorted(self._cursor.missing),
                 limit=self._batch_max,
             )
-            settled = self._settled_by(self._cursor)
             if found.rows or settled > self._settled:
                 await self._append(conn, found, settled=settled)
         self._settled = settled
-        scan = self._scan(found)
-        self._cursor = self._never_behind(self._cursor.advanced(scan))
-        return scan.complete
+        is_complete = len(found.rows) < self._batch_max
+        if self._cursor.warm:
+            self._go_to(self._cursor.advanced(_scan(found, is_complete=is_complete)))
+        else:
+            await self._go_on_passing(conn, found, is_complete=is_complete)
+        return is_complete
+
+    async def _has_seen_all(self, conn: Connection) -> bool:
+        """Tell whether no number was drawn that this stay has not settled: an idle look costs one statement."""
+        cursor = self._cursor
+        return cursor.warm and not cursor.missing and await chain.last_ord(conn) <= cursor.after
 
     async def _append(self, conn: Connection, found: Unsealed, *, settled: int) -> None:
         recorded = await chain.lock_head(conn, fence=self._fence)
@@ -125,24 +139,42 @@ class Sealing:
             conn, links, fence=self._fence, head=head, settled_ord=settled, sealed_at=now
         )
 
+    async def _go_on_passing(self, conn: Connection, found: Unsealed, *, is_complete: bool) -> None:
+        """Go on after a batch; at the end of a pass, remember the few numbers without a link, and be warm."""
+        began = self._pass.xmin if self._pass.xmin is not None else found.xmin
+        if not is_complete:
+            self._pass = _Pass(after=found.rows[-1].ord, xmin=began)
+            return
+        top = await chain.last_ord(conn)
+        missing = await chain.numbers_without_link(conn, after=self._settled, upto=top, limit=MISSING_MAX + 1)
+        if len(missing) <= MISSING_MAX:
+            self._go_to(Cursor(after=top, missing=frozenset(missing), warm=True))
+        else:  # so many were rolled back: wait until all that could still bring one have ended
+            passed = Scan(ords=(), complete=True, top=found.top, xmin=began, xmax=found.xmax)
+            self._go_to(self._cursor.advanced(passed))
+
+    def _go_to(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._pass = _Pass(after=max(self._settled, cursor.after))
+
     def _settled_by(self, cursor: Cursor) -> int:
         """Return the number up to which nothing can come any more that is not sealed."""
         if not cursor.warm:
             return self._settled
         return max(self._settled, min(cursor.missing) - 1 if cursor.missing else cursor.after)
 
-    def _scan(self, found: Unsealed) -> Scan:
-        return Scan(
-            ords=[row.ord for row in found.rows],
-            complete=len(found.rows) < self._batch_max,
-            top=found.top,
-            xmin=found.xmin,
-            xmax=found.xmax,
-        )
 
-    def _never_behind(self, cursor: Cursor) -> Cursor:
-        """A cursor that gave up its memory begins again, but not before what is settled."""
-        return cursor if cursor.after >= self._settled else replace(cursor, after=self._settled)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """How far a pass has come, and the oldest transaction that ran when it began."""
+
+    after: int
+    xmin: int | None = None
+
+
+def _scan(found: Unsealed, *, is_complete: bool) -> Scan:
+    ords = [row.ord for row in found.rows]
+    return Scan(ords=ords, complete=is_complete, top=found.top, xmin=found.xmin, xmax=found.xmax)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -64,15 +64,28 @@ async def release_lease(conn: Connection, *, fence: int) -> None:
 async def unsealed_rows(conn: Connection, *, after: int, missing: Sequence[int], limit: int) -> Unsealed:
     """Return rows without a link: those numbered above `after`, and the `missing` ones that came up."""
     await conn.execute(_Q["read_exactly"])
-    [drawn] = await (await conn.execute(_Q["last_ord"])).fetchall()
+    top = await last_ord(conn)
     given = {"after": after, "missing": list(missing), "limit": limit}
     found = await (await conn.execute(_Q["unsealed_rows"], given)).fetchall()
     return Unsealed(
         rows=[_row(row) for row in found if row["ord"] is not None],
-        top=drawn["top"],
+        top=top,
         xmin=int(found[0]["xmin"]),
         xmax=int(found[0]["xmax"]),
     )
+
+
+async def last_ord(conn: Connection) -> int:
+    """Return the last number that was drawn, by whatever transaction."""
+    [row] = await (await conn.execute(_Q["last_ord"])).fetchall()
+    return int(row["top"])
+
+
+async def numbers_without_link(conn: Connection, *, after: int, upto: int, limit: int) -> list[int]:
+    """Return the numbers in a range that no link stands for: of rows that come, or never come."""
+    given = {"after": after, "upto": upto, "limit": limit}
+    cursor = await conn.execute(_Q["numbers_without_link"], given)
+    return [row["ord"] for row in await cursor.fetchall()]
 
 
 def _row(row: Mapping[str, Any]) -> Row:

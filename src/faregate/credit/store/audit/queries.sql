@@ -24,6 +24,11 @@ update credit.audit_sealer set holder = null, expires_at = '-infinity' where fen
 -- The last number that was drawn. Read before the rows are: the transaction that drew it is known to their snapshot.
 select coalesce(pg_sequence_last_value('credit.audit_ord'), 0) as top;
 
+-- name: numbers_without_link
+-- Numbers in a range that no link stands for.
+select n as ord from generate_series(%(after)s::bigint + 1, %(upto)s::bigint) as n
+where not exists (select from credit.audit_link l where l.ord = n) limit %(limit)s;
+
 -- name: unsealed_rows
 -- Committed rows without a link, in the order of their numbers, and the bounds of the snapshot that saw them. Their
 -- hash is of the lines `name=value` of all columns that have a value, by name, each value as JSON text.
