@@ -143,6 +143,24 @@ async def test_a_bad_version_is_rolled_back_and_its_decisions_are_put_right(
     assert f"{bad} made 2 decisions, 0 of which still stand" in await said(desk, "decisions", bad)
 
 
+async def test_the_list_of_a_roll_back_begins_with_the_activation_that_it_ends(
+    desk: Desk, tmp_path: Path
+) -> None:
+    await deployed(desk, tmp_path)
+    label = await deployed(desk, tmp_path)
+    earlier = await desk.decided()
+    await said(desk, "rollback", NAME, *WHY)
+    await said(desk, "activate", label, *WHY)
+    later = await desk.decided()
+    back = await answered(desk, "rollback", NAME, *WHY)
+    assert [d["application_id"] for d in back["decisions"]] == [later]
+    listed = await answered(desk, "decisions", label)
+    assert [d["application_id"] for d in listed] == sorted([earlier, later])
+    assert [
+        d["application_id"] for d in await answered(desk, "decisions", label, "--since", "2100-01-01")
+    ] == []
+
+
 async def test_a_roll_back_whose_list_cannot_be_written_is_not_done(desk: Desk, tmp_path: Path) -> None:
     await deployed(desk, tmp_path)
     active = await deployed(desk, tmp_path)

@@ -6,6 +6,7 @@ import csv
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Label = Annotated[str, typer.Argument(help="A published version, such as card-eligibility-2.")]
 Name = Annotated[str, typer.Argument(help="The ruleset's name, such as card-eligibility.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept for ever.", show_default=False)]
+Since = Annotated[datetime | None, typer.Option(help="Only from this instant on, in UTC.")]
 By = Annotated[str | None, typer.Option(help="Who does it; unset: the user of this machine.")]
 
 PAGE = 1_000
@@ -152,7 +154,8 @@ def rollback(
     async def act(desk: RulesetDesk, conn: Connection) -> tuple[RolledBack, Sequence[TouchedDecision]]:
         async with conn.transaction():  # committed before the list is read: it decides no more meanwhile
             rolled_back = await desk.roll_back(conn, name, expected=expected, actor=who(by), reason=reason)
-        return rolled_back, await _all_decisions(desk, conn, f"{name}-{rolled_back.from_version}")
+        bad = f"{name}-{rolled_back.from_version}"
+        return rolled_back, await _all_decisions(desk, conn, bad, since=rolled_back.since)
 
     if csv_file is not None:
         csv_file.touch()  # a file that cannot be written is said before anything is done
@@ -173,11 +176,12 @@ def rollback(
 @app.command("decisions", epilog="Example: faregate rules decisions card-eligibility-2 --csv > decisions.csv")
 def decisions(
     label: Label,
+    since: Since = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all as CSV.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the decisions that a version made; those of people are not among them."""
-    found = on_desk(lambda desk, conn: _all_decisions(desk, conn, label))
+    found = on_desk(lambda desk, conn: _all_decisions(desk, conn, label, since=utc(since)))
     if as_csv:
         _write_csv(found, sys.stdout)
     elif as_json:
@@ -210,10 +214,17 @@ def act_and_show(act: Callable[[RulesetDesk, Connection], Awaitable[Any]], *, as
     print_rows([asdict(on_desk(act, is_act=True))], as_json=as_json)
 
 
-async def _all_decisions(desk: RulesetDesk, conn: Connection, label: str) -> Sequence[TouchedDecision]:
+def utc(instant: datetime | None) -> datetime | None:
+    """Return an instant of the command line, which is in UTC unless it says otherwise."""
+    return instant.replace(tzinfo=UTC) if instant is not None and instant.tzinfo is None else instant
+
+
+async def _all_decisions(
+    desk: RulesetDesk, conn: Connection, label: str, *, since: datetime | None
+) -> Sequence[TouchedDecision]:
     found: list[TouchedDecision] = []
     after = ("", 0)
-    while page := await desk.touched(conn, label, after=after, limit=PAGE):
+    while page := await desk.touched(conn, label, since=since, after=after, limit=PAGE):
         found += page
         after = (page[-1].application_id, page[-1].version)
     return found

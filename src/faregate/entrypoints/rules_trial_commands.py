@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faregate.entrypoints.rules_commands import By, Json, Label, Name, Reason, act_and_show, app
+from faregate.entrypoints.rules_commands import (
+    By,
+    Json,
+    Label,
+    Name,
+    Reason,
+    Since,
+    act_and_show,
+    app,
+    utc,
+)
 from faregate.entrypoints.rules_files import on_desk, ruleset_document, who
 from faregate.entrypoints.rules_view import echo_json, print_comparison, print_matrix, print_rows
 
@@ -30,7 +40,6 @@ split = typer.Typer(
 app.add_typer(shadow, name="shadow")
 app.add_typer(split, name="split")
 
-Since = Annotated[datetime | None, typer.Option(help="Only from this instant on, in UTC.")]
 ITEMS_SHOWN = 20
 ITEMS_PAGE = 1_000
 PERCENT_BASIS_POINTS = 100
@@ -103,7 +112,7 @@ def shadow_report(
 ) -> None:
     """Show how far the shadow agrees with what was decided: rates, matrix, and where it differs."""
     found = on_desk(
-        lambda desk, conn: desk.shadow_report(conn, name, label=version, since=_utc(since), limit=limit)
+        lambda desk, conn: desk.shadow_report(conn, name, label=version, since=utc(since), limit=limit)
     )
     if as_json:
         echo_json({"ruleset_version": found.about, **found.document})
@@ -159,7 +168,7 @@ def split_report(
     as_json: Json = False,
 ) -> None:
     """Show what champion and challenger decided."""
-    found = on_desk(lambda desk, conn: desk.split_report(conn, name, label=version, since=_utc(since)))
+    found = on_desk(lambda desk, conn: desk.split_report(conn, name, label=version, since=utc(since)))
     if as_json:
         echo_json({"challenger_version": found.about, **found.document})
         return
@@ -182,9 +191,7 @@ def backtest(
     """Show what a ruleset would have decided: each application's first decision, on its recorded inputs."""
     from faregate.credit.api import Period
 
-    period = Period.of(
-        since=_utc(since), until=_utc(until), basis_points=round(percent * PERCENT_BASIS_POINTS)
-    )
+    period = Period.of(since=utc(since), until=utc(until), basis_points=round(percent * PERCENT_BASIS_POINTS))
 
     async def act(desk: RulesetDesk, conn: Connection) -> dict[str, Any]:
         ruleset = desk.compiled_document(await ruleset_document(desk, conn, candidate))
@@ -268,10 +275,6 @@ async def _applied(
         applied, skipped, pending = applied + done.applied, skipped + done.skipped, done.pending
         typer.echo(f"{done.applied} applied, {done.skipped} skipped, {pending} to come", err=True)
     return {"id": redecision_id, "applied": applied, "skipped": skipped}
-
-
-def _utc(instant: datetime | None) -> datetime | None:
-    return instant.replace(tzinfo=UTC) if instant is not None and instant.tzinfo is None else instant
 
 
 __all__ = ["app"]
