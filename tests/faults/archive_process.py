@@ -9,12 +9,13 @@ import asyncio
 import os
 import signal
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
+from faregate.infra.eventlog.archive import Archive
 from faregate.infra.eventlog.cold import ColdEvents, Copy
-from tests.archive_world import AT_ONCE, WEEK, archive_of
 
 
 def die_at(step: str):  # type: ignore[no-untyped-def]
@@ -40,11 +41,16 @@ class Dying(ColdEvents):
 
 async def main(url: str, folder: str, what: str, step: str) -> None:
     database = await Database.open(url, role="faregate_eventlog", connections_max=2)
-    archive = archive_of(database, Path(folder), cold=Dying(Path(folder), step=step), on_step=die_at(step))
+    archive = Archive(
+        database=database,
+        cold=Dying(Path(folder), step=step),
+        clock=SystemClock(),
+        on_step=die_at(step),
+    )
     if what == "run":
-        await archive.run(older_than=AT_ONCE)
+        await archive.run(older_than=timedelta(0))
     else:
-        await archive.restore(from_seq=1, keep=WEEK)
+        await archive.restore(from_seq=1, keep=timedelta(days=7))
     await database.close()
 
 

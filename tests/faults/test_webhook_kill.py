@@ -43,6 +43,20 @@ async def test_a_message_whose_sender_was_killed_arrives_again_with_the_same_id(
     assert found.attempts == 2
 
 
+async def test_a_message_that_ends_its_sender_each_time_is_given_up(hooks: Hooks, receiver: Endpoint) -> None:
+    subscribed = await hooks.subscribe(receiver)
+    await hooks.announce(decided())
+    async with hooks.api.database.connection() as conn:
+        await conn.execute("update webhooks.secret set sealed = 'broken'")
+    for _ in range(10):
+        await hooks.deliver()
+        hooks.clock.pass_by(60)
+    assert (await hooks.only_delivery(subscribed)).state == "pending"
+    await hooks.deliver()
+    found = await hooks.only_delivery(subscribed)
+    assert (found.state, found.last_error, receiver.arrivals) == ("dead", "sender_lost", [])
+
+
 async def test_a_stopped_sender_finishes_what_is_on_its_way(hooks: Hooks, receiver: Endpoint) -> None:
     subscribed = await hooks.subscribe(receiver)
     receiver.gate.clear()

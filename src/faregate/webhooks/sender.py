@@ -25,7 +25,7 @@ from faregate.infra.security.signatures import sign_webhook
 from faregate.kernel.clock import Clock
 from faregate.kernel.ids import RANDOM_BYTES, uuid7
 from faregate.webhooks import metrics
-from faregate.webhooks.domain.schedule import DisabledBy, judge
+from faregate.webhooks.domain.schedule import ATTEMPTS_MAX, Answer, DisabledBy, judge
 from faregate.webhooks.secrets import SecretVault
 from faregate.webhooks.store import deliveries, endpoints
 from faregate.webhooks.store.deliveries import Claimed, Outcome
@@ -144,6 +144,20 @@ class Sender:
             _log.error("webhooks.delivery_failed", exc_info=error)
 
     async def _deliver(self, claimed: Claimed, *, token: UUID, sealed: Sequence[tuple[str, bytes]]) -> None:
+        # A message that ended its sender each time is given up: it would do so for ever.
+        is_hopeless = claimed.attempts > ATTEMPTS_MAX
+        answer = Answer(error="sender_lost") if is_hopeless else await self._send(claimed, sealed)
+        verdict = judge(
+            answer,
+            attempts=claimed.attempts,
+            now=self._clock.now(),
+            chance=self._chance(),
+            failing_since=claimed.failing_since,
+        )
+        metrics.count(answer, verdict)
+        await self._recorder.submit(Outcome(claimed=claimed, token=token, answer=answer, verdict=verdict))
+
+    async def _send(self, claimed: Claimed, sealed: Sequence[tuple[str, bytes]]) -> Answer:
         body, started = claimed.body.encode(), time.monotonic()
         headers = sign_webhook(
             message_id=claimed.message_id,
@@ -154,15 +168,7 @@ class Sender:
         with metrics.IN_FLIGHT.track_inprogress():
             answer = await self._transport.post(claimed.url, headers=headers, body=body)
         metrics.SECONDS.observe(time.monotonic() - started)
-        verdict = judge(
-            answer,
-            attempts=claimed.attempts,
-            now=self._clock.now(),
-            chance=self._chance(),
-            failing_since=claimed.failing_since,
-        )
-        metrics.count(answer, verdict)
-        await self._recorder.submit(Outcome(claimed=claimed, token=token, answer=answer, verdict=verdict))
+        return answer
 
     async def _record(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
         """Record a batch in one transaction, with what it does to the endpoints."""

@@ -98,7 +98,7 @@ async def open_transport(
 
 
 class _CheckedResolver(AbstractResolver):
-    """Resolves names, and refuses one if any of its addresses is refused."""
+    """Resolves names, and refuses one if it has no address or any of them is refused."""
 
     def __init__(self, *, rules: AddressRules, look_up: LookUp) -> None:
         self._rules = rules
@@ -111,7 +111,7 @@ class _CheckedResolver(AbstractResolver):
         family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - every address counts
     ) -> list[ResolveResult]:
         addresses = await self._look_up(host, port)
-        if not all(self._rules.allows(ip_address(address)) for address in addresses):
+        if not addresses or not all(self._rules.allows(ip_address(address)) for address in addresses):
             raise AddressRefused(host)
         return [_resolved(host, address, port) for address in addresses]
 
