@@ -82,59 +82,62 @@ drop index gateway.intent_due;
 -- Claims due intents of one provider for the length of a lease. A claim that makes an intent `sending` is the promise
 -- to send: it must be committed before the first byte goes out. `sends_max` are promised; `diverts_max` more of those
 -- that wait are claimed without a promise, to be answered in another way; `looks_max` were sent before. Those whose
--- budget is over are claimed in any case. `sending` that comes up again has lost its sender: it is `unknown`, and its
+-- budget is over are claimed in any case. The lease begins with the statement, so that waiting for a connection takes
+-- nothing of it. `sending` that comes up again has lost its sender: it is `unknown`, and its
 -- send ended at the latest with the lease.
+-- In PL/pgSQL for its kept plans: it is called some ten times a second by every pool, and mostly finds nothing.
 create function gateway.claim_work(wanted_provider text, holder text, token uuid, lease_s double precision,
     sends_max integer, diverts_max integer, looks_max integer)
 returns setof gateway.intent_view
-language sql security definer set search_path = gateway, pg_temp set enable_seqscan = off
-begin atomic
-    with ended as materialized (
-        select d.provider_request_id
-        from gateway.intent d
-        where d.owner = gateway.caller() and d.provider = wanted_provider and d.state = 'declared'
-          and d.deadline <= now() and d.next_at <= now()
-        order by d.deadline
-        limit 100
-        for update skip locked
-    ), waiting as materialized (
-        select d.provider_request_id, d.next_at
-        from gateway.intent d
-        where d.owner = gateway.caller() and d.provider = wanted_provider and d.state = 'declared'
-          and d.next_at <= now() and d.deadline > now()
+language plpgsql security definer set search_path = gateway, pg_temp set enable_seqscan = off
+as $$
+declare
+    began constant timestamptz := statement_timestamp();
+    caller constant text := gateway.caller();
+    waiting text[];
+    others text[];
+begin
+    waiting := array(
+        select d.provider_request_id from gateway.intent d
+        where d.owner = caller and d.provider = wanted_provider and d.state = 'declared'
+          and d.next_at <= began and d.deadline > began
         order by d.next_at
         limit sends_max + diverts_max
-        for update skip locked
-    ), to_ask as materialized (
-        select d.provider_request_id
-        from gateway.intent d
-        where d.owner = gateway.caller() and d.provider = wanted_provider and d.state <> 'declared'
-          and d.next_at <= now()
+        for update skip locked);
+    others := waiting[sends_max + 1:] || array(
+        select d.provider_request_id from gateway.intent d
+        where d.owner = caller and d.provider = wanted_provider and d.state = 'declared'
+          and d.deadline <= began and d.next_at <= began
+        order by d.deadline
+        limit 100
+        for update skip locked) || array(
+        select d.provider_request_id from gateway.intent d
+        where d.owner = caller and d.provider = wanted_provider and d.state <> 'declared' and d.next_at <= began
         order by d.next_at
         limit looks_max
-        for update skip locked
-    ), due as materialized (
-        select w.provider_request_id, row_number() over (order by w.next_at) <= sends_max as is_promised
-        from waiting w
-        union all select e.provider_request_id, false from ended e
-        union all select a.provider_request_id, false from to_ask a
-    )
+        for update skip locked);
+    waiting := waiting[:sends_max];
+    if waiting = '{}' and others = '{}' then
+        return;
+    end if;
+    return query
     update gateway.intent i
-    set state = case when due.is_promised then 'sending' when i.state = 'sending' then 'unknown' else i.state end,
+    set state = case when i.provider_request_id = any (waiting) then 'sending'
+                     when i.state = 'sending' then 'unknown' else i.state end,
         reason = case when i.state = 'sending' then 'sender_lost' else i.reason end,
         doubtful = i.doubtful or i.state = 'sending',
         was_unknown = i.was_unknown or i.state = 'sending',
         looks = case when i.state = 'sending' then 0 else i.looks end,
-        sends = i.sends + due.is_promised::int,
-        sent_at = case when due.is_promised then now() else i.sent_at end,
+        sends = i.sends + (i.provider_request_id = any (waiting))::int,
+        sent_at = case when i.provider_request_id = any (waiting) then began else i.sent_at end,
         sent_end = case when i.state = 'sending' then i.next_at else i.sent_end end,
-        claim_token = token, claim_holder = holder, next_at = now() + make_interval(secs => lease_s),
-        updated_at = now()
-    from due
-    where i.provider_request_id = due.provider_request_id
+        claim_token = token, claim_holder = holder, next_at = began + make_interval(secs => lease_s),
+        updated_at = began
+    where i.provider_request_id = any (waiting || others)
     returning i.provider_request_id, i.subject_id, i.check_name, i.provider, i.attempt, i.state, i.deadline,
-        i.next_at, i.sends, i.looks, i.sent_end, i.doubtful, i.reason, i.settled, i.traceparent, now();
+        i.next_at, i.sends, i.looks, i.sent_end, i.doubtful, i.reason, i.settled, i.traceparent, began;
 end;
+$$;
 
 -- Code that was deployed before this migration claims as it always did.
 create or replace function gateway.claim(

@@ -178,23 +178,37 @@ async def test_a_request_that_the_owner_cannot_load_is_not_done(credit: Database
     assert (world.owner.told[0].reason, world.providers[0].sent) == ("request_missing", [])
 
 
-async def test_a_claim_that_outlived_its_lease_sends_nothing(credit: Database) -> None:
-    provider = ScriptedProvider()
-    world = World(credit, [provider], lease_grace_s=1.5)
+def slow_once(world: World, seconds: float) -> None:
+    """Let the first loading of requests take this long."""
 
     async def slowly() -> None:
         world.owner.loading = None
-        await asyncio.sleep(1.6)
+        await asyncio.sleep(seconds)
 
     world.owner.loading = slowly
+
+
+async def test_a_claim_whose_lease_has_too_little_left_for_a_call_is_put_back(credit: Database) -> None:
+    provider = ScriptedProvider(capabilities=replace(ONE_SHOT, timeout_s=9.0))
+    world = World(credit, [provider], lease_grace_s=0.3)
+    slow_once(world, 0.4)
+    assert await serve(world, budget_s=60.0) == ["done"]
+    assert provider.sent == ["app_1:bureau:1"], "nothing was sent at first, so that nothing is in doubt"
+    assert provider.asked == []
+
+
+async def test_a_claim_that_outlived_its_lease_sends_nothing(credit: Database) -> None:
+    provider = ScriptedProvider()
+    world = World(credit, [provider], lease_grace_s=1.5)
+    slow_once(world, 2.2)
     assert await serve(world) == ["done"]
-    assert provider.sent == ["app_1:bureau:2"], "the first claim was asked about, not sent"
+    assert len(provider.sent) == 1
 
 
 async def test_an_owner_that_fails_for_one_result_does_not_hold_up_the_others(credit: Database) -> None:
     world = World(credit, [ScriptedProvider()], lease_grace_s=0.3)
     world.owner.failing.add("app_7")
-    await declare(credit, *(f"app_{number}" for number in range(20)))
+    await declare(credit, *(f"app_{number}" for number in range(20)), budget_s=60.0)
     async with world.serving():
         await until(lambda: len(world.owner.told) >= 19)
         world.owner.failing.clear()

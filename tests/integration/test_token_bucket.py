@@ -48,6 +48,30 @@ async def granted(buckets: TokenBuckets, rate: Rate, *, times: int, key: str = "
     return sum(one.is_granted for one in taken)
 
 
+async def test_many_tokens_cost_one_request(valkey_socket: Path, cache: Cache) -> None:
+    counting = await CountingCache.open(f"unix://{valkey_socket}")
+    assert isinstance(counting, CountingCache)
+    buckets, rate = TokenBuckets(cache=counting, name="t"), Rate(per_s=0.5, burst=50)
+    assert await buckets.take_many("k", rate=rate, wanted=30) == (30, 0.0)
+    assert counting.scripts == 1
+    granted, wait_s = await buckets.take_many("k", rate=rate, wanted=30)
+    assert (granted, counting.scripts) == (20, 2)
+    assert wait_s > 0
+    granted, wait_s = await buckets.take_many("k", rate=rate, wanted=1)
+    assert granted == 0
+    assert 0 < wait_s <= 2
+    await counting.close()
+
+
+async def test_many_tokens_come_from_the_own_share_without_valkey(tmp_path: Path) -> None:
+    nowhere = await Cache.open(f"unix://{tmp_path}/none.sock")
+    buckets, rate = TokenBuckets(cache=nowhere, name="t"), Rate(per_s=STILL, burst=40)
+    granted, wait_s = await buckets.take_many("k", rate=rate, wanted=30)
+    assert granted == 40 // PROCESSES_UNKNOWN
+    assert wait_s > 0
+    await nowhere.close()
+
+
 async def test_a_full_bucket_gives_its_burst_and_then_says_how_long_to_wait(cache: Cache) -> None:
     buckets = TokenBuckets(cache=cache, name="t")
     rate = Rate(per_s=0.5, burst=3)

@@ -68,6 +68,7 @@ class Gate:
         self._now = now
         self._hand = LeasedTokens()
         self._scarce_until = 0.0
+        self._last = dict.fromkeys(JOURNAL_OPERATIONS, 0)
         guarded = policy.guard(JOURNAL_OPERATIONS)
         self.guard = Guard(guarded, now=now(), tokens=self._tokens(), changed=self._changed)
         self.links: Mapping[Operation, BreakerLink] = {}
@@ -101,18 +102,27 @@ class Gate:
             await self.links[operation].prepare()
         free = self.guard.room(operation, now=self._now())
         if free and self._now() < self._scarce_until:
-            await self.fill(operation, calls=free)
+            await self._take(operation, calls=free)
             return int(min(free, self.guard.tokens.available(now=self._now())))
+        await self._take(operation, calls=min(free, self._last[operation]))
         return free
 
     async def fill(self, operation: Operation, *, calls: int) -> None:
-        """Take tokens for this many calls from the credential's bucket, as far as there are some."""
+        """Take tokens for this many calls, as far as there are some. The next room has as many ready."""
+        self._last[operation] = calls
+        await self._take(operation, calls=calls)
+
+    async def _take(self, operation: Operation, *, calls: int) -> None:
         if self._shared is None or not self.policy.rate.per_s:
             return
         missing = calls - int(self._hand.available(now=self._now()))
-        for _ in range(max(0, missing)):
-            if not await self._take(self._shared, is_read=operation in READS):
-                break
+        for key, rate in self._buckets(is_read=operation in READS):
+            granted = missing
+            while missing > 0 and granted > 0:
+                granted, wait_s = await self._shared.buckets.take_many(key, rate=rate, wanted=missing)
+                self._hand.add(granted, until=self._now() + TOKENS_HELD_S)
+                self._hand.empty_until = self._now() + wait_s
+                missing -= granted
 
     def admit(self, operation: Operation, *, left_s: float, is_retry: bool = False) -> Permit | Refusal:
         """Let a call begin, or say why not. A permit is ended by `finish` or `cancel`."""
@@ -191,22 +201,12 @@ class Gate:
             return None
         return self._hand if self.policy.rate.per_s else Unlimited()
 
-    async def _take(self, shared: Shared, *, is_read: bool) -> bool:
-        """Take one token: a read of those kept for reads first, and of the others when there are none."""
+    def _buckets(self, *, is_read: bool) -> list[tuple[str, Rate]]:
+        """The buckets that a call is paid from: a read from those kept for reads first, then from that of all."""
         rate = self.policy.rate
         name, kept = rate.credential or self.provider, rate.kept_for_reads
-        buckets = [(name, _share(rate, 1 - kept))]
-        if is_read and kept:
-            buckets.insert(0, (f"{name}:reads", _share(rate, kept)))
-        wait_s = 0.0
-        for key, of in buckets:
-            taken = await shared.buckets.take(key, rate=of)
-            if taken.is_granted:
-                self._hand.add(1, until=self._now() + TOKENS_HELD_S)
-                return True
-            wait_s = taken.wait_s
-        self._hand.empty_until = self._now() + wait_s
-        return False
+        for_all = (name, _share(rate, 1 - kept))
+        return [(f"{name}:reads", _share(rate, kept)), for_all] if is_read and kept else [for_all]
 
     def _link(self, operation: Operation, shared: Shared, new_id: Callable[[], str]) -> BreakerLink:
         return BreakerLink(

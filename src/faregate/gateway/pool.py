@@ -159,8 +159,9 @@ class ProviderPool:
         """Claim under a lease and load what is to be sent. Nothing is sent before this has committed."""
         room = await self._room()
         lease_s = self._policies.timeout_s(self.provider) + self._options.lease_grace_s
-        token, before = self._new_token(), monotonic()
+        token = self._new_token()
         async with self._database.transaction() as conn:
+            before = monotonic()  # the lease begins with the statement that follows, not with the transaction
             claimed = await journal.claim(
                 conn, provider=self.provider, holder=self._holder, token=token, lease_s=lease_s, room=room
             )
@@ -217,9 +218,7 @@ class ProviderPool:
             operation, left_s=timeout_s, is_retry=step is Step.SEND and intent.sends > 1
         )
         if isinstance(answer, Refusal):
-            refused = after_refusal if step is Step.SEND else look_up_refused
-            change = refused(intent, answer, at=self._moment(claim, now), rules=rules)
-            self._begin(self._record(change, claim), None)
+            self._begin(self._record(self._put_back(intent, answer, claim, step, rules), claim), None)
             return
         call = _Call(
             intent=intent, claim=claim, step=step, request=request, timeout_s=timeout_s, permit=answer
@@ -255,21 +254,24 @@ class ProviderPool:
         await self._record(change, claim)
 
     async def _serve(self, call: _Call, rules: Rules) -> None:
-        change = await self._change(call, rules)
-        if change is not None:
-            await self._record(change, call.claim)
+        await self._record(await self._change(call, rules), call.claim)
 
-    async def _change(self, call: _Call, rules: Rules) -> Change | None:
-        """Make the call and judge what it brought; None when the lease is too short for it."""
+    async def _change(self, call: _Call, rules: Rules) -> Change:
+        """Make the call and judge what it brought. Where the lease is too short for it, nothing is sent."""
         claim = call.claim
         if claim.left_s() < call.timeout_s:
             self._gate.cancel(call.permit)
             _log.warning("gateway.lease_too_short", provider_request_id=call.intent.provider_request_id)
-            return None
+            return self._put_back(call.intent, Refusal(Reason.DEADLINE, 0.0), claim, call.step, rules)
         started_at = claim.earliest()
         outcome = await (self._send(call) if call.step is Step.SEND else self._look_up(call))
         judge = after_send if call.step is Step.SEND else after_look_up
         return judge(call.intent, outcome, at=self._moment(claim, started_at), rules=rules)
+
+    def _put_back(self, intent: Intent, refusal: Refusal, claim: Claim, step: Step, rules: Rules) -> Change:
+        """What becomes of an intent for which nothing was sent: that is certain, even after the lease."""
+        refused = after_refusal if step is Step.SEND else look_up_refused
+        return refused(intent, refusal, at=self._moment(claim, claim.latest()), rules=rules)
 
     async def _send(self, call: _Call) -> Outcome:
         if call.request is None:

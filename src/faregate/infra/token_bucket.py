@@ -137,6 +137,35 @@ class TokenBuckets:
             finally:
                 bucket.waiting -= 1
 
+    async def take_many(self, key: str, *, rate: Rate, wanted: int) -> tuple[int, float]:
+        """Take up to `wanted` tokens with at most one request to Valkey.
+
+        Return how many were granted, and when there will be more: 0 seconds when all were.
+        """
+        bucket = self._bucket(key, rate)
+        if self._in_hand(bucket) < wanted and not bucket.is_alone and self.monotonic() >= bucket.empty_until:
+            bucket.waiting += wanted
+            try:
+                await asyncio.shield(self._ask_soon(key, bucket))
+            finally:
+                bucket.waiting -= wanted
+        if bucket.is_alone:
+            return await self._take_many_alone(key, rate=rate, wanted=wanted)
+        granted = min(wanted, self._in_hand(bucket))
+        bucket.leased -= granted
+        more_in_s = max(bucket.empty_until - self.monotonic(), 1 / rate.per_s)
+        return granted, 0.0 if granted == wanted else more_in_s
+
+    async def _take_many_alone(self, key: str, *, rate: Rate, wanted: int) -> tuple[int, float]:
+        for granted in range(wanted):
+            taken = await self.take(key, rate=rate)
+            if not taken.is_granted:
+                return granted, taken.wait_s
+        return wanted, 0.0
+
+    def _in_hand(self, bucket: _Bucket) -> int:
+        return bucket.leased if self.monotonic() < bucket.leased_at + LEASE_S else 0
+
     def _bucket(self, key: str, rate: Rate) -> _Bucket:
         bucket = self._buckets.get(key)
         if bucket is None:
