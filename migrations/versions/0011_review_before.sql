@@ -17,7 +17,7 @@ create table credit.review (
   decision_version integer not null,          -- the newest decision; the one that ended the review once it is closed
   revision integer not null default 1,        -- counts what could change a reviewer's mind: facts and decisions
   has_new_facts boolean not null default false,
-  cause text not null check (cause in ('approval_in_doubt', 'rules', 'concern', 'check_missing', 'score_band')),
+  cause text not null check (cause in ('decision_in_doubt', 'rules', 'concern', 'check_missing', 'score_band')),
   priority smallint not null check (priority between 1 and 4), -- 1 is the most urgent
   is_priority_set boolean not null default false,              -- by a person: rules leave it alone
   opened_at timestamptz not null,

@@ -144,15 +144,27 @@ async def test_rules_that_now_deny_do_not_take_back_an_approval_but_send_it_to_a
 
 @pytest.mark.requirement("C17")
 async def test_a_wrong_denial_is_corrected_on_the_inputs_that_were_recorded_with_it(desk: Desk) -> None:
-    application = await desk.decided(GOOD_ROW)
-    assert (await one(desk, asked(application), strict_rules())).version == 2
-    await one(desk, asked(application, version=2, key="key-2", verdict=DENIAL))
-    answer = await one(desk, asked(application, version=3, key="key-3", recorded_version=1))
+    application = await in_review(desk)
+    await desk.settle(completed(application, "fraud", GOOD_ROW, {}))
+    assert (await one(desk, asked(application), strict_rules())).status is Status.DENIED
+    answer = await one(desk, asked(application, version=2, key="key-2", recorded_version=2))
     assert answer.status is Status.APPROVED
-    rows = await desk.sql("select inputs from credit.decision where application_id = %(id)s", id=application)
+    rows = await desk.sql(
+        "select inputs from credit.decision where application_id = %(id)s order by version", id=application
+    )
     facts = [row["inputs"]["facts"] for row in rows]
-    assert len(facts) == 4
-    assert facts[0] == facts[3]
+    assert len(facts) == 3
+    assert facts[1] == facts[2]
+
+
+@pytest.mark.requirement("C33")
+async def test_rules_that_say_otherwise_than_a_person_leave_it_to_a_person(desk: Desk) -> None:
+    application = await in_review(desk)
+    await one(desk, asked(application, verdict=DENIAL))
+    await desk.settle(completed(application, "fraud", GOOD_ROW, {}))
+    answer = await one(desk, asked(application, version=2, key="key-2"))
+    assert answer.status is Status.MANUAL_REVIEW
+    assert (await desk.credit.replay(application_id=application)).different == ()
 
 
 @pytest.mark.requirement("C32")

@@ -15,7 +15,7 @@ from tests.credit_worker import (  # noqa: F401
     servers_of_module,
     system_of_module,
 )
-from tests.review_room import APPROVE, Reviewers
+from tests.review_room import APPROVE, DENY, Reviewers
 from tests.sandbox import until
 
 pytestmark = [
@@ -172,3 +172,30 @@ async def test_the_answer_to_a_new_pull_outdates_what_a_reviewer_read(
     held["revision"] = (await people.row(review))["revision"]
     reply = await people.post(f"/{review}/decision", {**held, **APPROVE})
     assert (reply.json["status"], reply.json["decision_version"]) == ("approved", 3)
+
+
+async def test_an_answer_that_comes_after_a_person_decided_is_put_before_a_person_again(
+    system: CreditSystem, people: Reviewers
+) -> None:
+    async with system.faults(bureau=DOWN, bureau_alt=DOWN):
+        application, review = await in_review(system, people, "Greta Gutmann")
+    async with system.no_worker():
+        await people.authorise(await people.ask_for_repull(review, "bureau"))
+        assert (await people.decide(review, DENY)).json["status"] == "denied"
+    _, _, third = await versions(system, application, 3)
+    assert (third["outcome"], third["reason_codes"][0]) == ("manual_review", "DENIAL_IN_DOUBT")
+    again = await people.row(await people.review_of(application))
+    assert (again["cause"], again["decision_version"]) == ("decision_in_doubt", 3)
+
+
+async def test_an_answer_that_only_bears_out_what_a_person_decided_makes_no_further_version(
+    system: CreditSystem, people: Reviewers
+) -> None:
+    async with system.faults(bureau=DOWN, bureau_alt=DOWN):
+        application, review = await in_review(system, people, "Greta Gutmann")
+    async with system.no_worker():
+        await people.authorise(await people.ask_for_repull(review, "bureau"))
+        assert (await people.decide(review, APPROVE)).json["status"] == "approved"
+    await until(lambda: system.signals(application), lambda found: found["bureau"]["status"] == "done")
+    await system.until_quiet()
+    assert [d["outcome"] for d in await system.decisions(application)] == ["manual_review", "approved"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from faregate.credit.routes.review_forms import FileAnswer, QueueAnswer
 from tests.credit_desk import GOOD_ROW, completed, desk_of_module, servers_of_module  # noqa: F401
 from tests.credit_world import new_key
 from tests.review_room import (  # noqa: F401
@@ -49,6 +50,7 @@ async def test_the_queue_is_in_order_of_what_is_due_and_can_be_filtered(room: Ro
     concern = await room.in_review(fraud={"fraud_level": "medium"})
     large = await room.in_review(amount=20_000, fraud={"fraud_level": "medium"})
     assert await ids(room) == [large, concern, missing]
+    QueueAnswer.model_validate((await room.get()).json)
     assert await ids(room, order="opened") == [missing, concern, large]
     assert (await ids(room, order="amount"))[0] == large
     assert await ids(room, cause="concern", priority="high") == [concern]
@@ -338,13 +340,14 @@ async def test_an_approval_in_doubt_opens_another_review_that_is_urgent(room: Ro
     await room.desk.reevaluate(application, version=2)
     again = await room.row(await room.review_of(application))
     assert again["id"] != review
-    assert (again["cause"], again["priority"], again["decision_version"]) == ("approval_in_doubt", 1, 3)
+    assert (again["cause"], again["priority"], again["decision_version"]) == ("decision_in_doubt", 1, 3)
 
 
 async def test_the_file_shows_what_decides_and_nobody_s_name(room: Room) -> None:
     review = await room.in_review()
     reply = await room.get(f"/{review}")
     file = reply.json
+    FileAnswer.model_validate(file)
     assert file["application"]["amount"] == 2500
     assert {s["check"]: s["status"] for s in file["signals"]}["fraud"] == "unknown"
     assert file["decisions"][0]["trace"]["scorecard"]["contributions"]

@@ -48,6 +48,16 @@ def test_rules_that_decide_again_never_take_back_an_approval(current: Status, ou
     )
 
 
+@pytest.mark.requirement("C33")
+@pytest.mark.parametrize("current", [Status.APPROVED, Status.DENIED])
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_rules_that_say_otherwise_than_a_person_send_it_back_to_a_person(
+    current: Status, outcome: Status
+) -> None:
+    after = domain.correction(current=current, outcome=outcome, is_persons=True)
+    assert after is (current if outcome is current else Status.MANUAL_REVIEW)
+
+
 class ApplicationLife(RuleBasedStateMachine):
     """Any sequence of decisions: a final state is never left and nothing returns to processing."""
 

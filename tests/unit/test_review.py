@@ -41,8 +41,9 @@ def held(review: Review | None = None, *, by: str = "ada") -> Review:
         (["KYC_CHECK_TIMEOUT", "INCOME_OVERSTATED"], 500, "concern", "high"),
         (["RULES_NOT_EVALUATED"], 500, "rules", "high"),
         (["NO_ADVERSE_REASON"], 10_000, "rules", "urgent"),
-        (["APPROVAL_IN_DOUBT", "SCORE_HIGH_RISK"], 500, "approval_in_doubt", "urgent"),
-        (["APPROVAL_IN_DOUBT", "FRAUD_HIGH"], 10_000, "approval_in_doubt", "urgent"),
+        (["APPROVAL_IN_DOUBT", "SCORE_HIGH_RISK"], 500, "decision_in_doubt", "urgent"),
+        (["DENIAL_IN_DOUBT", "KYC_OK"], 500, "decision_in_doubt", "urgent"),
+        (["APPROVAL_IN_DOUBT", "FRAUD_HIGH"], 10_000, "decision_in_doubt", "urgent"),
     ],
 )
 def test_the_most_urgent_cause_and_the_amount_make_the_priority(

@@ -245,7 +245,7 @@ class ReviewState(StrEnum):
 class Cause(StrEnum):
     """Why an application is reviewed."""
 
-    APPROVAL_IN_DOUBT = "approval_in_doubt"
+    DECISION_IN_DOUBT = "decision_in_doubt"
     RULES = "rules"
     CONCERN = "concern"
     CHECK_MISSING = "check_missing"

@@ -64,14 +64,17 @@ def transition(*, current: Status, outcome: Status) -> Status:
     return outcome
 
 
-def correction(*, current: Status, outcome: Status) -> Status:
+def correction(*, current: Status, outcome: Status, is_persons: bool = False) -> Status:
     """Return the state after rules decided again on an application that is decided already.
 
-    No rule takes back an approval: its bearer may hold a card by now, so a person decides (`manual_review`). Every
-    other outcome is applied, the same one included. Raises IllegalTransition for an application still in processing.
+    No rule takes back an approval: its bearer may hold a card by now, so a person decides (`manual_review`). Nor does
+    one overrule what a person decided (`is_persons`). Every other outcome is applied, the same one included. Raises
+    IllegalTransition for an application still in processing.
     """
     if current not in _CORRECTED:
         raise IllegalTransition(f"an application that is {current} has no decision to correct")
+    if is_persons and outcome is not current:
+        return Status.MANUAL_REVIEW
     return _CORRECTED[current][outcome]
 
 

@@ -29,7 +29,8 @@ from faregate.rules.ruleset import RulesetFailed, RulesetInputRefused
 
 _INTEGER_MAX: Final = 2**53 - 1  # RFC 8785 has no larger ones
 _TEXT_CHARS_MAX: Final = 100
-APPROVAL_IN_DOUBT: Final = "APPROVAL_IN_DOUBT"
+IN_DOUBT: Final = {Status.APPROVED: "APPROVAL_IN_DOUBT", Status.DENIED: "DENIAL_IN_DOUBT"}
+"""Why an application whose rules now say otherwise goes to a person, by what it was."""
 
 
 class UnknownCheck(InvalidError):
@@ -147,13 +148,22 @@ def replay(document: Mapping[str, Any], *, scorecard: ScoringModel, ruleset: Rul
 
 
 def revised_inputs(
-    document: Mapping[str, Any], *, status_before: Status, verdict: Verdict | None = None
+    document: Mapping[str, Any],
+    *,
+    status_before: Status,
+    verdict: Verdict | None = None,
+    is_persons: bool = False,
 ) -> dict[str, Any]:
-    """Return inputs for a further decision on an application in this state: by a person's verdict, or by rules."""
+    """Return inputs for a further decision on an application in this state: by a person's verdict, or by rules.
+
+    `is_persons`: a person decided the state, which rules do not overrule.
+    """
     revision: dict[str, Any] = {"by": "rules", "status_before": status_before.value}
     if verdict is not None:
         chosen = {"outcome": verdict.outcome.value, "reason_codes": list(verdict.reason_codes)}
         revision |= {"by": "person", **chosen}
+    elif is_persons:
+        revision["is_persons"] = True
     return {**document, "revision": revision}
 
 
@@ -189,11 +199,12 @@ def _by_person(
 
 
 def _corrected(by_rules: DecisionResult, revision: Mapping[str, Any]) -> DecisionResult:
-    outcome = correction(current=Status(revision["status_before"]), outcome=by_rules.outcome)
+    before, is_persons = Status(revision["status_before"]), revision.get("is_persons", False)
+    outcome = correction(current=before, outcome=by_rules.outcome, is_persons=is_persons)
     trace = {**by_rules.trace, "revision": _what_rules_say(by_rules)}
     if outcome is by_rules.outcome:
         return replace(by_rules, trace=trace)
-    codes = (APPROVAL_IN_DOUBT, *by_rules.reason_codes)
+    codes = (IN_DOUBT[before], *by_rules.reason_codes)
     return replace(by_rules, outcome=outcome, reason_codes=codes, adverse_action_reasons=(), trace=trace)
 
 

@@ -21,7 +21,7 @@ from faregate.credit.contracts import (
     Status,
     Verdict,
 )
-from faregate.credit.domain.decision import APPROVAL_IN_DOUBT
+from faregate.credit.domain.decision import IN_DOUBT
 from faregate.credit.domain.reasons import wording_of
 from faregate.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 
@@ -40,7 +40,7 @@ AMOUNT_HIGH: Final = 10_000
 
 _OF_CAUSE: Final[Mapping[Cause, Priority]] = MappingProxyType(
     {
-        Cause.APPROVAL_IN_DOUBT: Priority.URGENT,
+        Cause.DECISION_IN_DOUBT: Priority.URGENT,
         Cause.RULES: Priority.HIGH,
         Cause.CONCERN: Priority.HIGH,
         Cause.CHECK_MISSING: Priority.NORMAL,
@@ -112,8 +112,8 @@ class NoteTooShort(InvalidError):
 
 def cause_of(reason_codes: Collection[str]) -> Cause:
     """Return why an application with these reason codes is reviewed: the most urgent of its causes."""
-    if APPROVAL_IN_DOUBT in reason_codes:
-        return Cause.APPROVAL_IN_DOUBT
+    if not set(IN_DOUBT.values()).isdisjoint(reason_codes):
+        return Cause.DECISION_IN_DOUBT
     if _RULES_FAILED.intersection(reason_codes):
         return Cause.RULES
     gaps = {code for code in reason_codes if code.endswith(_GAP_ENDINGS)}

@@ -109,7 +109,7 @@ async def process_signals(
 ) -> list[decisions.ChangedSignal]:
     """Turn settled calls into risk signals, and tell the run of each application that became ready.
 
-    Returns the signals that became known in applications which are in manual review already.
+    Returns the signals that became known in applications which are decided already.
 
     `traceparents` continue the trace of each application. Snapshots are taken of what is about to commit: if it
     does not, the events come again and the snapshots are replaced.
@@ -118,7 +118,7 @@ async def process_signals(
     ids = sorted({event.application_id for event in completed})
     states = await applications.lock_applications(conn, ids)
     changed = await decisions.upsert_signals(conn, list(newest_signals(completed).values()))
-    late = [s for s in changed if s.status != "unknown" and states[s.application_id] is Status.MANUAL_REVIEW]
+    late = [s for s in changed if s.status != "unknown" and states[s.application_id] is not Status.PROCESSING]
     if late:
         await _tell_reviewers(conn, late, tools=tools, traceparents=traceparents)
     open_ids = [i for i in ids if states.get(i) is Status.PROCESSING]

@@ -65,6 +65,7 @@ async def reevaluate_all(
     locked = await applications.lock_to_decide(conn, ids)
     carried_out = await reevaluations.carried_out(conn, [(r.application_id, r.request_key) for r in requests])
     recorded = await _recorded_inputs(conn, requests)
+    persons = await reevaluations.decided_by_people(conn, ids)
     answers: list[Reevaluated | FaregateError] = []
     made: list[tuple[Reevaluation, NewDecision]] = []
     for request in requests:
@@ -73,7 +74,13 @@ async def reevaluate_all(
             continue
         try:
             application = _decided(request, locked.get(request.application_id))
-            document = _document(request, application, recorded.get(request.application_id))
+            inputs = _inputs(request, application, recorded.get(request.application_id))
+            document = revised_inputs(
+                inputs,
+                status_before=application.status,
+                verdict=request.verdict,
+                is_persons=application.id in persons,
+            )
             decision = _revision(request, application, document, scorecard=scorecard, ruleset=ruleset)
         except FaregateError as refusal:
             answers.append(refusal)
@@ -98,17 +105,15 @@ def _decided(request: Reevaluation, application: LockedApplication | None) -> Lo
     return application
 
 
-def _document(
+def _inputs(
     request: Reevaluation, application: LockedApplication, recorded: Mapping[str, Any] | None
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """Return the inputs of the new version: those recorded with another one, or what is stored now."""
     if request.recorded_version is None:
-        document: Mapping[str, Any] = inputs_document(inputs_of(application))
-    elif recorded is None:
+        return inputs_document(inputs_of(application))
+    if recorded is None:
         raise DecisionNotMade(f"there is no version {request.recorded_version} of the decision")
-    else:
-        document = recorded
-    return revised_inputs(document, status_before=application.status, verdict=request.verdict)
+    return recorded
 
 
 def _revision(

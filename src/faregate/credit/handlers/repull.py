@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from faregate.credit.contracts import Reevaluation, Repull, RepullState
+from faregate.credit.contracts import Reevaluation, Repull, RepullState, Status
 from faregate.credit.domain.checks import PROVIDERS_OF_CHECK
+from faregate.credit.domain.decision import inputs_document, replay
 from faregate.credit.domain.repull import CheckUnknown, PullStillOpen, answered, require_checks
 from faregate.credit.domain.review import require_note, require_open
 from faregate.credit.handlers.checks import GatewayHooks
 from faregate.credit.handlers.decide import RULESET_NAME, DecisionService
+from faregate.credit.handlers.recording import inputs_of
 from faregate.credit.handlers.reevaluate import reevaluate_all
 from faregate.credit.handlers.review import actor_of
 from faregate.credit.handlers.tools import Tools
 from faregate.credit.store import applications, reviews
+from faregate.credit.store.applications import LockedApplication
 from faregate.credit.store.decisions import ChangedSignal
 from faregate.credit.store.reviews import repulls
 from faregate.gateway.api import declare_anew, history
@@ -29,6 +32,7 @@ from faregate.gateway.intent import FINAL, Intent, NewIntent
 from faregate.infra.database import Connection
 from faregate.infra.telemetry.tracing import current_traceparent
 from faregate.kernel.errors import FaregateError
+from faregate.rules.ruleset import CompiledRuleset
 
 ACTOR = "new-pull"
 
@@ -151,31 +155,43 @@ class RepullDesk:
 async def decide_repulled(
     conn: Connection, changed: Sequence[ChangedSignal], *, service: DecisionService
 ) -> None:
-    """Let the rules decide applications in review again whose new pulls were answered just now.
+    """Let the rules decide applications again whose new pulls were answered just now.
 
-    Their rows are locked, and the signals stored, by this same transaction.
+    Their rows are locked, and the signals stored, by this same transaction. One that was finally decided meanwhile gets
+    a further version only if the rules say otherwise.
     """
     repulled = {s.application_id: s.provider_request_id for s in changed if s.is_repulled}
     if not repulled:
         return
-    known = await reviews.not_closed(conn, sorted(repulled))
+    ruleset = await service.rulesets.active(conn, name=RULESET_NAME, at=service.tools.clock.now())
+    locked = await applications.lock_to_decide(conn, sorted(repulled))
     requests = [
         Reevaluation(
-            application_id=application_id,
-            expected_version=review.decision_version,
-            request_key=f"repull:{repulled[application_id]}",
+            application_id=application.id,
+            expected_version=application.decision_version,
+            request_key=f"repull:{repulled[application.id]}",
             actor=ACTOR,
-            reason=f"answer to the new pull {repulled[application_id]}",
+            reason=f"answer to the new pull {repulled[application.id]}",
         )
-        for application_id, review in known.items()
+        for application in locked.values()
+        if _says_otherwise(application, service=service, ruleset=ruleset)
     ]
-    ruleset = await service.rulesets.active(conn, name=RULESET_NAME, at=service.tools.clock.now())
     answers = await reevaluate_all(
         conn, requests, tools=service.tools, scorecard=service.scorecard, ruleset=ruleset
     )
     for answer in answers:
         if isinstance(answer, FaregateError):
             raise answer  # the rows are locked: nothing can have come in between
+
+
+def _says_otherwise(
+    application: LockedApplication, *, service: DecisionService, ruleset: CompiledRuleset
+) -> bool:
+    """Tell whether the rules have something to add: always in review, else only another outcome."""
+    if application.status is Status.MANUAL_REVIEW:
+        return True
+    document = inputs_document(inputs_of(application))
+    return replay(document, scorecard=service.scorecard, ruleset=ruleset).outcome is not application.status
 
 
 async def _require_known_outcomes(conn: Connection, application_id: str, checks: Sequence[str]) -> None:

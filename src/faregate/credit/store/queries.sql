@@ -210,6 +210,12 @@ from unnest(%(application_ids)s::text[], %(request_keys)s::text[]) as w (applica
 join credit.reevaluation r using (application_id, request_key)
 join credit.decision d on d.application_id = r.application_id and d.version = r.version;
 
+-- name: decided_by_people
+-- Those of the applications whose newest decision is a person's.
+select a.id from credit.application a
+join credit.decision d on d.application_id = a.id and d.version = a.decision_version
+where a.id = any(%(ids)s::text[]) and d.inputs #>> '{revision,by}' = 'person';
+
 -- name: insert_reevaluations
 -- Requests to decide again, with the version that each made.
 insert into credit.reevaluation (application_id, request_key, version)

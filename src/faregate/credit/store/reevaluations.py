@@ -27,6 +27,12 @@ async def carried_out(conn: Connection, requests: Sequence[tuple[str, str]]) -> 
     }
 
 
+async def decided_by_people(conn: Connection, application_ids: Sequence[str]) -> set[str]:
+    """Return those of the applications, whose rows are locked, that a person decided last."""
+    cursor = await conn.execute(_Q["decided_by_people"], {"ids": list(application_ids)})
+    return {row["id"] for row in await cursor.fetchall()}
+
+
 async def insert(conn: Connection, done: Sequence[tuple[str, str, int]]) -> None:
     """Remember requests (application, key) and the versions that they made."""
     given = {
