@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
 
 import psycopg
 import pytest
@@ -14,10 +16,14 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
 from faregate.credit import handlers
+from faregate.credit.handlers.audit import note_anchor, verify_chain
 from faregate.credit.handlers.sealing import Sealer, SealerLeaseLost, Sealing
 from faregate.credit.store.audit import chain
+from faregate.entrypoints.bootstrap.worker import Worker
+from faregate.entrypoints.worker import worker_metrics
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Connection, Database
+from faregate.infra.workflow.dbos_engine import DbosEngine
 from tests.audit_chain import broken_in, seal_all, sealing, tampering
 from tests.conftest import OpenDatabase
 from tests.sandbox import until
@@ -184,6 +190,38 @@ async def test_two_running_sealers_seal_every_entry_once(open_database: OpenData
         stop.set()
         await asyncio.gather(*running)
         assert await broken_in(conn) is None
+
+
+async def test_a_verification_holds_at_any_moment_while_others_append_and_seal(
+    open_database: OpenDatabase, tmp_path: Path
+) -> None:
+    database = await open_database("credit", connections_max=20)
+    stop, file = asyncio.Event(), tmp_path / "anchors.jsonl"
+    sealer = Sealer(database=database, clock=SystemClock(), holder="a", batch_max=5)
+    running = asyncio.create_task(sealer.run(stop))
+    appending = asyncio.gather(*(append_some(database) for _ in range(4)))
+    verified = 0
+    while not appending.done() or verified < 3:
+        await note_anchor(database, path=file, clock=SystemClock())
+        report = await verify_chain(database, anchor_file=file, clock=SystemClock())
+        assert report.verification.broken is None
+        verified += 1
+    stop.set()
+    await asyncio.gather(running, appending)
+
+
+async def test_metrics_tell_how_far_the_chain_is_behind(open_database: OpenDatabase) -> None:
+    database = await open_database("credit")
+    log = await open_database("eventlog")
+    opened = Worker(loops={}, engine=cast(DbosEngine, None), database=database, log=log)
+    async with database.connection() as conn:
+        await append(conn)
+        await seal_all(database)
+        await append(conn)
+    text = (await worker_metrics(opened).render()).decode()
+    assert "faregate_audit_links 1.0" in text
+    assert "faregate_audit_unsealed_rows 1.0" in text
+    assert "faregate_notices_open 0.0" in text
 
 
 async def append_some(database: Database) -> list[int]:
