@@ -21,7 +21,7 @@ def blind_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 @pytest.mark.requirement("C5")
 @pytest.mark.requirement("C19")
 @pytest.mark.requirement("C22")
@@ -30,7 +30,7 @@ def blind_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.requirement("C29")
 @pytest.mark.usefixtures("blind_to_the_environment")
 async def test_nothing_is_lost_pulled_twice_or_stranded_while_everything_fails(tmp_path: Path) -> None:
-    short = replace(ChaosPlan.of_minutes(0.25, applications=120, seed=11), fault_s_max=2.0, pause_s_max=1.0)
+    short = replace(ChaosPlan.of_minutes(0.25, applications=120, seed=11), fault_s_max=2.0)
     run = await run_chaos(short, home=tmp_path / "home", on_event=print)
     assert all(run.faults.get(kind) for kind in Kind), run.faults
     # How available it was is measured by `faregate chaos credit` on a machine of its own, not beside other tests.

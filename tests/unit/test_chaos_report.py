@@ -21,7 +21,7 @@ from faregate.bench.chaos.report import checks_of, document_of, table_of
 from faregate.bench.chaos.run import ChaosRun
 from faregate.bench.partner import Operation, Sent, Submitted
 from faregate.bench.verdict import Verdict
-from faregate.credit.contracts import ChainReport, Verification
+from faregate.credit.contracts.record import ChainReport, Verification
 from faregate.infra.witness import Outage
 from faregate.sandbox.faults import Fault, Stage
 from faregate.sandbox.plans import PLANS
@@ -45,7 +45,7 @@ def good_run() -> ChaosRun:
     )
     chain = Verification(at=datetime(2026, 1, 1, tzinfo=UTC), links=9, broken=None)
     return ChaosRun(
-        plan=ChaosPlan(seconds=10, applications=1, operations_min=3),
+        plan=ChaosPlan(seconds=10, seconds_max=30, applications=1, operations_min=3),
         verdict=verdict,
         submitted=Submitted(application_ids={0: "app_1"}),
         faults=dict.fromkeys(Kind, 1),

@@ -39,7 +39,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 BUDGET_S, TIMEOUT_S, LEASE_S, LAG_S = 30.0, 1.0, 3.0, 2.0
 RETRY = RetryPolicy(sends_max=3, look_up_s=0.2, reconcile_s=60.0)
 
-FATES = ("done", "accepted", "executed_but_lost", "lost", "busy", "refused")
+FATES = ("done", "accepted", "taken_on", "executed_but_lost", "lost", "busy", "refused")
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,14 @@ class Call:
 
 @dataclass
 class Provider:
-    """Executes requests; each becomes visible to look-ups at some time, None while its send has not ended."""
+    """Executes requests; each becomes visible to look-ups at some time, None while its send has not ended.
+
+    What it took on without executing it ends in a refusal, told by callback and look-up.
+    """
 
     deduplicates: bool
+    taken_on: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     executed: list[str] = field(default_factory=list)
     visible_at: dict[str, datetime | None] = field(default_factory=dict)
     working: set[str] = field(default_factory=set)
@@ -102,6 +107,19 @@ class Provider:
             self.executed.append(request_id)
             self.visible_at[request_id] = None
 
+    def take_on(self, request_id: str) -> None:
+        """Begin without executing; whoever deduplicates goes on with what it has."""
+        if request_id not in self.visible_at:
+            self.taken_on.add(request_id)
+            self.working.add(request_id)
+            self.visible_at[request_id] = None
+
+    def refuse(self, request_id: str) -> NotDone:
+        self.taken_on.discard(request_id)
+        self.working.discard(request_id)
+        self.refused.add(request_id)
+        return NotDone("refused")
+
     def send_ended(self, request_id: str, at: datetime, lag: float) -> None:
         if request_id in self.visible_at and self.visible_at[request_id] is None:
             self.visible_at[request_id] = at + timedelta(seconds=lag * LAG_S)
@@ -110,6 +128,8 @@ class Provider:
         visible_at = self.visible_at.get(request_id)
         if visible_at is None or visible_at > now:
             return NotDone("not_found")
+        if request_id in self.refused:
+            return NotDone("refused")
         return Accepted(1.0) if request_id in self.working else Done({"id": request_id})
 
 
@@ -200,6 +220,12 @@ class Checks(RuleBasedStateMachine):
             call.outcome = self.send(call.intent.provider_request_id, fate)
 
     def send(self, request_id: str, fate: str) -> Outcome:
+        if request_id in self.provider.refused:
+            return NotDone("refused")
+        if request_id in self.provider.taken_on:
+            return Accepted(1.0)
+        if fate == "taken_on":
+            self.provider.take_on(request_id)
         if fate in ("done", "accepted", "executed_but_lost"):
             self.provider.execute(request_id)
         if fate == "accepted":
@@ -207,6 +233,7 @@ class Checks(RuleBasedStateMachine):
         answers: dict[str, Outcome] = {
             "done": Done({}),
             "accepted": Accepted(1.0),
+            "taken_on": Accepted(1.0),
             "busy": NotDone("busy", retryable=True),
             "refused": NotDone("refused"),
         }
@@ -230,6 +257,17 @@ class Checks(RuleBasedStateMachine):
             moment = Moment(now=self.now, started_at=self.now, chance=0.5)
             if change := after_callback(row, Done({}), at=moment, rules=self.rules_of(row)):
                 self.write(change)
+
+    @rule(recent=st.integers(1, 4), times=st.integers(1, 2))
+    def the_provider_gives_up(self, recent: int, times: int) -> None:
+        """It says by callback, perhaps twice, early or after the deadline, that it has not done what it took on."""
+        for request_id in sorted(self.provider.taken_on)[-recent:][:1]:
+            refusal = self.provider.refuse(request_id)
+            for _ in range(times):
+                row = self.rows[request_id]
+                moment = Moment(now=self.now, started_at=self.now, chance=0.5)
+                if change := after_callback(row, refusal, at=moment, rules=self.rules_of(row)):
+                    self.write(change)
 
     def step(self, call: Call) -> Step:
         return next_step(call.intent, now=self.now, rules=self.rules_of(call.intent))
@@ -281,6 +319,8 @@ class Checks(RuleBasedStateMachine):
         if not hasattr(self, "rows"):
             return
         self.a_stopped_process_wakes(1.0, 1.0)
+        for request_id in sorted(self.provider.taken_on):
+            self.provider.refuse(request_id)  # without a word: a look-up finds out
         self.provider.working.clear()
         self.now += timedelta(seconds=LEASE_S)
         while due := [row.next_at for row in self.rows.values() if row.next_at]:

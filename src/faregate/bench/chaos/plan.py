@@ -16,6 +16,7 @@ from faregate.sandbox.faults import Fault, FaultPlan, Latency, Stage
 
 APPLICATIONS_A_MINUTE: Final = 400
 OPERATIONS_A_MINUTE: Final = 4_000
+SECONDS_MAX_LEAST: Final = 240.0
 
 
 class Kind(StrEnum):
@@ -65,10 +66,11 @@ class ChaosPlan:
     """How much of everything. Times in seconds; `operations_min` counts submissions and reads of a status.
 
     The faults stop after `seconds`, but not before each has happened and the clients have done their part; a run
-    that does not get there within three times as long says so by its checks.
+    that does not get there within `seconds_max` says so by its checks.
     """
 
     seconds: float
+    seconds_max: float
     applications: int
     operations_min: int
     fault_s_min: float = 1.0
@@ -83,6 +85,7 @@ class ChaosPlan:
         """Return a plan of so many minutes, with clients as busy as five minutes of 2,000 applications need."""
         return cls(
             seconds=minutes * 60,
+            seconds_max=max(minutes * 180, SECONDS_MAX_LEAST),
             applications=round(minutes * APPLICATIONS_A_MINUTE) if applications is None else applications,
             operations_min=round(minutes * OPERATIONS_A_MINUTE),
             seed=seed,

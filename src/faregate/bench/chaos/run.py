@@ -23,8 +23,6 @@ from faregate.infra.witness import Outage, PostgresWitness
 from faregate.kernel.errors import UnavailableError
 from faregate.sandbox.faults import FaultPlan
 
-GIVE_UP_AFTER = 3
-"""A run that has not done its part after so many times its length is ended, and fails its checks."""
 READ_HEADROOM = 1.1
 
 
@@ -93,7 +91,7 @@ class Chaos:
             partner.submit(range(self._plan.applications), on_progress=self._progress)
         )
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._plan.seconds * GIVE_UP_AFTER):
+            async with asyncio.timeout(self._plan.seconds_max):
                 await self._injector.run(is_enough=lambda: self._is_enough(begin, submitting))
         await self._world.set_plan(self._calm)
         submitted = await submitting
