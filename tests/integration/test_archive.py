@@ -235,6 +235,20 @@ async def test_a_reader_that_never_ends_is_not_made_to_wait_for(
     assert len((await run(log, tmp_path)).segments) == 1
 
 
+async def test_a_group_that_goes_back_while_a_segment_is_copied_keeps_it(log: Log, tmp_path: Path) -> None:
+    sent = await filled(log, 15)
+
+    def rewind(step: str) -> None:
+        if step == "copied":
+            with psycopg.connect(log.admin.url) as conn:
+                conn.execute("update eventlog.assignment set position = 3")
+
+    with pytest.raises(LogInUse, match="went back"):
+        await archive_of(log.admin, tmp_path, on_step=rewind).run(older_than=AT_ONCE)
+    assert_whole(await read(log.admin, tmp_path), sent)
+    assert [row["n"] for row in await log.rows("select count(*) as n from eventlog.event")] == [15]
+
+
 async def test_events_move_under_load_and_every_one_is_handled_and_kept_once(
     log: Log, tmp_path: Path
 ) -> None:

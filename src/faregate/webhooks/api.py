@@ -80,8 +80,8 @@ class Webhooks:
 
     async def endpoint(self, endpoint_id: str, *, client_id: str | None) -> Endpoint:
         """Return an endpoint; raise EndpointNotFound."""
-        async with self.database.transaction() as conn:
-            return await endpoints.lock_endpoint(conn, endpoint_id, client_id=client_id)
+        async with self.database.connection() as conn:
+            return await endpoints.endpoint_of(conn, endpoint_id, client_id=client_id)
 
     async def change(self, endpoint_id: str, changes: EndpointChanges, *, client_id: str | None) -> Endpoint:
         """Change an endpoint; raise EndpointNotFound, EndpointUrlRefused or EventTypeUnknown.
@@ -131,8 +131,8 @@ class Webhooks:
         limit: int = 50,
     ) -> Sequence[Delivery]:
         """Return a page of an endpoint's deliveries, newest first; raise EndpointNotFound."""
-        async with self.database.transaction() as conn:
-            await endpoints.lock_endpoint(conn, endpoint_id, client_id=client_id)
+        async with self.database.connection() as conn:
+            await endpoints.endpoint_of(conn, endpoint_id, client_id=client_id)
             return await deliveries.deliveries_of(conn, endpoint_id, state=state, after=after, limit=limit)
 
     async def resend(

@@ -42,7 +42,10 @@ class ArchiveBusy(ConflictError):
 
 
 class LogInUse(UnavailableError):
-    """A segment could not be closed: something reads the log without pause. Run the command again later."""
+    """A segment could not be closed: something reads the log without pause, or needs it again.
+
+    Run the command again later.
+    """
 
 
 class EventsNotCold(NotFoundError):
@@ -186,6 +189,10 @@ class Archive:
                 return
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 await asyncio.sleep(CLOSE_PAUSE_S)
+            except psycopg.errors.ObjectNotInPrerequisiteState as error:
+                raise LogInUse(
+                    f"a consumer group went back behind event {segment.end_seq - 1} while it was copied"
+                ) from error
         raise LogInUse(f"the segment from event {segment.from_seq} on is read without pause")
 
     async def _reopen(self, segment: Segment, *, kept_until: datetime) -> None:

@@ -50,9 +50,18 @@ async def endpoints_of(conn: Connection, *, client_id: str | None) -> Sequence[E
     return [Endpoint(**row) for row in rows]
 
 
+async def endpoint_of(conn: Connection, endpoint_id: str, *, client_id: str | None) -> Endpoint:
+    """Return an endpoint. Raises EndpointNotFound, also for another client's."""
+    return await _one(conn, "endpoint", endpoint_id, client_id=client_id)
+
+
 async def lock_endpoint(conn: Connection, endpoint_id: str, *, client_id: str | None) -> Endpoint:
     """Return an endpoint, locked until the transaction ends. Raises EndpointNotFound, also for another client's."""
-    cursor = await conn.execute(_Q["endpoint"], {"id": endpoint_id, "client_id": client_id})
+    return await _one(conn, "lock_endpoint", endpoint_id, client_id=client_id)
+
+
+async def _one(conn: Connection, query: str, endpoint_id: str, *, client_id: str | None) -> Endpoint:
+    cursor = await conn.execute(_Q[query], {"id": endpoint_id, "client_id": client_id})
     if (row := await cursor.fetchone()) is None:
         raise EndpointNotFound(f"there is no webhook endpoint {endpoint_id}")
     return Endpoint(**row)

@@ -26,7 +26,14 @@ where %(client_id)s::text is null or client_id = %(client_id)s
 order by created_at, id
 
 -- name: endpoint
--- One endpoint, locked until the transaction ends; of any client when none is given.
+-- One endpoint; of any client when none is given.
+select id, client_id, url, event_types, description, disabled_reason, failing_since, paused_until, created_at,
+    updated_at
+from webhooks.endpoint
+where id = %(id)s and (%(client_id)s::text is null or client_id = %(client_id)s)
+
+-- name: lock_endpoint
+-- The same, locked until the transaction ends.
 select id, client_id, url, event_types, description, disabled_reason, failing_since, paused_until, created_at,
     updated_at
 from webhooks.endpoint
