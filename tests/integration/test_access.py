@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +28,7 @@ from faregate.infra.http.api_keys import (
     revoke_api_key,
 )
 from faregate.infra.http.app import create_app
-from faregate.infra.http.authentication import Authenticator, Caller
+from faregate.infra.http.authentication import OUTAGE_S, Authenticator, Caller
 from faregate.infra.http.body import read_json
 from faregate.infra.http.idempotency_store import (
     AnswerNotStorable,
@@ -154,6 +155,31 @@ async def test_a_revoked_key_stops_working_within_five_seconds(access: Database)
     assert await status_of(authenticator, with_token(token)) == 200
     clock.now_s = 4.9
     assert await status_of(authenticator, with_token(token)) == 401
+
+
+@asynccontextmanager
+async def unreachable(database: Database) -> AsyncIterator[None]:
+    """Let every look-up in a pool wait for the length of the block: all of its connections are taken."""
+    async with AsyncExitStack() as stack:
+        for _ in range(database.statistics["pool_max"]):
+            await stack.enter_async_context(database.connection())
+        yield
+
+
+@pytest.mark.requirement("C19")
+async def test_a_key_that_was_good_goes_on_for_a_minute_while_the_database_does_not_answer(
+    open_database: Any,
+) -> None:
+    access, clock = await open_database("access", connections_max=1), Hands()
+    known = with_token(await new_token(access, "credit:read"))
+    authenticator = Authenticator(database=access, monotonic=clock)
+    assert await status_of(authenticator, known) == 200
+    async with unreachable(access):
+        for clock.now_s in (5.0, 30.0, OUTAGE_S):
+            assert await status_of(authenticator, known) == 200
+        clock.now_s = OUTAGE_S + 1
+        assert await status_of(authenticator, known) == 503
+    assert await status_of(authenticator, known) == 200
 
 
 async def test_many_requests_with_one_key_cost_one_look_up(access: Database) -> None:

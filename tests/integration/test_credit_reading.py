@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from pydantic import SecretStr
 
 from faregate.credit.contracts import Status
 from faregate.credit.store.decisions import NewDecision, insert_decision, record_steps
+from faregate.infra.cache import Cache, CacheUnavailable
 from faregate.infra.embedded import servers_of
 from faregate.infra.embedded.valkey import ValkeyServer
 from tests.credit_world import (
@@ -253,27 +257,60 @@ def own_valkey() -> Iterator[ValkeyServer]:
 
 @pytest.mark.requirement("C19")
 @pytest.mark.requirement("C28")
-async def test_without_its_cache_the_status_comes_from_the_database_and_the_cache_fills_again_after(
+async def test_valkey_killed_under_load_costs_no_read_and_the_snapshots_are_there_again_after(
     shared_world: CreditWorld, own_valkey: ValkeyServer
 ) -> None:
     url = f"unix://{own_valkey.socket}"
-    settings = shared_world.settings.model_copy(update={"valkey_url": SecretStr(url)})
-    application_id = await shared_world.submitted()
-    async with open_credit_world(settings, cache=shared_world.cache) as world:
-        assert await latest_step(world, application_id) == "submitted"
-        Breakable(own_valkey).kill9()
-        await change_behind_the_cache(world, application_id)
-        assert {await latest_step(world, application_id) for _ in range(5)} == {"changed"}
-        assert (await world.status(application_id, client=GLOBEX)).status == 404
-        assert (await world.submit()).status == 202
-        own_valkey.ensure_running()
-        await until(lambda: is_cached(world, application_id), bool)
+    settings = shared_world.settings.model_copy(
+        update={"valkey_url": SecretStr(url), "status_cache_ttl_s": 60.0, "admission_delay_s_max": 60.0}
+    )
+    cache = await Cache.open(url, retry_after_s=0.1)
+    async with open_credit_world(settings, cache=cache) as world:
+        ids = [await world.submitted() for _ in range(8)]
+        async with polling(world, ids) as answers:
+            await until(lambda: snapshots(cache, ids), lambda found: len(found) == len(ids))
+            Breakable(own_valkey).kill9()
+            before = len(answers)
+            await change_behind_the_cache(world, ids[0])
+            await until(lambda: latest_step(world, ids[0]), lambda step: step == "changed")
+            await until(lambda: count(answers), lambda answered: answered > before + 10 * len(ids))
+            assert (await world.status(ids[0], client=GLOBEX)).status == 404
+            assert (await world.submit()).status == 202
+            shutil.rmtree(own_valkey.folder)  # its own log would bring the old snapshots back
+            own_valkey.ensure_running()
+            await until(lambda: snapshots(cache, ids), lambda found: len(found) == len(ids))
+        assert set(answers) == {200}
+        assert b"changed" in (await snapshots(cache, ids))[ids[0]]
+    await cache.close()
 
 
-async def is_cached(world: CreditWorld, application_id: str) -> bool:
-    """Tell whether a poll is answered although the application no longer says so."""
-    before = await latest_step(world, application_id)
-    step = "one" if before != "one" else "other"
-    query = "update credit.application set latest_step = %(step)s where id = %(id)s"
-    await world.sql(query, id=application_id, step=step)
-    return await latest_step(world, application_id) == before
+@asynccontextmanager
+async def polling(world: CreditWorld, ids: Sequence[str]) -> AsyncIterator[list[int]]:
+    """Poll each application again and again for the length of the block; give the statuses of the answers."""
+    answers: list[int] = []
+    is_over = asyncio.Event()
+
+    async def poll(application_id: str) -> None:
+        while not is_over.is_set():
+            answers.append((await world.status(application_id)).status)
+
+    async with asyncio.TaskGroup() as group:
+        for application_id in ids:
+            group.create_task(poll(application_id))
+        try:
+            yield answers
+        finally:
+            is_over.set()
+
+
+async def count(answers: Sequence[int]) -> int:
+    return len(answers)
+
+
+async def snapshots(cache: Cache, ids: Sequence[str]) -> dict[str, bytes]:
+    """What stands in Valkey of these applications; nothing while it does not answer."""
+    try:
+        found = {name: await cache.get(f"credit:status:{name}") for name in ids}
+    except CacheUnavailable:
+        return {}
+    return {name: value for name, value in found.items() if value is not None}

@@ -60,9 +60,10 @@ class ClientLimits:
         taken = await self._buckets.take(f"{caller.client_id}:{policy}", rate=rate)
         if not taken.is_shared:
             self._alone.labels(policy).inc()
-        wait_s = max(1, math.ceil(taken.left / rate.per_s if taken.is_granted else taken.wait_s))
+        left = min(taken.left, rate.burst)  # a limit may have been lowered a moment ago
+        wait_s = max(1, math.ceil(left / rate.per_s if taken.is_granted else taken.wait_s))
         add_header(request, "RateLimit-Policy", policy_item(policy, rate))
-        add_header(request, "RateLimit", f'"{policy}";r={taken.left};t={wait_s}')
+        add_header(request, "RateLimit", f'"{policy}";r={left};t={wait_s}')
         if not taken.is_granted:
             self._refused.labels(policy).inc()
             facts = {"retry_after_s": wait_s, "violated-policies": [policy]}
