@@ -77,6 +77,25 @@ async def test_a_copy_is_consistent_in_itself_and_reads_like_its_original(
     assert read == decision | {"application_id": copy["id"]}
 
 
+async def test_the_log_gets_the_segments_that_the_copies_of_events_need(
+    system: CreditSystem, superuser: Database
+) -> None:
+    originals = [await system.submit() for _ in range(4)]
+    for application_id in originals:
+        await system.decided(application_id)
+    await system.until_quiet()
+    async with system.no_worker():
+        await fill(superuser, originals=originals, size=1_600, on_progress=lambda _: None)
+    owners = await system.sql(
+        "select distinct pg_get_userbyid(c.relowner) as owner, count(*) over () as segments "
+        "from pg_inherits i join pg_class c on c.oid = i.inhrelid "
+        "where i.inhparent = 'eventlog.event'::regclass"
+    )
+    assert [row["owner"] for row in owners] == ["faregate_eventlog"]
+    assert owners[0]["segments"] > 1
+    assert (await system.decided(await system.submit()))["outcome"]
+
+
 async def test_nothing_can_be_made_of_nothing(superuser: Database) -> None:
     with pytest.raises(NothingToCopy):
         await fill(superuser, originals=[], size=10, on_progress=lambda _: None)

@@ -50,6 +50,7 @@ $$
 create function pg_temp.copy_everything() returns void language plpgsql as $$
 declare
     about_applications regclass;
+    wanted constant bigint := (select count(*) from eventlog.event e join pg_temp.copy c on c.o_id = e.aggregateid);
 begin
     for about_applications in
         select a.attrelid from pg_attribute a join pg_class t on t.oid = a.attrelid
@@ -66,8 +67,11 @@ begin
         '{"dedupe_key": "s.dedupe_key || ''-'' || c.n"}');
     perform pg_temp.copy_rows('eventlog.inbox',
         'join eventlog.event e on e.id = s.event_id join pg_temp.copy c on c.o_id = e.aggregateid');
+    set local role faregate_eventlog; -- whose tables the new segments must be
+    perform eventlog.open_segment(eventlog.last_seq() + wanted);
+    reset role;
     perform pg_temp.copy_rows('eventlog.event', 'join pg_temp.copy c on c.o_id = s.aggregateid', jsonb_build_object(
-        'seq', '(select max(e.seq) from eventlog.event e) + row_number() over ()',
+        'seq', '(select eventlog.last_seq()) + row_number() over ()',
         'partition', 'eventlog.partition_of(c.id)'));
     perform pg_temp.copy_rows('workflow.run', 'join pg_temp.copy c on c.o_id = s.id');
     perform pg_temp.copy_rows('workflow.step', 'join pg_temp.copy c on c.o_id = s.run_id');
@@ -95,6 +99,10 @@ truncate pg_temp.copy
 -- name: consumers_have_read_everything
 -- The copies of events were handled, by the copies of the inbox: no group need read them.
 update eventlog.assignment set position = (select max(seq) from eventlog.event)
+
+-- name: the_chain_goes_on_after_the_copies
+-- The audit chain has no links for copies: what comes after them is sealed, and nobody waits until they are.
+update credit.audit_sealer set settled_ord = coalesce(pg_sequence_last_value('credit.audit_ord'), settled_ord)
 
 -- name: tidy
 -- What autovacuum would do over the next minutes, at once.

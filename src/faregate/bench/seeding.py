@@ -1,7 +1,8 @@
 """Fills a database with as many decided applications as wanted, by copying real ones with all that belongs to them.
 
-Copies are for volume only: what is hashed over an id, such as a decision's inputs, is not recomputed, so that an audit
-of them must fail. Only for a database of a benchmark's own, while no worker runs.
+Copies are for volume only: what is hashed over an id, such as a decision's inputs, is not recomputed, and the audit
+chain has no links for them, so that an audit of them must fail. Only for a database of a benchmark's own, while no
+worker runs.
 """
 
 from __future__ import annotations
@@ -41,9 +42,13 @@ async def fill(
             await conn.execute(_QUERIES["copy_everything"])
             await conn.execute(_QUERIES["forget_copies"])
             on_progress(stored + last * noted.rowcount)
-        await conn.execute(_QUERIES["consumers_have_read_everything"])
-        await conn.execute(_QUERIES["tidy"])
-        await conn.execute(_QUERIES["write_everything_out"])
+        for name in (
+            "consumers_have_read_everything",
+            "the_chain_goes_on_after_the_copies",
+            "tidy",
+            "write_everything_out",
+        ):
+            await conn.execute(_QUERIES[name])
         return await _stored(conn)
 
 
