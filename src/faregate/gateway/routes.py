@@ -45,7 +45,12 @@ class PolicyForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    overrides: dict[_Name, bool | int | float | str] = Field(max_length=100)
+    overrides: dict[_Name, bool | int | float | str] = Field(
+        max_length=100,
+        json_schema_extra={
+            "additionalProperties": False
+        },  # pydantic names the good keys, not that others are refused
+    )
     seen_version: int = Field(ge=0, le=2**53, description="The `version` that you saw; 0 if there was none.")
     reason: _Reason
 
