@@ -26,7 +26,7 @@ from faregate.kernel.errors import InvalidError
 
 SUBMIT_MS_P99_MAX = 100.0
 DECISION_S_P95_MAX = 10.0
-WARM_UP = 300
+WARM_UP, WARM_UP_PER_S = 300, 100.0
 Say = Callable[[str], None]
 Judge = Callable[[Submitted], Awaitable[Verdict]]
 
@@ -62,7 +62,7 @@ class BurstPlan:
     @property
     def client_limit(self) -> Rate:
         """The limit of the client that submits: a tenth above the burst, so that only what exceeds it is refused."""
-        return Rate(per_s=1.1 * self.burst_per_s, burst=max(WARM_UP, math.ceil(2 * self.burst_per_s)))
+        return Rate(per_s=1.1 * self.burst_per_s, burst=math.ceil(2 * self.burst_per_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Burst:
     async def measure(self) -> Measured:
         """Run all phases and verify what they left."""
         plan = self._plan
-        warm = await self._send("warm-up", per_s=100.0, count=WARM_UP)
+        warm = await self._send("warm-up", per_s=min(WARM_UP_PER_S, plan.burst_per_s), count=WARM_UP)
         await self._drained()
         burst = await self._phase("burst", plan.burst_per_s, plan.burst_s)
         above = await self._phase("above", plan.above_per_s, plan.above_s) if plan.above_per_s else None
