@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from faregate.gateway.contracts import Capabilities
 from faregate.gateway.intent import Intent, NewIntent, State, Status
+from faregate.gateway.policies.refusals import Reason, Refusal
 from faregate.gateway.policy import Policies, ProviderPolicy, RetryPolicy, Route, Rules
 from faregate.gateway.settlement import (
     Change,
@@ -29,8 +30,10 @@ from faregate.gateway.settlement import (
     Step,
     after_callback,
     after_look_up,
+    after_refusal,
     after_send,
     at_deadline,
+    look_up_refused,
     next_step,
 )
 from faregate.kernel.outcome import Accepted, Done, NotDone, Outcome, Unknown
@@ -39,6 +42,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 BUDGET_S, TIMEOUT_S, LEASE_S, LAG_S = 30.0, 1.0, 3.0, 2.0
 RETRY = RetryPolicy(sends_max=3, look_up_s=0.2, reconcile_s=60.0)
 
+RETRY_AFTER_S = st.sampled_from([0.0, 0.5, 20.0])
 FATES = ("done", "accepted", "taken_on", "executed_but_lost", "lost", "busy", "refused")
 
 
@@ -172,11 +176,12 @@ class Checks(RuleBasedStateMachine):
         )
         self.tokens[new.provider_request_id] = None
 
-    def claim_one(self) -> Call | None:
+    def claim_one(self, *, to_divert: bool = False) -> Call | None:
         due = [row for row in self.rows.values() if row.next_at is not None and row.next_at <= self.now]
         if not due:
             return None
-        claimed = as_claimed(due[0], self.now)
+        is_diverted = to_divert and due[0].state is State.DECLARED
+        claimed = due[0] if is_diverted else as_claimed(due[0], self.now)
         self.claims += 1
         lease_end = self.now + timedelta(seconds=LEASE_S)
         self.rows[claimed.provider_request_id] = replace(claimed, next_at=lease_end)
@@ -204,6 +209,31 @@ class Checks(RuleBasedStateMachine):
         self.it_is_gone(call, work.lag)
         if work.ending == "stopped":
             self.stopped.append(call)
+
+    @rule(
+        refusals=st.lists(st.builds(Refusal, st.sampled_from(Reason), RETRY_AFTER_S), min_size=1, max_size=4),
+        pause_s=st.sampled_from([0.0, 1.0, 4.0]),
+        to_divert=st.booleans(),
+    )
+    def policies_refuse(self, refusals: list[Refusal], pause_s: float, to_divert: bool) -> None:
+        """What a policy does not let through is put back, at once or after its lease, and never was sent."""
+        for refusal in refusals:
+            due_at = [row.next_at for row in self.rows.values() if row.next_at]
+            if not due_at:
+                return
+            self.now = max(self.now, min(due_at))
+            call = self.claim_one(to_divert=to_divert)
+            assert call is not None
+            self.now += timedelta(seconds=pause_s)
+            if self.tokens[call.intent.provider_request_id] == call.token:
+                self.write(self.refused(call.intent, refusal))
+
+    def refused(self, intent: Intent, refusal: Refusal) -> Change:
+        at, rules = Moment(now=self.now, started_at=self.now, chance=0.5), self.rules_of(intent)
+        if next_step(intent, now=self.now, rules=rules) is Step.EXPIRE:
+            return at_deadline(intent, at=at, rules=rules)
+        is_unsent = intent.state in (State.SENDING, State.DECLARED)
+        return (after_refusal if is_unsent else look_up_refused)(intent, refusal, at=at, rules=rules)
 
     @rule(lag=st.sampled_from([0.0, 0.5, 1.0]), chance=st.sampled_from([0.0, 0.5, 1.0]))
     def a_stopped_process_wakes(self, lag: float, chance: float) -> None:

@@ -112,6 +112,10 @@ class Gate:
         self._last[operation] = calls
         await self._take(operation, calls=calls)
 
+    def idle(self) -> None:
+        """Have no tokens ready for the next room: nothing is due."""
+        self._last = dict.fromkeys(JOURNAL_OPERATIONS, 0)
+
     async def _take(self, operation: Operation, *, calls: int) -> None:
         if self._shared is None or not self.policy.rate.per_s:
             return

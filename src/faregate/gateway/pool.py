@@ -166,6 +166,7 @@ class ProviderPool:
                 conn, provider=self.provider, holder=self._holder, token=token, lease_s=lease_s, room=room
             )
             if claimed is None:
+                self._gate.idle()
                 return 0
             sending = [intent for intent in claimed.intents if intent.state is State.SENDING]
             requests = await self._hooks.load_requests(conn, sending) if sending else {}
