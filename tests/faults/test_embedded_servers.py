@@ -18,11 +18,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from faregate.entrypoints.servers import site_of
 from faregate.infra.embedded import BOTH, ServerName, Servers, embedded_servers, processes, servers_of
 from faregate.infra.embedded.errors import EmbeddedServerError
 from faregate.infra.embedded.folders import START_LOCK, private_folder
 from faregate.infra.embedded.unprivileged import Unprivileged
 from faregate.infra.local_system import servers_kept_running
+from faregate.infra.settings import Settings
 from tests.servers import copy_of_used_home, own_servers
 
 COMMAND = """
@@ -160,6 +162,18 @@ async def test_only_the_wanted_server_is_started_and_kept_running(home: Path, wa
         postgres, valkey = servers_of(home)
         assert (postgres.pid() is None, valkey.pid() is None) == (wanted == "valkey", wanted == "postgres")
     assert running(home) == []
+
+
+def test_a_command_starts_only_the_server_that_no_url_names(settings: Settings) -> None:
+    given = settings.model_copy(update={"valkey_url": None})
+    assert given.database_url is not None
+    with site_of(given) as site:
+        postgres, valkey = servers_of(given.home)
+        assert site.database_url == given.database_url.get_secret_value()
+        assert site.valkey_url == f"unix://{valkey.socket}"
+        assert valkey.pid() is not None
+        assert not postgres.folder.exists()
+    assert valkey.pid() is None
 
 
 async def until_both_answer_without(killed: int, home: Path) -> None:
