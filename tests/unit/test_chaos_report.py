@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from faregate.bench.chaos.clients import availability
+from faregate.bench.chaos.clients import availability, in_whole_seconds
 from faregate.bench.chaos.plan import (
     HAPPENED_TO_CALLBACKS,
     NEVER_TO_CALLBACKS,
@@ -79,6 +79,15 @@ def test_an_operation_with_an_instant_in_an_outage_is_no_failure_of_ours(
 ) -> None:
     found = availability([operation(begin, end, is_available=False)], [Outage(4.0, 5.0)])
     assert (found.all_failed, found.outside_failed) == (1, int(is_outside))
+
+
+def test_an_outage_takes_up_whole_seconds_of_the_run() -> None:
+    assert in_whole_seconds([Outage(14.3, 15.1)], begin=10.2) == [Outage(14.2, 15.2)]
+    run = replace(
+        good_run(), operations=[operation(4.7, 4.8, is_available=False)], outages=[Outage(4.2, 4.6)]
+    )
+    assert run.availability().outside_failed == 0
+    assert run.availability(to_the_instant=True).outside_failed == 1
 
 
 def test_both_availabilities_are_shares_of_what_they_speak_of() -> None:

@@ -6,6 +6,7 @@ What an operation is and when it is available stands with `Operation` in `bench.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,14 @@ def availability(operations: Sequence[Operation], outages: Sequence[Outage]) -> 
         outside=len(outside),
         outside_failed=sum(not op.is_available for op in outside),
     )
+
+
+def in_whole_seconds(outages: Sequence[Outage], *, begin: float) -> list[Outage]:
+    """Return the seconds, counted from `begin`, in which there was an outage."""
+    return [
+        Outage(begin + math.floor(outage.begin - begin), begin + math.ceil(outage.end - begin))
+        for outage in outages
+    ]
 
 
 def outside_of(operations: Sequence[Operation], outages: Sequence[Outage]) -> list[Operation]:

@@ -24,7 +24,7 @@ DEFINITIONS: Final = {
     "available": "one of the two was answered with a status below 500 other than 429",
     "postgres_down": (
         "from the last answer before a failure until the first answer after it, as seen by an independent connection "
-        "that asks every 50 ms; an operation with any instant in it counts as inside"
+        "that asks every 50 ms, in whole seconds of the run; an operation with any instant in it counts as inside"
     ),
 }
 
@@ -71,7 +71,12 @@ def document_of(run: ChaosRun) -> dict[str, Any]:
             "seconds": round(sum(outage.end - outage.begin for outage in run.outages), 2),
         },
         "availability": {
-            name: _availability(run.availability(kind))
+            name: {
+                **_availability(run.availability(kind)),
+                "percent_to_the_instant": round(
+                    run.availability(kind, to_the_instant=True).outside_percent, 4
+                ),
+            }
             for name, kind in (("all", None), ("submit", "submit"), ("read", "read"))
         },
         "definitions": DEFINITIONS,
@@ -101,6 +106,10 @@ def table_of(run: ChaosRun) -> Table:
     lines.add_row("PostgreSQL down", f"{down['seconds']} s in {down['outages']} outages")
     for name, kind in (("all", None), ("submissions", "submit"), ("reads", "read")):
         lines.add_row(f"available, {name}", _words(run.availability(kind)))
+    exact = run.availability(to_the_instant=True)
+    lines.add_row(
+        "with outages to the instant", f"{exact.outside_percent:.3f} % ({exact.outside_failed} failed)"
+    )
     lines.add_section()
     lines.add_row("decided", ", ".join(f"{n:,} {state}" for state, n in document["states"].items()))
     lines.add_row("decided with every check", f"{run.verdict.share_with_all_checks:.1%}")

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import aiohttp
 
-from faregate.bench.chaos.clients import Availability, Readers, availability
+from faregate.bench.chaos.clients import Availability, Readers, availability, in_whole_seconds
 from faregate.bench.chaos.injector import Injector, OnEvent
 from faregate.bench.chaos.plan import ChaosPlan, Kind
 from faregate.bench.chaos.world import WorldUnderFaults
@@ -43,10 +43,14 @@ class ChaosRun:
     fault_s: float
     settle_s: float
 
-    def availability(self, kind: str | None = None) -> Availability:
-        """Return the availability of one kind of operation, or of all."""
+    def availability(self, kind: str | None = None, *, to_the_instant: bool = False) -> Availability:
+        """Return the availability of one kind of operation, or of all.
+
+        Outside is outside of the seconds in which PostgreSQL was down; `to_the_instant` takes its outages as they were.
+        """
         chosen = [op for op in self.operations if kind in (None, op.kind)]
-        return availability(chosen, self.outages)
+        outages = self.outages if to_the_instant else in_whole_seconds(self.outages, begin=self.begin)
+        return availability(chosen, outages)
 
 
 class Chaos:
