@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from faregate.credit.contracts import Status
 from faregate.credit.store.decisions import record_steps
+from faregate.infra.queries import load_queries
 from tests.credit_world import (
     ACME,
     APPLICATIONS,
@@ -27,6 +28,7 @@ from tests.sandbox import until
 
 __all__ = ["shared_world"]
 
+_QUERIES = load_queries("faregate.credit.store")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -238,3 +240,33 @@ async def test_a_list_shows_nothing_of_other_clients(shared_world: CreditWorld) 
 async def test_a_query_that_is_none_is_refused(shared_world: CreditWorld, query: str) -> None:
     sent = shared_world.request("GET", f"{APPLICATIONS}{query}")
     await refused(shared_world, sent, status=422, slug="validation-failed")
+
+
+_OTHERS = """
+with person as (
+  insert into credit.applicant (id, blind_index_key_id, blind_index, created_at)
+  values ('per_others', 'k', 'others', now()) returning id)
+insert into credit.application (
+  id, client_id, applicant_id, idempotency_key, product_type, annual_income, age_years, identity_encrypted,
+  deadline_at, submitted_at, updated_at)
+select 'app_' || lpad(n::text, 26, '0'), 'others', person.id, n::text, 'card', 1, 30, 'x', now(), now(), now()
+from person, generate_series(1, 20000) n
+"""
+
+
+@pytest.mark.requirement("C4")
+async def test_a_page_costs_the_same_however_many_applications_are_not_on_it(
+    shared_world: CreditWorld,
+) -> None:
+    async with shared_world.connection.transaction(force_rollback=True):
+        await shared_world.sql(_OTHERS)
+        await shared_world.sql("analyze credit.application")
+        for before_id in ("app_" + "Z" * 27, "app_" + "15000".zfill(26)):
+            [plan] = await shared_world.sql(
+                "explain (analyze, buffers, format json) " + _QUERIES["applications_of_client"],
+                client_id="others",
+                statuses=[Status.MANUAL_REVIEW],  # in which none of them stands
+                before_id=before_id,
+                limit=51,
+            )
+            assert plan["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] <= 20

@@ -24,6 +24,8 @@ from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
 
 _Q = load_queries("faregate.credit.store")
+_AFTER_EVERY_ID = "app_" + "Z" * 27
+"""Longer than any id and of its last letter, so that the first page is a range of the index like the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +194,7 @@ async def applications_of_client(conn: Connection, *, client_id: str, wanted: Pa
     parameters = {
         "client_id": client_id,
         "statuses": [wanted.status] if wanted.status else list(Status),
-        "before_id": wanted.before_id,
+        "before_id": wanted.before_id or _AFTER_EVERY_ID,
         "limit": wanted.limit + 1,
     }
     rows = await (await conn.execute(_Q["applications_of_client"], parameters)).fetchall()

@@ -65,14 +65,15 @@ select application_id, check_name as "check", status, provider, provider_request
 from credit.risk_signal where application_id = any(%(ids)s::text[]) order by application_id, check_name;
 
 -- name: applications_of_client
--- A client's newest applications before an id, merged from those of each wanted state.
+-- A client's newest applications before an id, merged from those of each wanted state. Each is a range of
+-- application_of_client: written as equalities, the planner would at times walk through all clients' applications.
 select page.* from unnest(%(statuses)s::text[]) as wanted (status)
 cross join lateral (
   select a.id as application_id, a.product_type, a.status, a.latest_step, a.submitted_at, a.updated_at
   from credit.application a
-  where a.client_id = %(client_id)s and a.status = wanted.status
-    and (%(before_id)s::text is null or a.id < %(before_id)s)
-  order by a.id desc limit %(limit)s) as page
+  where (a.client_id, a.status, a.id) < (%(client_id)s, wanted.status, %(before_id)s)
+    and (a.client_id, a.status) >= (%(client_id)s, wanted.status)
+  order by a.client_id desc, a.status desc, a.id desc limit %(limit)s) as page
 order by page.application_id desc limit %(limit)s;
 
 -- name: lock_applications
