@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from faregate.infra.cache import Cache
@@ -17,11 +19,23 @@ from faregate.infra.database import Database
 from faregate.infra.embedded import Servers, embedded_servers
 from faregate.infra.migrations import migrate
 from faregate.infra.settings import ENV_PREFIX, Settings
+from faregate.infra.telemetry import logs
 from tests.servers import VOLATILE
 
 OpenDatabase = Callable[..., Awaitable[Database]]
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that runs inside a test logs to its captured output, which is closed when the next test logs."""
+    monkeypatch.setattr(logs, "_request_lines", logs._request_lines)
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, logs._ToStructlog)]
 
 
 # Fault tests, which need durable commits or kill servers, run their own: tests/servers.py.
