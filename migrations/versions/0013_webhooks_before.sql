@@ -68,6 +68,7 @@ create table webhooks.delivery (
     check ((state = 'pending') = (settled_at is null))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 create index delivery_due on webhooks.delivery (endpoint_id, next_at) where next_at is not null;
+create index delivery_undelivered on webhooks.delivery (state, next_at) where state <> 'delivered';
 create index delivery_in_flight on webhooks.delivery (endpoint_id) where claim_token is not null;
 create index delivery_listed on webhooks.delivery (endpoint_id, created_at, message_id);
 create index delivery_settled_at on webhooks.delivery (settled_at) where settled_at is not null;

@@ -10,7 +10,7 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -81,6 +81,9 @@ class TableOwner:
 
     name: str
     mode: str
+
+    async def lock(self, conn: Connection, subject_ids: Collection[str]) -> None:
+        return None
 
     async def requested(self, conn: Connection, intents: Sequence[Intent]) -> None:
         return None

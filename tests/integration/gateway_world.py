@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -84,6 +84,9 @@ class RememberingOwner:
     failing: set[str] = field(default_factory=set)
     unloadable: set[str] = field(default_factory=set)
     loading: Callable[[], Awaitable[None]] | None = None
+
+    async def lock(self, conn: Connection, subject_ids: Collection[str]) -> None:
+        return None
 
     async def requested(self, conn: Connection, intents: Sequence[Intent]) -> None:
         self.announced.extend(intents)

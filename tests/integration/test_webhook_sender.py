@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,6 +14,7 @@ from faregate.infra.security.keys import KeySet
 from faregate.infra.security.signatures import SignatureRejected, verify_webhook
 from faregate.webhooks.contracts import EndpointChanges
 from faregate.webhooks.domain.schedule import DELAYS_S, DISABLED_AFTER
+from faregate.webhooks.store.endpoints import SIGNING_MAX, disable_endpoint
 from tests.sandbox import until
 from tests.webhook_world import (  # noqa: F401
     KEYS,
@@ -63,6 +65,40 @@ async def test_during_a_rotation_old_and_new_secret_both_verify_and_afterwards_o
     verify_webhook(headers=last.headers, body=last.body, secrets=[new.secret], now=now)
     with pytest.raises(SignatureRejected):
         verify_webhook(headers=last.headers, body=last.body, secrets=[old.secret], now=now)
+
+
+async def test_a_secret_that_is_rotated_often_signs_with_the_newest_few_only(
+    hooks: Hooks, receiver: Endpoint
+) -> None:
+    subscribed = await hooks.subscribe(receiver)
+    for _ in range(5):
+        async with hooks.api.database.transaction() as conn:
+            newest = await hooks.api.rotate_secret(conn, subscribed.endpoint.id, client_id="acme")
+        hooks.clock.pass_by(1)
+    await hooks.announce(decided())
+    await hooks.deliver()
+    [arrival] = receiver.arrivals
+    assert len(arrival.headers["webhook-signature"].split(" ")) == SIGNING_MAX
+    verify_webhook(headers=arrival.headers, body=arrival.body, secrets=[newest.secret], now=hooks.clock.now())
+
+
+async def test_an_answer_with_an_impossible_date_is_an_answer(hooks: Hooks, receiver: Endpoint) -> None:
+    subscribed = await hooks.subscribe(receiver)
+    receiver.headers = {"Retry-After": "Mon, 01 Jan 2026 00:00:00 +99999999999999"}
+    await hooks.announce(decided())
+    await hooks.deliver()
+    assert (await hooks.only_delivery(subscribed)).state == "delivered"
+
+
+async def test_an_endpoint_that_moved_is_not_disabled_for_what_its_old_address_answered(
+    hooks: Hooks, receiver: Endpoint
+) -> None:
+    subscribed = await hooks.subscribe(receiver)
+    async with hooks.api.database.transaction() as conn:
+        given: dict[str, Any] = {"url": "http://127.0.0.1:1/old", "reason": "gone", "now": hooks.clock.now()}
+        assert await disable_endpoint(conn, subscribed.endpoint.id, **given) is None
+    found = await hooks.api.endpoint(subscribed.endpoint.id, client_id="acme")
+    assert found.disabled_reason is None
 
 
 async def test_another_clients_secret_does_not_verify(hooks: Hooks, receiver: Endpoint) -> None:

@@ -305,3 +305,16 @@ def test_a_breaker_change_is_told_once() -> None:
         if isinstance(permit := guard.admit(Operation.SEND, now=0.0, left_s=1.0), Permit):
             guard.finish(permit, now=0.0, is_failure=True)
     assert told == [(Operation.SEND, State.OPEN)]
+
+
+@pytest.mark.requirement("C29")
+def test_a_call_that_was_given_up_leaves_its_place_and_says_nothing_of_the_provider() -> None:
+    guard = Guard(GuardPolicy(operations={Operation.SEND: OperationPolicy(breaker=COUNTED)}), now=0.0)
+    lane = guard.lanes[Operation.SEND]
+    for _ in range(8):
+        guard.abandon(admitted(guard))
+    assert (lane.breaker.state, lane.bulkhead.in_flight) == (State.CLOSED, 0)
+    lane.breaker.half_open(probes=1)
+    guard.abandon(admitted(guard))
+    assert lane.breaker.state is State.HALF_OPEN
+    admitted(guard)

@@ -154,15 +154,21 @@ class Gate:
         if permit.lane.operation in self.links:
             self.links[permit.lane.operation].cancel(permit)
 
+    def abandon(self, permit: Permit) -> None:
+        """End a call that nobody waits for any more, without a judgement."""
+        self.guard.abandon(permit)
+        if permit.lane.operation in self.links:
+            self.links[permit.lane.operation].cancel(permit)
+
     def stopped(self, operation: Operation) -> Refusal | None:
         """Return why the breaker lets no call of this operation through, None when it does."""
         return self.guard.lanes[operation].breaker.refusal(now=self._now())
 
-    def hedge(self) -> Permit | None:
-        """Let a second look-up begin beside one that is late, if its share and the policies allow it."""
+    def hedge(self, *, left_s: float) -> Permit | None:
+        """Let a second look-up begin beside one that is late, if its share, the policies and the time left allow it."""
         if not self.guard.hedging.take():
             return None
-        answer = self.admit(Operation.LOOK_UP, left_s=1.0)
+        answer = self.admit(Operation.LOOK_UP, left_s=left_s)
         if isinstance(answer, Refusal):
             return None
         metrics.HEDGES.labels(self.provider).inc()

@@ -5,7 +5,7 @@ The gateway stays free of any context's domain; whatever is particular to one co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from faregate.gateway.contracts import ProviderRequest
@@ -21,6 +21,10 @@ class Hooks(Protocol):
 
     async def requested(self, conn: Connection, intents: Sequence[Intent]) -> None:
         """Announce intents that the gateway itself declared: a further attempt, or a fallback provider."""
+        ...
+
+    async def lock(self, conn: Connection, subject_ids: Collection[str]) -> None:
+        """Lock what the following calls of this transaction write about: once, in one order for everybody."""
         ...
 
     async def settled(self, conn: Connection, results: Sequence[Settled]) -> None:

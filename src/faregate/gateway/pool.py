@@ -287,7 +287,7 @@ class ProviderPool:
             return self._made(call, asked, permit)
 
         async def again() -> Outcome:
-            permit = self._gate.hedge()
+            permit = self._gate.hedge(left_s=call.claim.left_s())
             return Unknown("not_hedged") if permit is None else await look(permit)
 
         return await hedged(
@@ -295,8 +295,7 @@ class ProviderPool:
         )
 
     async def _made(self, call: _Call, made: Awaitable[Outcome], permit: Permit) -> Outcome:
-        """Await a call under its permit, which ends with it however it ends."""
-        is_over = True
+        """Await a call under its permit, which ends with it. One that we gave up says nothing of the provider."""
         try:
             outcome = await observed(
                 made,
@@ -305,9 +304,10 @@ class ProviderPool:
                 until=asyncio.get_running_loop().time() + call.claim.left_s(),
                 may_send=lambda: call.claim.left_s() > 0,
             )
-            is_over = is_failure(call.step, outcome)
-        finally:
-            self._gate.finish(permit, is_failure=is_over)
+        except BaseException:
+            self._gate.abandon(permit)
+            raise
+        self._gate.finish(permit, is_failure=is_failure(call.step, outcome))
         return outcome
 
     async def _record(self, change: Change, claim: Claim) -> None:

@@ -29,6 +29,9 @@ async def write_changes(conn: Connection, writes: Sequence[Write], *, hooks: Hoo
         (write for write in writes if write.change.intent.provider_request_id in recorded),
         key=lambda write: write.change.intent.provider_request_id,
     )
+    told = {write.change.intent.subject_id for write in kept if write.change.successor or write.change.tell}
+    if told:
+        await hooks.lock(conn, told)
     await _declare_successors(conn, kept, hooks=hooks)
     results = [result for write in kept if (result := _settled(write))]
     if results:

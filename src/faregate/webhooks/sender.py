@@ -177,13 +177,16 @@ class Sender:
             await deliveries.record(conn, outcomes, now=now)
             for outcome in outcomes:
                 if outcome.verdict.disabled:
-                    await self._disable(conn, outcome.claimed.endpoint_id, outcome.verdict.disabled, now=now)
+                    await self._disable(conn, outcome.claimed, outcome.verdict.disabled, now=now)
         return [None] * len(outcomes)
 
     async def _disable(
-        self, conn: Connection, endpoint_id: str, reason: DisabledBy, *, now: datetime
+        self, conn: Connection, claimed: Claimed, reason: DisabledBy, *, now: datetime
     ) -> None:
-        client_id = await endpoints.disable_endpoint(conn, endpoint_id, reason=reason, now=now)
+        endpoint_id = claimed.endpoint_id
+        client_id = await endpoints.disable_endpoint(
+            conn, endpoint_id, url=claimed.url, reason=reason, now=now
+        )
         if client_id is None:
             return
         _log.warning("webhooks.endpoint_disabled", endpoint_id=endpoint_id, reason=reason)

@@ -64,7 +64,7 @@ class Transport:
             return float(given[:9])
         try:
             until = parsedate_to_datetime(given)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         return (_aware(until) - self._clock.now()).total_seconds()
 

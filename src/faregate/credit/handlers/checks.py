@@ -5,7 +5,7 @@ The gateway calls the first three inside its own transaction; `process_signals` 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from faregate.credit.contracts import Status, StatusView
@@ -36,9 +36,12 @@ class GatewayHooks:
     callback_url_of: Callable[[str], str]
     timeout_s_of: Callable[[str], float]
 
+    async def lock(self, conn: Connection, subject_ids: Collection[str]) -> None:
+        """Lock applications in the order in which everybody does."""
+        await applications.lock_applications(conn, list(subject_ids))
+
     async def requested(self, conn: Connection, intents: Sequence[Intent]) -> None:
         """Announce requests that the gateway decided on itself: a further attempt, or a fallback provider."""
-        await applications.lock_applications(conn, [intent.subject_id for intent in intents])
         await self.announce(conn, intents)
 
     async def announce(self, conn: Connection, intents: Sequence[Intent]) -> None:
@@ -47,7 +50,6 @@ class GatewayHooks:
 
     async def settled(self, conn: Connection, results: Sequence[Settled]) -> None:
         """Announce what became of requests; their signals follow from these events."""
-        await applications.lock_applications(conn, [result.subject_id for result in results])
         await append(conn, [self._completed_event(result) for result in results])
 
     async def load_requests(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -37,7 +37,8 @@ APPLICATION_RUN = "credit.application"
 RULESET_NAME = "card-eligibility"
 ACTOR = "decision-service"
 OVERDUE_AFTER = timedelta(seconds=30)
-OVERDUE_BATCH = 100
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+OVERDUE_BATCH = 1000
 _log = structlog.get_logger(__name__)
 
 
@@ -95,17 +96,17 @@ async def decide_overdue(database: Database, *, service: DecisionService) -> Non
     A run fails for good when its steps keep failing, the first one too; `decide` writes once, whoever calls it. An
     application whose run has not begun waits for a worker, however long, unless that run failed.
     """
-    before, after_id = service.tools.clock.now() - OVERDUE_AFTER, ""
+    before, after = service.tools.clock.now() - OVERDUE_AFTER, (EPOCH, "")
     while True:
         async with database.connection() as conn:
-            found = await applications.overdue(conn, before=before, after_id=after_id, limit=OVERDUE_BATCH)
-            failed = await failed_among(conn, [i for i, has_begun in found.items() if not has_begun])
+            found = await applications.overdue(conn, before=before, after=after, limit=OVERDUE_BATCH)
+            failed = await failed_among(conn, [one.id for one in found if not one.has_begun])
         if not found:
             return
-        for application_id, has_begun in found.items():
-            if has_begun or application_id in failed:
-                await _decide_one_overdue(database, application_id, service=service)
-        after_id = max(found)
+        for one in found:
+            if one.has_begun or one.id in failed:
+                await _decide_one_overdue(database, one.id, service=service)
+        after = (found[-1].deadline_at, found[-1].id)
 
 
 async def _decide_one_overdue(database: Database, application_id: str, *, service: DecisionService) -> None:

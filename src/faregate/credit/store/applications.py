@@ -280,15 +280,22 @@ async def clients_of(conn: Connection, application_ids: Sequence[str]) -> dict[s
     return {row["id"]: row["client_id"] for row in await cursor.fetchall()}
 
 
-async def overdue(conn: Connection, *, before: datetime, after_id: str, limit: int) -> dict[str, bool]:
-    """Return a page of the applications that nobody decided though their deadline passed before `before`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    """An application that nobody decided though its deadline passed, and whether its run ever began."""
 
-    By id, in its order, whether the run ever began.
-    """
-    cursor = await conn.execute(
-        _Q["overdue_applications"], {"before": before, "after_id": after_id, "limit": limit}
-    )
-    return {row["id"]: row["has_begun"] for row in await cursor.fetchall()}
+    id: str
+    deadline_at: datetime
+    has_begun: bool
+
+
+async def overdue(
+    conn: Connection, *, before: datetime, after: tuple[datetime, str], limit: int
+) -> list[Overdue]:
+    """Return a page of those whose deadline passed before `before`, by deadline and id, from `after` these on."""
+    given = {"before": before, "after_deadline": after[0], "after_id": after[1], "limit": limit}
+    cursor = await conn.execute(_Q["overdue_applications"], given)
+    return [Overdue(**row) for row in await cursor.fetchall()]
 
 
 async def identities(conn: Connection, application_ids: Sequence[str]) -> list[StoredIdentity]:

@@ -108,11 +108,13 @@ from locked;
 select id, client_id from credit.application where id = any (%(ids)s)
 
 -- name: overdue_applications
--- Applications that no run decided although their deadline is long past, and whether their run ever began.
-select a.id, exists (select from credit.workflow_execution e where e.application_id = a.id) as has_begun
+-- Applications that no run decided although their deadline is long past, and whether their run ever began. In the
+-- order of the index, so that all pages together read each of them once.
+select a.id, a.deadline_at, exists (select from credit.workflow_execution e where e.application_id = a.id) as has_begun
 from credit.application a
-where a.status = 'processing' and a.deadline_at < %(before)s and a.id > %(after_id)s
-order by a.id limit %(limit)s;
+where a.status = 'processing' and a.deadline_at < %(before)s
+  and a.deadline_at >= %(after_deadline)s and (a.deadline_at, a.id) > (%(after_deadline)s, %(after_id)s)
+order by a.deadline_at, a.id limit %(limit)s;
 
 -- name: identities
 -- What the providers must be told of these applicants; the identity is still encrypted.

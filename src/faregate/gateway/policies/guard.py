@@ -124,6 +124,11 @@ class Guard:
         if permit.is_retry:
             self.retries.give_back()
 
+    def abandon(self, permit: Permit) -> None:
+        """End a call that nobody waits for any more: it was paid for, and says nothing of the provider."""
+        permit.lane.bulkhead.leave(took_s=None, is_failure=False)
+        permit.lane.breaker.cancel(permit.passed)
+
     def room(self, operation: Operation, *, now: float) -> int:
         """Return how many calls the breaker and the bulkhead would let begin now: no more are worth preparing."""
         lane = self.lanes[operation]

@@ -46,8 +46,10 @@ from gateway.sealed_answers(%(after_request)s, %(after_ord)s, %(most)s)
 select gateway.reseal_answer(%(provider_request_id)s, %(ord)s, %(old)s, %(new)s) as resealed
 
 -- name: due
--- How many intents of all owners wait for somebody now. For the gateway's own role.
-select count(*) as intents from gateway.intent where next_at <= now()
+-- How many intents of all owners wait for somebody now. For the gateway's own role. Two counts, as there are two
+-- indexes of what is open.
+select (select count(*) from gateway.intent where state = 'declared' and next_at <= now())
+     + (select count(*) from gateway.intent where state <> 'declared' and next_at <= now()) as intents
 
 -- name: change_provider
 -- Append an operator's change; null when somebody else's came between.

@@ -10,6 +10,9 @@ from faregate.infra.queries import load_queries
 from faregate.kernel.errors import ConflictError, NotFoundError
 from faregate.webhooks.contracts import Endpoint, EndpointChanges, EndpointDraft
 
+SIGNING_MAX = 3
+"""Secrets that sign one message: rotating often must not grow its header past what receivers accept."""
+
 _Q = load_queries("faregate.webhooks.store")
 
 ENDPOINTS_MAX = 20
@@ -86,9 +89,15 @@ async def change_endpoint(
     return Endpoint(**row)
 
 
-async def disable_endpoint(conn: Connection, endpoint_id: str, *, reason: str, now: datetime) -> str | None:
-    """Disable an endpoint and give up what waits for it; return its client, None if it was disabled already."""
-    cursor = await conn.execute(_Q["disable"], {"id": endpoint_id, "reason": reason, "now": now})
+async def disable_endpoint(
+    conn: Connection, endpoint_id: str, *, url: str, reason: str, now: datetime
+) -> str | None:
+    """Disable an endpoint that still stands at `url`, and give up what waits for it.
+
+    Return its client, None if it was disabled already or has moved: what the old address did says nothing of the new.
+    """
+    given = {"id": endpoint_id, "url": url, "reason": reason, "now": now}
+    cursor = await conn.execute(_Q["disable"], given)
     if (row := await cursor.fetchone()) is None:
         return None
     await conn.execute(_Q["give_up_pending"], {"endpoint_ids": [endpoint_id], "now": now})
@@ -112,12 +121,12 @@ async def replace_secret(
 async def signing_secrets(
     conn: Connection, endpoint_ids: Sequence[str], *, now: datetime
 ) -> dict[str, list[tuple[str, bytes]]]:
-    """Return the id and ciphertext of the secrets that sign for each endpoint, newest first."""
+    """Return the id and ciphertext of the secrets that sign for each endpoint, newest first, three at most."""
     given = {"endpoint_ids": list(endpoint_ids), "now": now}
     found: dict[str, list[tuple[str, bytes]]] = {endpoint_id: [] for endpoint_id in endpoint_ids}
     for row in await (await conn.execute(_Q["signing_secrets"], given)).fetchall():
         found[row["endpoint_id"]].append((row["id"], bytes(row["sealed"])))
-    return found
+    return {endpoint_id: secrets[:SIGNING_MAX] for endpoint_id, secrets in found.items()}
 
 
 async def secrets_after(conn: Connection, after: str, *, limit: int) -> Sequence[tuple[str, bytes]]:

@@ -200,9 +200,9 @@ from unnest(%(endpoint_ids)s::text[], %(arrived)s::boolean[], %(paused_untils)s:
 where e.id = h.id and (h.arrived = (e.failing_since is not null) or h.paused_until is not null)
 
 -- name: disable
--- Disables an enabled endpoint; no row if somebody did before.
+-- Disables an enabled endpoint; no row if somebody did before, or if it has moved to another address.
 update webhooks.endpoint set disabled_reason = %(reason)s, updated_at = %(now)s
-where id = %(id)s and disabled_reason is null
+where id = %(id)s and url = %(url)s and disabled_reason is null
 returning client_id
 
 -- name: backlog
