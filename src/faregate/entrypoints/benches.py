@@ -19,7 +19,6 @@ from faregate.bench.overhead import OverheadPlan
 from faregate.bench.partner import Habits, Partner, Submitted
 from faregate.bench.report import BenchResult
 from faregate.bench.submit import SubmitPlan, measure_submit
-from faregate.bench.temporal_flow import Artefacts, Providers
 from faregate.bench.temporal_peer import PeerLoad, PeerReport, Store, measure_peer
 from faregate.bench.verdict import Verdict, judge
 from faregate.entrypoints.local_client import connected, new_token, set_faults, site_of_system
@@ -162,6 +161,8 @@ async def _submit(system: LocalSystem, applications: int) -> Submitted:
 
 async def _peers(home: Path, *, say: Say, seconds: float) -> list[PeerReport]:
     """Measure the peer with each store; the sandbox runs alone beside it."""
+    from faregate.bench.temporal_flow import Artefacts, Providers  # the peer's library is an extra
+
     peers = []
     async with local_system(Plan(home=home, workers=0, apis=0)) as system:
         providers = Providers.of(Settings(), sandbox_url=system.sandbox_url)
