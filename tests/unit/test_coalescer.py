@@ -146,13 +146,30 @@ async def test_the_delay_grows_with_what_waits_by_the_time_that_batches_took() -
     coalescer = Coalescer(write=writer, batch_max=2, writers_max=2, monotonic=clock)
     first = asyncio.create_task(coalescer.submit(0))
     await begun(writer, batches=1)
-    clock.now_s += 10.0
+    clock.now_s += 0.1
     writer.gate.set()
     await first
     writer.gate.clear()
     tasks = [asyncio.create_task(coalescer.submit(n)) for n in range(10)]
     await begun(writer, batches=3)
     waiting = 10 - sum(len(batch) for batch in writer.batches[1:])
-    assert coalescer.delay_s() == pytest.approx(3.0 * (1 + waiting / 4))
+    assert coalescer.delay_s() == pytest.approx(0.03 * (1 + waiting / 4))
     writer.gate.set()
     await asyncio.gather(*tasks)
+
+
+async def test_one_batch_that_stood_still_says_little_about_the_next_and_many_slow_ones_much() -> None:
+    writer, clock = Writer(), Hand()
+    coalescer = Coalescer(write=writer, monotonic=clock)
+    delays = []
+    for batch in range(1, 12):
+        writer.gate.clear()
+        task = asyncio.create_task(coalescer.submit(batch))
+        await begun(writer, batches=batch)
+        delays.append(coalescer.delay_s())
+        clock.now_s += 10.0
+        writer.gate.set()
+        await task
+    assert delays[1] < 0.1
+    assert delays[-1] > 1.0
+    assert delays == sorted(delays)

@@ -17,7 +17,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _NEWEST_WEIGHT = 0.3
-"""Of the newest batch in the mean time that one takes: a slow batch is noticed at once and forgotten after a few."""
+"""Of the newest batch in the mean time that one takes."""
+_GROWTH_MAX = 3.0
+_BATCH_S_MIN = 0.1
+"""A batch counts for at most this many times the mean, or this many seconds: one that stood still, as while the
+database was lost, says nothing about the next. While it is under way, its age counts in full."""
 
 
 class Coalescer(Generic[Item, Result]):
@@ -87,7 +91,8 @@ class Coalescer(Generic[Item, Result]):
         begun = self._monotonic()
         try:
             results = await self._write([item for item, _ in batch])
-            self._batch_s += _NEWEST_WEIGHT * (self._monotonic() - begun - self._batch_s)
+            took_s = min(self._monotonic() - begun, max(_GROWTH_MAX * self._batch_s, _BATCH_S_MIN))
+            self._batch_s += _NEWEST_WEIGHT * (took_s - self._batch_s)
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, cancellation included
             await self._write_failed(batch, error)
             return
