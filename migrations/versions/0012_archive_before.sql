@@ -175,14 +175,16 @@ begin
         return;
     end if;
 
-    -- Read before the snapshot below: every `ord` up to here was drawn by a transaction that it knows of.
+    -- Our transaction gets its id after `top` was read: whoever drew an `ord` up to `top` has a lower one. The xmax of
+    -- a snapshot would not do: it is one past the highest that has ended, and one that runs may lie above it.
     top := coalesce(pg_sequence_last_value('eventlog.outbox_ord_seq'), 0);
-    select pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text, array(
+    xmax := pg_current_xact_id()::text;
+    select pg_snapshot_xmin(s)::text, array(
         (select o.ord from eventlog.outbox o where o.ord = any (p_missing) order by o.ord limit p_limit)
         union
         (select o.ord from eventlog.outbox o where o.ord > p_after order by o.ord limit p_limit)
         order by ord limit p_limit
-    ) into xmin, xmax, ords from pg_current_snapshot() s;
+    ) into xmin, ords from pg_current_snapshot() s;
     held := true;
     written := 0;
     if cardinality(ords) = 0 then

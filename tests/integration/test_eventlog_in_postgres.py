@@ -228,3 +228,22 @@ async def test_all_consumers_of_a_process_share_one_listening_connection(log: Lo
 
 async def logged(lines: list[Any], name: str) -> bool:
     return any(line["event"] == name for line in lines)
+
+
+async def test_an_event_of_the_newest_running_transaction_is_not_given_up_before_that_one_ends(
+    open_database: OpenDatabase,
+) -> None:
+    """No transaction that is newer ends meanwhile, so that a snapshot's xmax is the id of the one that runs."""
+    database, other = await open_database("eventlog"), await open_database("eventlog")
+    sequencer, cursor = Sequencer(database=database, holder="leader"), Cursor()
+    async with database.connection() as conn, other.connection() as writer:
+        fence = await sequencer.acquire(conn)
+        assert fence
+        async with writer.transaction():
+            await append(writer, [event()])
+            for _ in range(3):
+                cursor = cursor.advanced(
+                    await sequencer.sequence(conn, fence=fence, cursor=cursor, pause_s=0)
+                )
+        scan = await sequencer.sequence(conn, fence=fence, cursor=cursor, pause_s=0)
+    assert len(scan.ords) == 1

@@ -30,7 +30,8 @@ select n as ord from generate_series(%(after)s::bigint + 1, %(upto)s::bigint) as
 where not exists (select from credit.audit_link l where l.ord = n) limit %(limit)s;
 
 -- name: unsealed_rows
--- Committed rows without a link, in the order of their numbers, and the bounds of the snapshot that saw them. Their
+-- Committed rows without a link, in the order of their numbers, with the oldest transaction that ran and our own, whose
+-- id is above that of everybody who drew a number before (a snapshot's xmax may lie below one that still runs). Their
 -- hash is of the lines `name=value` of all columns that have a value, by name, each value as JSON text.
 with entry as (
   select ord from (
@@ -58,7 +59,7 @@ content as (
   from credit.decision d where d.ord in (select ord from decided)
   order by ord limit %(limit)s)
 select bounds.xmin, bounds.xmax, c.subject, c.ord, c.key, digest.sha256, digest.column_sums
-from (select pg_snapshot_xmin(s)::text as xmin, pg_snapshot_xmax(s)::text as xmax
+from (select pg_snapshot_xmin(s)::text as xmin, pg_current_xact_id()::text as xmax
       from pg_current_snapshot() as s) as bounds
 left join content c on true
 left join lateral (
