@@ -19,6 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 
+# One pytest a processor, each with servers of its own; the long files (e2e, faults) come early in the alphabet.
+AT_ONCE = ("-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder")
+
 GATES: dict[str, tuple[tuple[str, ...], ...]] = {
     "lint": (
         (PYTHON, "-m", "ruff", "check", "--quiet", "."),
@@ -31,7 +34,7 @@ GATES: dict[str, tuple[tuple[str, ...], ...]] = {
         (PYTHON, "-m", "faregate.events.schemas", "--check"),
         (PYTHON, "-m", "faregate.entrypoints.openapi", "--check"),
     ),
-    "tests": ((PYTHON, "-m", "pytest"),),
+    "tests": ((PYTHON, "-m", "pytest", *AT_ONCE),),
 }
 
 

@@ -22,8 +22,8 @@ from faregate.entrypoints.servers import site_of
 from faregate.infra.embedded import BOTH, ServerName, Servers, embedded_servers, processes, servers_of
 from faregate.infra.embedded.errors import EmbeddedServerError
 from faregate.infra.embedded.folders import START_LOCK, private_folder
+from faregate.infra.embedded.keeper import servers_kept_running
 from faregate.infra.embedded.unprivileged import Unprivileged
-from faregate.infra.local_system import servers_kept_running
 from faregate.infra.settings import Settings
 from tests.servers import copy_of_used_home, own_servers
 

@@ -17,12 +17,13 @@ from psycopg.rows import dict_row
 
 from faregate.credit import handlers
 from faregate.credit.handlers.audit import note_anchor, verify_chain
-from faregate.credit.handlers.sealing import Sealer, SealerLeaseLost, Sealing
+from faregate.credit.handlers.sealing import Sealer, Sealing
 from faregate.credit.store.audit import chain
 from faregate.entrypoints.bootstrap.worker import Worker
 from faregate.entrypoints.worker import worker_metrics
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Connection, Database
+from faregate.infra.eventlog.leadership import LeadershipLost
 from faregate.infra.workflow.dbos_engine import DbosEngine
 from tests.audit_chain import broken_in, seal_all, sealing, tampering
 from tests.conftest import OpenDatabase
@@ -168,7 +169,7 @@ async def test_a_sealer_that_wakes_up_with_an_old_fence_adds_no_link(open_databa
         async with conn.transaction():
             await conn.execute("update credit.audit_sealer set expires_at = '-infinity'")
         async with sealing(database, holder="successor") as successor:
-            with pytest.raises(SealerLeaseLost):
+            with pytest.raises(LeadershipLost):
                 await zombie.next_batch(conn)
             assert await sealed_ords(conn) == []
             await successor.next_batch(conn)

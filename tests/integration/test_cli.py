@@ -140,12 +140,15 @@ async def test_the_api_alone_starts_its_embedded_servers_again_when_they_are_kil
                 except aiohttp.ClientConnectionError:
                     return 0
 
+            async def running_servers() -> int:
+                return sum(server.pid() is not None for server in servers_of(home))
+
             await until(readiness, lambda status: status == 200)
             for server in servers_of(home):
                 Breakable(server).kill9()
             await until(readiness, lambda status: status == 503)
             await until(readiness, lambda status: status == 200)
-            assert all(server.pid() for server in servers_of(home))
+            await until(running_servers, lambda running: running == len(servers_of(home)))
     finally:
         process.terminate()
         await process.wait()

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from faregate.infra.embedded import servers_of
 from faregate.infra.embedded.valkey import ValkeyServer
 from faregate.infra.http.client_limits import PolicyUnknown, policy_item, set_client_limit
-from faregate.infra.token_bucket import Rate
+from faregate.infra.rate import Rate
 from tests.credit_world import (
     ACME,
     APPLICATIONS,

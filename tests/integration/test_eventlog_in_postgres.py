@@ -17,7 +17,7 @@ from faregate.infra.database import Connection
 from faregate.infra.eventlog import Sequencer, append, lag, prune_inbox, replay, skip, unsequenced
 from faregate.infra.eventlog.admin import ConsumerGroupUnknown
 from faregate.infra.eventlog.cursor import Cursor
-from faregate.infra.eventlog.sequencer import SequencerLeaseLost
+from faregate.infra.eventlog.leadership import LeadershipLost
 from faregate.kernel.event import Event
 from tests.conftest import OpenDatabase
 from tests.eventlog import LEASE_S, Log, event, eventually, recorder, running, running_log
@@ -108,7 +108,7 @@ async def test_a_sequencer_that_lost_its_lease_cannot_write(open_database: OpenD
         old, new = await zombie.acquire(conn), await heir.acquire(conn)
         assert old
         assert new == old + 1
-        with pytest.raises(SequencerLeaseLost):
+        with pytest.raises(LeadershipLost):
             await zombie.sequence(conn, fence=old, cursor=Cursor(), pause_s=0)
         assert (await unsequenced(conn)).events == 1
         scan = await heir.sequence(conn, fence=new, cursor=Cursor(), pause_s=0)

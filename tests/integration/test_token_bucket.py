@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faregate.infra.cache import Cache
-from faregate.infra.token_bucket import LEASE_S, PROCESSES_UNKNOWN, RETRY_S, InvalidRate, Rate, TokenBuckets
+from faregate.infra.rate import InvalidRate, Rate
+from faregate.infra.token_bucket import LEASE_S, PROCESSES_UNKNOWN, RETRY_S, TokenBuckets
 from tests.sandbox import until
 from tests.servers import own_servers
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from faregate.entrypoints.bootstrap.api import describe
@@ -37,8 +38,10 @@ def faregate(*arguments: str, home: Path, **environment: str) -> subprocess.Comp
 
 def paths(command: object, path: Command) -> Iterator[Command]:
     yield path
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from paths(inner, [*path, name])
+    if isinstance(command, TyperGroup):
+        context = typer.Context(command)
+        for name in command.list_commands(context):
+            yield from paths(command.get_command(context, name), [*path, name])
 
 
 @pytest.mark.parametrize("path", [p for p in paths(typer.main.get_command(app), []) if p], ids=" ".join)

@@ -19,7 +19,8 @@ from faregate.gateway.settlement import Moment, after_send
 from faregate.gateway.store import journal
 from faregate.gateway.store.journal import Room, Write
 from faregate.infra.database import Database
-from faregate.infra.token_bucket import LEASE_TOKENS_MAX, Rate, TokenBuckets
+from faregate.infra.rate import Rate
+from faregate.infra.token_bucket import LEASE_TOKENS_MAX, TokenBuckets
 from faregate.kernel.outcome import Done
 
 PROVIDER = "bench"

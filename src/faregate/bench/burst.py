@@ -21,7 +21,7 @@ from faregate.bench.partner import Submitted
 from faregate.bench.report import BenchResult
 from faregate.bench.verdict import Verdict, percentile
 from faregate.credit.api import CreditApi
-from faregate.infra.token_bucket import Rate
+from faregate.infra.rate import Rate
 from faregate.kernel.errors import InvalidError
 
 SUBMIT_MS_P99_MAX = 100.0

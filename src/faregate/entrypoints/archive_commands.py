@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from faregate.entrypoints.operator_commands import Json, show
+from faregate.entrypoints.output import Json, print_rows
 from faregate.entrypoints.servers import on_site
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def list_segments(as_json: Json = False) -> None:
     async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
         return [_row(segment) for segment in await (await event_archive(stack, site)).segments()]
 
-    show(on_site(act), as_json=as_json)
+    print_rows(on_site(act), as_json=as_json)
 
 
 @app.command("verify", epilog="Example: faregate archive verify")
@@ -82,7 +82,7 @@ def verify(as_json: Json = False) -> None:
     rows: list[dict[str, object]] = [
         {"segment": segment, "damage": damage or "none"} for segment, damage in found.items()
     ]
-    show(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
     if any(found.values()):
         raise typer.Exit(1)
 

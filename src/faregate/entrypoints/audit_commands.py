@@ -12,9 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from faregate.entrypoints.credit_commands import open_credit
-from faregate.entrypoints.operator_commands import Json
-from faregate.entrypoints.servers import on_site
+from faregate.entrypoints.output import Json, echo_json
+from faregate.entrypoints.servers import on_site, open_credit
 from faregate.infra.eventlog import cloudevent, history
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def show(
 
     found = on_site(act)
     if as_json:
-        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        echo_json(found)
     else:
         _print(found, console=Console())
 

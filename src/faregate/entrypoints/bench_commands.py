@@ -22,7 +22,11 @@ Say = Callable[[str], None]
 Measure = Callable[[Path, Say], Coroutine[Any, Any, "BenchResult"]]
 SAY_AGAIN_S = 10.0
 
-app = typer.Typer(no_args_is_help=True, help="Benchmarks against peers, measured in the same run.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Benchmarks against peers, measured in the same run.",
+    epilog="Example: faregate bench submit --json -",
+)
 
 
 @app.command("submit")

@@ -13,7 +13,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-app = typer.Typer(no_args_is_help=True, help="Fault runs, with the invariants checked after.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Fault runs, with the invariants checked after.",
+    epilog="Example: faregate chaos credit --minutes 5 --seed 7",
+)
 
 
 @app.callback()

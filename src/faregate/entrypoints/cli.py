@@ -3,41 +3,68 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from faregate import __version__
-from faregate.entrypoints import (
-    archive_commands,
-    audit_commands,
-    bench_commands,
-    chaos_commands,
-    credit_commands,
-    fairness_command,
-    gateway_commands,
-    notice_commands,
-    operator_commands,
-    review_commands,
-    rules_trial_commands,
-    system_commands,
-    webhook_commands,
-)
+from faregate.entrypoints.output import Json
 from faregate.infra.failures import line_of
 from faregate.infra.lifetime import end_with_parent_if_asked
 from faregate.infra.settings import Settings
 
+if TYPE_CHECKING:
+    from typer._click.core import Command, Context
+
+PARTS: Mapping[str, str] = {
+    "up": "system_commands:up",
+    "demo": "system_commands:demo",
+    "keys": "operator_commands:keys",
+    "credit": "credit_commands:app",
+    "review": "review_commands:app",
+    "rules": "rules_trial_commands:app",
+    "audit": "audit_commands:app",
+    "gateway": "gateway_commands:app",
+    "webhooks": "webhook_commands:app",
+    "events": "operator_commands:events",
+    "archive": "archive_commands:app",
+    "pii": "operator_commands:pii",
+    "bench": "bench_commands:app",
+    "chaos": "chaos_commands:app",
+}
+"""Where the commands of each part are, in the order of the help."""
+
+
+class PartsWhenAsked(TyperGroup):
+    """Imports the commands of a part only when one of them is asked for, so that every command begins at once."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """Return all names, those of the parts last."""
+        return [*super().list_commands(ctx), *PARTS]
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """Return the command or group of this name."""
+        if cmd_name not in PARTS:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = PARTS[cmd_name].partition(":")
+        found = typer.main.get_command(getattr(import_module(f"faregate.entrypoints.{module}"), attribute))
+        found.name = cmd_name
+        return found
+
+
 app = typer.Typer(
     name="faregate",
+    cls=PartsWhenAsked,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="The open-source backbone of a card issuer: credit decisions, fraud scoring, travel loyalty.",
     epilog="Begin with [bold]faregate demo[/bold]; settings are shown by [bold]faregate config[/bold].",
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
 def main() -> None:
@@ -99,28 +126,3 @@ def sandbox(
     from faregate.entrypoints.sandbox import read_faults, run_sandbox_process
 
     run_sandbox_process(Settings(), plan=read_faults(faults), data_dir=data_dir)
-
-
-credit_commands.app.command(epilog="Example: faregate credit fairness --by age --plot ratios.png")(
-    fairness_command.fairness
-)
-credit_commands.app.command(epilog="Example: faregate credit notices --due-within 7d")(
-    notice_commands.notices
-)
-credit_commands.app.command(epilog="Example: faregate credit notice app_01J3R2J7F1TQ0K6W6N8A4X9V7R")(
-    notice_commands.notice
-)
-app.add_typer(audit_commands.app, name="audit")
-app.add_typer(credit_commands.app, name="credit")
-app.add_typer(gateway_commands.app, name="gateway")
-app.add_typer(rules_trial_commands.app, name="rules")
-app.add_typer(review_commands.app, name="review")
-app.add_typer(operator_commands.keys, name="keys")
-app.add_typer(operator_commands.events, name="events")
-app.add_typer(operator_commands.pii, name="pii")
-app.add_typer(webhook_commands.app, name="webhooks")
-app.add_typer(archive_commands.app, name="archive")
-app.add_typer(bench_commands.app, name="bench", epilog="Example: faregate bench submit --json -")
-app.add_typer(chaos_commands.app, name="chaos", epilog="Example: faregate chaos credit --minutes 5 --seed 7")
-app.command(epilog="Example: faregate up --workers 1 --workers-max 4")(system_commands.up)
-app.command(epilog="Example: faregate demo --applicants 200 --exit")(system_commands.demo)

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import orjson
 import typer
 from dotenv import dotenv_values
 from pydantic import SecretStr
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from faregate.entrypoints.output import echo_json
 from faregate.infra.settings import ENV_FILE, ENV_PREFIX, Settings
 
 _MASK = "********"
@@ -37,7 +37,7 @@ def config(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
     shown = shown_settings(Settings(), environment=os.environ, file=dotenv_values(ENV_FILE))
     if as_json:
         document = {name: asdict(setting) for name, setting in shown.items()}
-        typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        echo_json(document)
     else:
         Console().print(_table(shown))
 

@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from faregate.entrypoints.operator_commands import Json
-from faregate.entrypoints.operator_commands import show as show_rows
-from faregate.entrypoints.servers import on_site
+from faregate.entrypoints.fairness_command import fairness
+from faregate.entrypoints.notice_commands import notice, notices
+from faregate.entrypoints.output import Json, echo_json, print_rows
+from faregate.entrypoints.servers import on_site, open_credit
 from faregate.infra.settings import Settings
 
 if TYPE_CHECKING:
-    from faregate.credit.api import CreditApi
     from faregate.entrypoints.bootstrap.site import Site
 
 app = typer.Typer(
@@ -26,6 +26,9 @@ app = typer.Typer(
     help="Credit applications and their decisions.",
     epilog="Example: faregate credit counts",
 )
+app.command(epilog="Example: faregate credit fairness --by age --plot ratios.png")(fairness)
+app.command(epilog="Example: faregate credit notices --due-within 7d")(notices)
+app.command(epilog="Example: faregate credit notice app_01J3R2J7F1TQ0K6W6N8A4X9V7R")(notice)
 
 
 @app.command("show", epilog="Example: faregate credit show app_01J3R2J7F1TQ0K6W6N8A4X9V7R")
@@ -48,7 +51,7 @@ def show(
 
     found = on_site(act)
     if as_json:
-        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        echo_json(found)
     else:
         _print(found, console=Console())
 
@@ -79,7 +82,7 @@ def checks(as_json: Json = False) -> None:
         for product, plan in {"(default)": plans.default, **plans.products}.items()
         for check, planned in plan.checks.items()
     ]
-    show_rows(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
 
 
 @app.command("train-scorecard", epilog="Example: faregate credit train-scorecard --out-dir /tmp/cards")
@@ -110,12 +113,6 @@ def _refuse_without_columns(csv: Path) -> None:
         raise TableUnreadable(f"{csv} has no rows")
     if missing := [column for column in read_table(SAMPLE)[0] if column not in rows[0]]:
         raise TableUnreadable(f"{csv} lacks the columns {', '.join(missing)}")
-
-
-async def open_credit(stack: AsyncExitStack, site: Site) -> CreditApi:
-    from faregate.entrypoints.bootstrap.credit import credit_api
-
-    return await credit_api(stack, site)
 
 
 def _print(found: dict[str, Any], *, console: Console) -> None:

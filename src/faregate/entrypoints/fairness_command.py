@@ -15,9 +15,8 @@ from rich.table import Table
 
 from faregate.credit.contracts.record import FairnessReport
 from faregate.credit.domain.fairness import SEGMENTATIONS, segmentation
-from faregate.entrypoints.credit_commands import open_credit
-from faregate.entrypoints.operator_commands import Json
-from faregate.entrypoints.servers import on_site
+from faregate.entrypoints.output import Json
+from faregate.entrypoints.servers import on_site, open_credit
 from faregate.kernel.errors import InvalidError
 
 if TYPE_CHECKING:

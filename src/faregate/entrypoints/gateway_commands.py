@@ -8,10 +8,9 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import orjson
 import typer
 
-from faregate.entrypoints.operator_commands import Json, show
+from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.servers import on_site
 from faregate.gateway.policies.declared import Operation, Override
 from faregate.gateway.policy import JOURNAL_OPERATIONS
@@ -49,7 +48,7 @@ def status(as_json: Json = False) -> None:
         _print([asdict(view) for view in views])
         return
     rows = [_row(view, operation) for view in views for operation in view.operations]
-    show(rows, as_json=False)
+    print_rows(rows, as_json=False)
 
 
 @app.command("open", epilog="Example: faregate gateway open bureau --reason 'maintenance until six'")
@@ -129,7 +128,7 @@ def history(provider: Provider, as_json: Json = False) -> None:
     """Show what operators changed about a provider, the newest first."""
     changes = _at_desk(lambda desk: desk.history(provider))
     rows: list[dict[str, object]] = [asdict(change) | {"content": dict(change.content)} for change in changes]
-    show(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
 
 
 def _hold(
@@ -168,7 +167,7 @@ def _show_policy(view: PolicyView, *, as_json: bool) -> None:
         {"field": name, "value": value, "changed": "yes" if name in view.overrides else ""}
         for name, value in view.fields.items()
     ]
-    show(rows, as_json=False)
+    print_rows(rows, as_json=False)
 
 
 def _row(view: ProviderView, operation: OperationView) -> dict[str, object]:
@@ -185,4 +184,4 @@ def _row(view: ProviderView, operation: OperationView) -> dict[str, object]:
 
 
 def _print(document: Any) -> None:
-    typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    echo_json(document)

@@ -16,9 +16,9 @@ from faregate.infra.clock import SystemClock
 from faregate.infra.http.api_keys import create_api_key
 from faregate.infra.http.client_limits import READ, SUBMIT, set_client_limit
 from faregate.infra.local_system import LocalSystem, workers_scaled
+from faregate.infra.rate import Rate
 from faregate.infra.scaling import ScalingPolicy
 from faregate.infra.settings import Settings
-from faregate.infra.token_bucket import Rate
 from faregate.sandbox.faults import FaultPlan
 
 UNLIMITED = Rate(per_s=1e6, burst=10**9)

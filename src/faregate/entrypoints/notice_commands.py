@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from faregate.entrypoints.credit_commands import open_credit
-from faregate.entrypoints.operator_commands import Json, show
-from faregate.entrypoints.servers import on_site
+from faregate.entrypoints.output import Json, print_rows
+from faregate.entrypoints.servers import on_site, open_credit
 from faregate.infra.clock import SystemClock
 from faregate.kernel.errors import InvalidError
 
@@ -56,7 +55,7 @@ def notices(
         now = SystemClock().now()
         return [{**asdict(notice), "is_overdue": notice.due_at < now} for notice in found]
 
-    show(on_site(act), as_json=as_json)
+    print_rows(on_site(act), as_json=as_json)
 
 
 def notice(

@@ -8,11 +8,9 @@ from math import ceil
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from faregate.entrypoints.output import Json, print_rows
 from faregate.entrypoints.servers import on_site
 from faregate.infra.clock import SystemClock
 from faregate.infra.embedded.folders import private_folder
@@ -34,9 +32,9 @@ from faregate.infra.http.client_limits import (
     list_client_limits,
     set_client_limit,
 )
+from faregate.infra.rate import Rate
 from faregate.infra.security.keys import NOTICED_WITHIN_S, begin_rotation, finish_rotation, key_sets_from_file
 from faregate.infra.settings import Settings
-from faregate.infra.token_bucket import Rate
 
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
@@ -53,9 +51,14 @@ pii = typer.Typer(
     epilog="Example: faregate pii rotate",
 )
 
+
+@pii.callback()
+def keep_the_group() -> None:
+    """Keep `pii` a group while it has a single command."""
+
+
 UNSEQUENCED = "(sequencer)"
 SCOPES = ", ".join(sorted(KNOWN_SCOPES))
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @keys.command(
@@ -116,7 +119,7 @@ def list_keys(as_json: Json = False) -> None:
             for key in found
         ]
 
-    show(on_site(act), as_json=as_json)
+    print_rows(on_site(act), as_json=as_json)
 
 
 @keys.command(
@@ -160,7 +163,7 @@ def limit(
             for name, usual in default_limits(site.settings).items()
         ]
 
-    show(on_site(act), as_json=as_json)
+    print_rows(on_site(act), as_json=as_json)
 
 
 @events.command("lag", epilog="Example: faregate events lag")
@@ -174,7 +177,7 @@ def lag(as_json: Json = False) -> None:
         behind = [GroupLag(group=UNSEQUENCED, events=waiting.events, seconds=waiting.seconds), *groups]
         return [{"group": b.group, "events": b.events, "seconds": round(b.seconds, 3)} for b in behind]
 
-    show(on_site(act), as_json=as_json)
+    print_rows(on_site(act), as_json=as_json)
 
 
 @events.command("replay", epilog="Example: faregate events replay credit.snapshots --from-seq 1 --again")
@@ -230,7 +233,7 @@ def show_events(
             async for e in history(database, cold, key=key)
         ]
 
-    show(on_site(act), as_json=as_json)
+    print_rows(on_site(act), as_json=as_json)
 
 
 @events.command("forget", epilog="Example: faregate events forget credit.old-group")
@@ -286,14 +289,3 @@ async def _reencrypt_all(stack: AsyncExitStack, site: Site) -> int:
     ):
         total += changed
     return total
-
-
-def show(rows: list[dict[str, object]], *, as_json: bool) -> None:
-    """Print rows as a table or as JSON."""
-    if as_json:
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
-        return
-    table = Table(*(rows[0] if rows else ["nothing yet"]))
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)

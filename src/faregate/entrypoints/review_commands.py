@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import orjson
 import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from faregate.entrypoints.operator_commands import Json, show
+from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.servers import on_site
 
 if TYPE_CHECKING:
@@ -68,7 +67,9 @@ def list_reviews(
 
     lines = _read(act)
     shown = ("review_id", "priority", "cause", "amount", "state", "claimed_by", "due_at", "has_new_facts")
-    show(lines if as_json else [{name: line[name] for name in shown} for line in lines], as_json=as_json)
+    print_rows(
+        lines if as_json else [{name: line[name] for name in shown} for line in lines], as_json=as_json
+    )
 
 
 @app.command("stats", epilog="Example: faregate review stats --json")
@@ -81,7 +82,7 @@ def stats(as_json: Json = False) -> None:
         return [QueueLineAnswer.of(line) for line in await reviews.lines()]
 
     lines = _read(act)
-    show([{**line, "oldest_s": round(line["oldest_s"])} for line in lines], as_json=as_json)
+    print_rows([{**line, "oldest_s": round(line["oldest_s"])} for line in lines], as_json=as_json)
 
 
 @app.command("show", epilog="Example: faregate review show rev_01J3R2J7F1TQ0K6W6N8A4X9V7R")
@@ -95,7 +96,7 @@ def show_review(review_id: ReviewId, as_json: Json = False) -> None:
 
     file = _read(act)
     if as_json:
-        typer.echo(orjson.dumps(file, option=orjson.OPT_INDENT_2).decode())
+        echo_json(file)
     else:
         _print_file(file, console=Console())
 
@@ -234,7 +235,7 @@ def _do(name: str, body: Mapping[str, Any], *, as_json: bool, **names: str) -> N
 
     answer = on_site(work)
     if as_json:
-        typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        echo_json(answer)
     else:
         _print_answer(answer)
 

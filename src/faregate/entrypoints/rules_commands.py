@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faregate.credit.contracts import TouchedDecision
+from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.rules_files import document_in, on_desk, ruleset_document, who
-from faregate.entrypoints.rules_view import echo_json, print_findings, print_rows
+from faregate.entrypoints.rules_view import print_findings
 from faregate.infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ app = typer.Typer(
     epilog="Example: faregate rules check my-rules.json",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Label = Annotated[str, typer.Argument(help="A published version, such as card-eligibility-2.")]
 Name = Annotated[str, typer.Argument(help="The ruleset's name, such as card-eligibility.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept for ever.", show_default=False)]

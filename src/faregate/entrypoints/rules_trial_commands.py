@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.rules_commands import (
     By,
-    Json,
     Label,
     Name,
     Reason,
@@ -21,7 +21,7 @@ from faregate.entrypoints.rules_commands import (
     utc,
 )
 from faregate.entrypoints.rules_files import on_desk, ruleset_document, who
-from faregate.entrypoints.rules_view import echo_json, print_comparison, print_matrix, print_rows
+from faregate.entrypoints.rules_view import print_comparison, print_matrix
 
 if TYPE_CHECKING:
     from faregate.credit.api import RulesetDesk

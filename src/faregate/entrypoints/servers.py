@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from faregate.infra.embedded import embedded_servers
-from faregate.infra.local_system import servers_kept_running, unnamed_servers
+from faregate.infra.embedded.keeper import servers_kept_running, unnamed_servers
 from faregate.infra.migrations import migrate
 from faregate.infra.security.keys import KeySet, KeySetInvalid
 from faregate.infra.settings import Settings
@@ -20,6 +20,7 @@ from faregate.infra.telemetry.logs import configure_logging
 from faregate.infra.telemetry.tracing import configure_tracing
 
 if TYPE_CHECKING:
+    from faregate.credit.api import CreditApi
     from faregate.entrypoints.bootstrap.site import Site
 
 Result = TypeVar("Result")
@@ -85,6 +86,13 @@ def on_site(act: Callable[[AsyncExitStack, Site], Awaitable[Result]]) -> Result:
 
     with site_of(Settings()) as site:
         return asyncio.run(run(site))
+
+
+async def open_credit(stack: AsyncExitStack, site: Site) -> CreditApi:
+    """Give credit's whole API, for as long as the stack is open."""
+    from faregate.entrypoints.bootstrap.credit import credit_api
+
+    return await credit_api(stack, site)
 
 
 def observe(settings: Settings, service: str) -> None:

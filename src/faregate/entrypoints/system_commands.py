@@ -18,8 +18,12 @@ from faregate.infra.settings import Settings
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON here.")]
 
+up = typer.Typer()
+demo = typer.Typer()
 
-def up(
+
+@up.command(epilog="Example: faregate up --workers 1 --workers-max 4")
+def up_command(
     workers: Annotated[int, typer.Option(help="Worker processes, at least.", min=1)] = 1,
     workers_max: Annotated[
         int | None,
@@ -56,14 +60,15 @@ async def _up(plan: Plan, policy: ScalingPolicy) -> None:
         await stop.wait()
 
 
-def demo(
+@demo.command(epilog="Example: faregate demo --applicants 200 --exit")
+def demo_command(
     exit_after: Annotated[bool, typer.Option("--exit", help="Stop everything after the summary.")] = False,
     json_path: JsonPath = None,
     applicants: Annotated[int, typer.Option(help="How many applicants.", min=1)] = 1000,
 ) -> None:
     """Decide 1,000 real applicants on the running system while the outside world misbehaves.
 
-    Exit status 1 if one of the checks fails. Example: faregate demo --exit --json demo.json
+    Exit status 1 if one of the checks fails.
     """
     from faregate.entrypoints.demo import fresh_home
 

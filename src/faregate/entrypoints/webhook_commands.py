@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from faregate.entrypoints.operator_commands import show
+from faregate.entrypoints.output import Json, print_rows
 from faregate.entrypoints.servers import on_site
 from faregate.webhooks.contracts import Endpoint, EndpointChanges, EndpointDraft
 from faregate.webhooks.domain.schedule import State
@@ -27,7 +27,6 @@ app = typer.Typer(
 )
 
 EndpointId = Annotated[str, typer.Argument(help="Id of the endpoint: whe_….")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="Event type that is told; may be repeated.")]
 
 
@@ -37,13 +36,13 @@ def list_endpoints(
 ) -> None:
     """List endpoints with how they do."""
     found = _run(lambda webhooks: webhooks.endpoints(client_id=client))
-    show([_row(endpoint) for endpoint in found], as_json=as_json)
+    print_rows([_row(endpoint) for endpoint in found], as_json=as_json)
 
 
 @app.command("show", epilog="Example: faregate webhooks show whe_01J3R2J7F1TQ0K6W6N8A4X9V7R")
 def show_endpoint(endpoint_id: EndpointId, as_json: Json = False) -> None:
     """Show one endpoint."""
-    show([_row(_run(lambda webhooks: webhooks.endpoint(endpoint_id, client_id=None)))], as_json=as_json)
+    print_rows([_row(_run(lambda webhooks: webhooks.endpoint(endpoint_id, client_id=None)))], as_json=as_json)
 
 
 @app.command(
@@ -66,7 +65,7 @@ def create(
             made = await webhooks.create(conn, draft, client_id=client)
         return {"id": made.endpoint.id, "secret": made.secret}
 
-    show([_run(act)], as_json=as_json)
+    print_rows([_run(act)], as_json=as_json)
 
 
 @app.command("update", epilog="Example: faregate webhooks update whe_01J… --url https://hooks.example.com/y")
@@ -110,7 +109,7 @@ def rotate(endpoint_id: EndpointId, as_json: Json = False) -> None:
             made = await webhooks.rotate_secret(conn, endpoint_id, client_id=None)
         return {"id": endpoint_id, "secret": made.secret}
 
-    show([_run(act)], as_json=as_json)
+    print_rows([_run(act)], as_json=as_json)
 
 
 @app.command("test", epilog="Example: faregate webhooks test whe_01J3R2J7F1TQ0K6W6N8A4X9V7R")
@@ -121,7 +120,7 @@ def send_test(endpoint_id: EndpointId, as_json: Json = False) -> None:
         async with webhooks.database.transaction() as conn:
             return asdict(await webhooks.send_test(conn, endpoint_id, client_id=None))
 
-    show([_run(act)], as_json=as_json)
+    print_rows([_run(act)], as_json=as_json)
 
 
 @app.command("deliveries", epilog="Example: faregate webhooks deliveries whe_01J… --state dead")
@@ -138,7 +137,7 @@ def deliveries(
             endpoint_id, client_id=None, state=state, after=after, limit=limit
         )
     )
-    show([asdict(delivery) for delivery in found], as_json=as_json)
+    print_rows([asdict(delivery) for delivery in found], as_json=as_json)
 
 
 @app.command("resend", epilog="Example: faregate webhooks resend whe_01J… msg_019ab2c3…")
@@ -162,7 +161,7 @@ def resend(
 
 def _change(endpoint_id: str, changes: EndpointChanges, *, as_json: bool) -> None:
     changed = _run(lambda webhooks: webhooks.change(endpoint_id, changes, client_id=None))
-    show([_row(changed)], as_json=as_json)
+    print_rows([_row(changed)], as_json=as_json)
 
 
 def _row(endpoint: Endpoint) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from faregate.gateway.policies.refusals import Reason, Refusal
 from faregate.gateway.policies.tokens import LeasedTokens, Unlimited
 from faregate.gateway.policy import JOURNAL_OPERATIONS, ProviderPolicy
 from faregate.gateway.shared import PROCESS, BreakerLink, Shared
-from faregate.infra.token_bucket import Rate
+from faregate.infra.rate import Rate
 
 TOKENS_HELD_S = 1.0
 """How long tokens that were taken for a claim may wait for their calls."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from faregate.infra.embedded import ServerName, embedded_servers, servers_of, start_again
+from faregate.infra.embedded import ServerName, embedded_servers, servers_of
+from faregate.infra.embedded.keeper import servers_kept_running, unnamed_servers
 from faregate.infra.migrations import migrate
 from faregate.infra.periodic import run_periodically
 from faregate.infra.scaling import Backlog, Scale, ScalingPolicy, next_scale
@@ -23,7 +24,6 @@ from faregate.infra.supervisor import Part, Supervisor, free_port
 _log = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
-SERVERS_WATCH_S = 0.5
 BACKLOG_WATCH_S = 1.0
 WORKER_NICENESS = 5
 """Somebody waits for an answer of the API; nobody notices whether a decision comes a moment later."""
@@ -132,32 +132,6 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
                 environment=environment,
                 supervisor=supervisor,
             )
-
-
-def unnamed_servers(*, database_url: str | None, valkey_url: str | None) -> frozenset[ServerName]:
-    """Return the servers that no URL names: these have to be embedded ones."""
-    urls: dict[ServerName, str | None] = {"postgres": database_url, "valkey": valkey_url}
-    return frozenset(name for name, url in urls.items() if not url)
-
-
-@asynccontextmanager
-async def servers_kept_running(home: Path, *, wanted: Collection[ServerName]) -> AsyncIterator[None]:
-    """Start those embedded servers of `home` again whenever one dies. Only within `embedded_servers` of them."""
-    stop = asyncio.Event()
-
-    async def watch() -> None:
-        started = await asyncio.to_thread(start_again, home, wanted=wanted)
-        if started:
-            _log.warning("embedded_servers_died", started_again=started)
-
-    keeper = asyncio.create_task(
-        run_periodically(stop, name="embedded servers", every_s=SERVERS_WATCH_S, work=watch)
-    )
-    try:
-        yield
-    finally:
-        stop.set()
-        await keeper
 
 
 @asynccontextmanager

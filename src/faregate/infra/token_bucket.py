@@ -16,7 +16,7 @@ from uuid import uuid4
 from glide import Script
 
 from faregate.infra.cache import Cache, CacheUnavailable
-from faregate.kernel.errors import InvalidError
+from faregate.infra.rate import Rate
 
 LEASE_S = 1.0
 LEASE_TOKENS_MAX = 100
@@ -54,22 +54,6 @@ if tokens < 1 then wait = math.ceil((1 - tokens) / rate) end
 return {granted, math.floor(tokens), wait, redis.call('ZCARD', KEYS[2])}
 """
 )
-
-
-class InvalidRate(InvalidError):
-    """A rate is 0.001 to a million tokens a second, and a burst 1 to a billion tokens."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """A bucket that holds `burst` tokens when full, and gets `per_s` a second while it is not."""
-
-    per_s: float
-    burst: int
-
-    def __post_init__(self) -> None:
-        if not (0.001 <= self.per_s <= 1e6 and 1 <= self.burst <= 1e9):
-            raise InvalidRate("a rate is 0.001 to 1,000,000 a second, and a burst 1 to 1,000,000,000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

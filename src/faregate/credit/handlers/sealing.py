@@ -7,26 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass
-
-import structlog
 
 from faregate.credit.domain.audit_chain import Head, sealed
 from faregate.credit.store.audit import chain
 from faregate.credit.store.audit.chain import Lease, Unsealed
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.cursor import MISSING_MAX, Cursor, Scan
-from faregate.infra.eventlog.outage import OUTAGES, Backoff
+from faregate.infra.eventlog.leadership import LeadershipLost, lead_in_turn, pause
 from faregate.kernel.clock import Clock
 
-_log = structlog.get_logger(__name__)
 PAUSE_S = 0.25
 """Between two batches that were not full. An entry waits about this long before it is sealed."""
-
-
-class SealerLeaseLost(Exception):
-    """Another sealer took the lease: nothing was written, and nothing can be until it is ours again."""
 
 
 class Sealer:
@@ -47,38 +39,25 @@ class Sealer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Seal, or stand by, until `stop` is set. Outages of the database are waited out."""
-        backoff = Backoff()
-        while not stop.is_set():
-            try:
-                async with await self._database.connect() as conn:
-                    await self._work(conn, stop, backoff)
-            except OUTAGES as error:
-                pause_s = backoff.next_s()
-                _log.warning("audit.sealer_disconnected", error=str(error), retry_s=pause_s)
-                await _pause(stop, pause_s)
-
-    async def _work(self, conn: Connection, stop: asyncio.Event, backoff: Backoff) -> None:
-        while not stop.is_set():
-            lease = await self.acquire(conn)
-            backoff.reset()
-            if lease is None:
-                await _pause(stop, self._lease_s / 4)
-                continue
-            try:
-                await self._lead(conn, lease, stop)
-            except SealerLeaseLost:
-                _log.warning("audit.sealer_lease_lost", holder=self._holder, fence=lease.fence)
+        await lead_in_turn(
+            stop,
+            name="audit.sealer",
+            holder=self._holder,
+            lease_s=self._lease_s,
+            database=self._database,
+            acquire=self.acquire,
+            lead=self._lead,
+        )
 
     async def _lead(self, conn: Connection, lease: Lease, stop: asyncio.Event) -> None:
-        _log.info("audit.sealer_leading", holder=self._holder, fence=lease.fence)
         sealing = Sealing(lease=lease, clock=self._clock, batch_max=self._batch_max)
         renew_at = time.monotonic() + self._lease_s / 3
         while not stop.is_set():
             if await sealing.next_batch(conn):
-                await _pause(stop, PAUSE_S)
+                await pause(stop, PAUSE_S)
             if time.monotonic() >= renew_at:
                 if not await chain.renew_lease(conn, fence=lease.fence, lease_s=self._lease_s):
-                    raise SealerLeaseLost(f"fence {lease.fence} is no longer valid")
+                    raise LeadershipLost(f"fence {lease.fence} is no longer valid")
                 renew_at = time.monotonic() + self._lease_s / 3
         await chain.release_lease(conn, fence=lease.fence)
 
@@ -102,7 +81,7 @@ class Sealing:
         self._pass = _Pass(after=self._settled)
 
     async def next_batch(self, conn: Connection) -> bool:
-        """Seal a batch and tell whether that was all there is. Raises SealerLeaseLost without the fence."""
+        """Seal a batch and tell whether that was all there is. Raises LeadershipLost without the fence."""
         settled = self._settled_by(self._cursor)
         if settled == self._settled and await self._has_seen_all(conn):
             return True
@@ -131,7 +110,7 @@ class Sealing:
     async def _append(self, conn: Connection, found: Unsealed, *, settled: int) -> None:
         recorded = await chain.lock_head(conn, fence=self._fence)
         if recorded is None:
-            raise SealerLeaseLost(f"fence {self._fence} is no longer valid")
+            raise LeadershipLost(f"fence {self._fence} is no longer valid")
         now = self._clock.now()
         links = sealed(found.rows, after=recorded.head, sealed_at=now)
         head = Head(seq=links[-1].seq, sha256=links[-1].sha256) if links else recorded.head
@@ -175,9 +154,3 @@ class _Pass:
 def _scan(found: Unsealed, *, is_complete: bool) -> Scan:
     ords = [row.ord for row in found.rows]
     return Scan(ords=ords, complete=is_complete, top=found.top, xmin=found.xmin, xmax=found.xmax)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait, but not past `stop`."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

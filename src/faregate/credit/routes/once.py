@@ -47,5 +47,4 @@ class Once:
             return StoredResponse(status, done.model_dump_json().encode(), _JSON)
 
         answer_once = AnswerOnce(database=self._credit.database, clock=self._clock)
-        about = {"path": dict(request.path_params), "body": body}
-        return await answer_once(request, caller=caller, body=about, work=answer)
+        return await answer_once(request, caller=caller, body=body, work=answer)

@@ -38,9 +38,10 @@ from faregate.infra.http.edge import Limits
 from faregate.infra.http.gate import Gate
 from faregate.infra.http.health import METRICS_SCOPE
 from faregate.infra.http.idempotent_route import AnswerOnce
+from faregate.infra.rate import Rate
 from faregate.infra.settings import Settings
 from faregate.infra.telemetry.metrics import Metrics
-from faregate.infra.token_bucket import Rate, TokenBuckets
+from faregate.infra.token_bucket import TokenBuckets
 from faregate.webhooks.api import Webhooks
 from faregate.webhooks.routes import webhook_routes
 

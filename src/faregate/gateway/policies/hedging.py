@@ -40,6 +40,8 @@ class Hedging:
 
     def learn(self, *, took_s: float) -> None:
         """Take in a read that was answered: it earns its share of a hedge."""
+        if not self._policy.share_max:
+            return
         self._balance = min(_SAVED_MAX, self._balance + self._policy.share_max)
         if len(self._last) == _KEPT:
             del self._sorted[bisect_left(self._sorted, self._last.popleft())]

@@ -10,7 +10,7 @@ import structlog
 
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.cursor import Cursor, Scan
-from faregate.infra.eventlog.outage import OUTAGES, Backoff
+from faregate.infra.eventlog.leadership import LeadershipLost, lead_in_turn
 from faregate.infra.queries import load_queries
 
 _log = structlog.get_logger(__name__)
@@ -21,10 +21,6 @@ PAUSE_S = 0.005
 
 WAIT_S = 0.5
 """How long the server looks for new rows before it answers that there are none."""
-
-
-class SequencerLeaseLost(Exception):
-    """Another sequencer took the lease: nothing was written, and nothing can be until it is ours again."""
 
 
 class Sequencer:
@@ -51,28 +47,15 @@ class Sequencer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sequence, or stand by, until `stop` is set. Outages of the database are waited out."""
-        backoff = Backoff()
-        while not stop.is_set():
-            try:
-                async with await self._database.connect() as conn:
-                    await self._work(conn, stop, backoff)
-            except OUTAGES as error:
-                pause_s = backoff.next_s()
-                _log.warning("eventlog.sequencer_disconnected", error=str(error), retry_s=pause_s)
-                await _pause(stop, pause_s)
-
-    async def _work(self, conn: Connection, stop: asyncio.Event, backoff: Backoff) -> None:
-        while not stop.is_set():
-            fence = await self.acquire(conn)
-            backoff.reset()
-            if fence is None:
-                await _pause(stop, self._lease_s / 4)
-                continue
-            _log.info("eventlog.sequencer_leading", holder=self._holder, fence=fence)
-            try:
-                await self._lead(conn, fence, stop)
-            except SequencerLeaseLost:
-                _log.warning("eventlog.sequencer_lease_lost", holder=self._holder, fence=fence)
+        await lead_in_turn(
+            stop,
+            name="eventlog.sequencer",
+            holder=self._holder,
+            lease_s=self._lease_s,
+            database=self._database,
+            acquire=self.acquire,
+            lead=self._lead,
+        )
 
     async def _lead(self, conn: Connection, fence: int, stop: asyncio.Event) -> None:
         cursor, pause_s, renew_at = Cursor(), 0.0, time.monotonic() + self._lease_s / 3
@@ -92,7 +75,7 @@ class Sequencer:
         return int(row["fence"]) if row else None
 
     async def sequence(self, conn: Connection, *, fence: int, cursor: Cursor, pause_s: float) -> Scan:
-        """Wait a moment for committed events and move a batch; without the fence, SequencerLeaseLost."""
+        """Wait a moment for committed events and move a batch; without the fence, LeadershipLost."""
         given = {
             "fence": fence,
             "after": cursor.after,
@@ -103,7 +86,7 @@ class Sequencer:
         }
         row: Any = await (await conn.execute(_QUERIES["sequence"], given)).fetchone()
         if not row["held"]:
-            raise SequencerLeaseLost(f"fence {fence} is no longer valid")
+            raise LeadershipLost(f"fence {fence} is no longer valid")
         repeated = len(row["ords"]) - row["written"]
         if repeated:
             _log.warning("eventlog.repeated_events_dropped", count=repeated)
@@ -118,12 +101,4 @@ class Sequencer:
     async def _renew(self, conn: Connection, fence: int) -> None:
         given = {"fence": fence, "lease_s": self._lease_s}
         if await (await conn.execute(_QUERIES["renew_lease"], given)).fetchone() is None:
-            raise SequencerLeaseLost(f"fence {fence} is no longer valid")
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait, but not past `stop`."""
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
+            raise LeadershipLost(f"fence {fence} is no longer valid")

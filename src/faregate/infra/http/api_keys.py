@@ -15,7 +15,7 @@ from datetime import datetime
 
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
-from faregate.infra.token_bucket import Rate
+from faregate.infra.rate import Rate
 from faregate.kernel.errors import InvalidError, NotFoundError
 
 _SECRET_BYTES = 32

@@ -16,8 +16,8 @@ from starlette.requests import Request
 
 from faregate.infra.database import Database, DatabaseUnavailable
 from faregate.infra.http.api_keys import LiveKey, find_live_key, hash_secret, parse_token
+from faregate.infra.rate import Rate
 from faregate.infra.single_flight import SingleFlight
-from faregate.infra.token_bucket import Rate
 from faregate.kernel.errors import ForbiddenError
 
 CACHE_S = 3.0

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -20,9 +21,12 @@ from faregate.infra.http.api_keys import require_client_id
 from faregate.infra.http.authentication import Caller
 from faregate.infra.http.edge import add_header
 from faregate.infra.queries import load_queries
+from faregate.infra.rate import Rate
 from faregate.infra.telemetry.metrics import Metrics
-from faregate.infra.token_bucket import Rate, TokenBuckets
 from faregate.kernel.errors import InvalidError, LimitedError
+
+if TYPE_CHECKING:
+    from faregate.infra.token_bucket import TokenBuckets
 
 SUBMIT, READ = "submit", "read"
 POLICIES = (SUBMIT, READ)

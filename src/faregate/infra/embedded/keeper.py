@@ -1,0 +1,40 @@
+"""Keeps embedded servers running beside a long-lived process, and says which ones have to be embedded at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from faregate.infra.embedded import ServerName, start_again
+from faregate.infra.periodic import run_periodically
+
+_log = structlog.get_logger(__name__)
+WATCH_S = 0.5
+
+
+def unnamed_servers(*, database_url: str | None, valkey_url: str | None) -> frozenset[ServerName]:
+    """Return the servers that no URL names: these have to be embedded ones."""
+    urls: dict[ServerName, str | None] = {"postgres": database_url, "valkey": valkey_url}
+    return frozenset(name for name, url in urls.items() if not url)
+
+
+@asynccontextmanager
+async def servers_kept_running(home: Path, *, wanted: Collection[ServerName]) -> AsyncIterator[None]:
+    """Start those embedded servers of `home` again whenever one dies. Only within `embedded_servers` of them."""
+    stop = asyncio.Event()
+
+    async def watch() -> None:
+        started = await asyncio.to_thread(start_again, home, wanted=wanted)
+        if started:
+            _log.warning("embedded_servers_died", started_again=started)
+
+    keeper = asyncio.create_task(run_periodically(stop, name="embedded servers", every_s=WATCH_S, work=watch))
+    try:
+        yield
+    finally:
+        stop.set()
+        await keeper
