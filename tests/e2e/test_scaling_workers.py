@@ -51,6 +51,7 @@ async def test_a_backlog_brings_a_worker_and_its_end_takes_one_away(
         async with scaled(system, EAGER, say=said.append):
             submitted: Submitted = await partner.submit(range(APPLICATIONS), on_progress=lambda _: None)
             assert _niceness(system, "worker-1") == _niceness(system, "api-1") + WORKER_NICENESS
+            assert _niceness_of_session(system, "worker-1") in (None, _niceness(system, "worker-1"))
             assert "faregate_backlog_items" in await metrics_of(system, session)
             assert await workers_are(system, [1, 2])
             assert await wait_drained(credit, on_progress=lambda *_: None, timeout_s=PATIENCE_S)
@@ -71,3 +72,9 @@ async def workers_are(system: LocalSystem, numbers: list[int]) -> bool:
 
 def _niceness(system: LocalSystem, name: str) -> int:
     return int(psutil.Process(system.supervisor.pid(name)).nice())
+
+
+def _niceness_of_session(system: LocalSystem, name: str) -> int | None:
+    """What the kernel shares the processor out by, where it does so between sessions."""
+    group = Path(f"/proc/{system.supervisor.pid(name)}/autogroup")
+    return int(group.read_text().split()[-1]) if group.exists() else None

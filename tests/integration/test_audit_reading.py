@@ -161,3 +161,18 @@ async def test_replay_finds_a_published_ruleset_that_was_rewritten_with_its_hash
     assert replayed.exit_code == 1
     assert f"{application}/1" in replayed.stdout
     assert (await audit(desk, "replay", application)).exit_code == 0
+
+
+async def test_an_anchor_whose_writer_died_in_the_middle_was_never_noted(desk: Desk, tmp_path: Path) -> None:
+    await desk.decided()
+    await seal_all(desk.database)
+    anchors = tmp_path / "anchors.jsonl"
+    assert (await audit(desk, "anchor", "--anchors", anchors)).exit_code == 0
+    first = anchors.read_bytes()
+    anchors.write_bytes(first + first[:20])
+    assert json.loads((await audit(desk, "verify", "--anchors", anchors, "--json")).stdout)["anchors"] == 1
+    await desk.decided()
+    await seal_all(desk.database)
+    assert (await audit(desk, "anchor", "--anchors", anchors)).exit_code == 0
+    assert anchors.read_bytes().startswith(first + b"{")
+    assert json.loads((await audit(desk, "verify", "--anchors", anchors, "--json")).stdout)["anchors"] == 2

@@ -218,3 +218,17 @@ async def test_a_policy_is_told_in_whole_seconds(rate: Rate, item: str) -> None:
 async def test_a_limit_of_an_unknown_policy_is_refused(shared_world: CreditWorld) -> None:
     with pytest.raises(PolicyUnknown):
         await client(shared_world, "odd", write=Rate(per_s=1, burst=1))
+
+
+async def test_webhook_endpoints_are_managed_within_the_same_limits(shared_world: CreditWorld) -> None:
+    one = Rate(per_s=STILL, burst=1)
+    for policy in ("read", "submit"):
+        await set_client_limit(
+            shared_world.connection, client_id="hooked", policy=policy, rate=one, now=datetime.now(UTC)
+        )
+    await shared_world.add_key("hooked", client="hooked", scopes=["webhooks:manage"])
+    reads = [await shared_world.request("GET", "/api/webhook-endpoints", client="hooked") for _ in range(2)]
+    gone = "/api/webhook-endpoints/whe_none"
+    changes = [await shared_world.request("DELETE", gone, client="hooked") for _ in range(2)]
+    assert [(r.status, told(r)[0]) for r in reads] == [(200, "read"), (429, "read")]
+    assert [(r.status, told(r)[0]) for r in changes] == [(404, "submit"), (429, "submit")]

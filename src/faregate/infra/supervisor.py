@@ -182,11 +182,20 @@ async def _spawn(part: Part) -> asyncio.subprocess.Process:
             start_new_session=True,
         )
     if part.niceness:
-        # Before it has threads: each would keep the priority that it was made with.
-        with contextlib.suppress(ProcessLookupError):
-            ours = os.getpriority(os.PRIO_PROCESS, 0)
-            os.setpriority(os.PRIO_PROCESS, process.pid, min(ours + part.niceness, NICENESS_MAX))
+        _lower_priority(process.pid, min(os.getpriority(os.PRIO_PROCESS, 0) + part.niceness, NICENESS_MAX))
     return process
+
+
+def _lower_priority(pid: int, niceness: int) -> None:
+    """Lower the priority of a session's first process, before it has threads: each keeps that which it was made with.
+
+    Where Linux shares the processor out between sessions (autogroup, sched(7)), a process's niceness counts only
+    within its session. The session then gets the same niceness.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+    with contextlib.suppress(OSError):  # not Linux, or without autogroups
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def _terminate(process: asyncio.subprocess.Process) -> None:

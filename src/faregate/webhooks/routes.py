@@ -11,11 +11,14 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from faregate.infra.admission import Work
 from faregate.infra.database import Connection
 from faregate.infra.http.authentication import Authenticator, Caller
 from faregate.infra.http.body import ValidationFailed, read_json, validate
+from faregate.infra.http.client_limits import READ, SUBMIT
+from faregate.infra.http.gate import Gate
 from faregate.infra.http.idempotency_store import StoredResponse
-from faregate.infra.http.idempotent_route import AnswerOnce, Work
+from faregate.infra.http.idempotent_route import AnswerOnce
 from faregate.infra.http.openapi import Answer, operation
 from faregate.infra.http.routing import make_router
 from faregate.webhooks.api import (
@@ -57,17 +60,20 @@ _CREATE = operation(
     problems=[EndpointUrlRefused, EventTypeUnknown, TooManyEndpoints],
     scope=SCOPE,
     idempotent=True,
+    limited=True,
 )
 _LIST = operation(
     summary="Your endpoints, oldest first",
     answers={200: Answer(description="All of them", model=EndpointListAnswer)},
     scope=SCOPE,
+    limited=True,
 )
 _GET = operation(
     summary="One endpoint",
     answers={200: Answer(description="As it is now", model=EndpointAnswer)},
     problems=[EndpointNotFound],
     scope=SCOPE,
+    limited=True,
 )
 _CHANGE = operation(
     summary="Change an endpoint, or start and stop its deliveries",
@@ -76,12 +82,14 @@ _CHANGE = operation(
     answers={200: Answer(description="As it is now", model=EndpointAnswer)},
     problems=[EndpointNotFound, EndpointUrlRefused, EventTypeUnknown],
     scope=SCOPE,
+    limited=True,
 )
 _DELETE = operation(
     summary="Unsubscribe: the endpoint goes with its secrets and deliveries",
     answers={204: Answer(description="It is gone")},
     problems=[EndpointNotFound],
     scope=SCOPE,
+    limited=True,
 )
 _ROTATE = operation(
     summary="A new secret; the one before signs along for a while",
@@ -91,6 +99,7 @@ _ROTATE = operation(
     problems=[EndpointNotFound],
     scope=SCOPE,
     idempotent=True,
+    limited=True,
 )
 _TEST = operation(
     summary="Send a test message",
@@ -98,6 +107,7 @@ _TEST = operation(
     problems=[EndpointNotFound, EndpointIsDisabled],
     scope=SCOPE,
     idempotent=True,
+    limited=True,
 )
 _LIST_DELIVERIES = operation(
     summary="What was sent to an endpoint in the last 30 days, newest first",
@@ -105,6 +115,7 @@ _LIST_DELIVERIES = operation(
     problems=[EndpointNotFound, ValidationFailed],
     parameters=DELIVERY_PARAMETERS,
     scope=SCOPE,
+    limited=True,
 )
 _RESEND = operation(
     summary="Send a message again, with its id and a new schedule",
@@ -112,13 +123,14 @@ _RESEND = operation(
     problems=[EndpointNotFound, EndpointIsDisabled, DeliveryNotFound],
     scope=SCOPE,
     idempotent=True,
+    limited=True,
 )
 
 
-def webhook_routes(*, webhooks: Webhooks, authenticator: Authenticator) -> APIRouter:
+def webhook_routes(*, webhooks: Webhooks, authenticator: Authenticator, gate: Gate) -> APIRouter:
     """Return the routes of clients."""
     router = make_router(tags=["webhooks"])
-    edge = _Edge(webhooks, authenticator)
+    edge = _Edge(webhooks, authenticator, gate)
     router.post(_ALL, **_CREATE)(edge.create)
     router.get(_ALL, **_LIST)(edge.list)
     router.get(_ONE, **_GET)(edge.get)
@@ -134,9 +146,17 @@ def webhook_routes(*, webhooks: Webhooks, authenticator: Authenticator) -> APIRo
 class _Edge:
     """The endpoints of the routes."""
 
-    def __init__(self, webhooks: Webhooks, authenticator: Authenticator) -> None:
+    def __init__(self, webhooks: Webhooks, authenticator: Authenticator, gate: Gate) -> None:
         self._webhooks = webhooks
-        self._caller = authenticator.require(SCOPE)
+        self._may_manage = authenticator.require(SCOPE)
+        self._gate = gate
+
+    async def _caller(self, request: Request) -> Caller:
+        """Return who asks, once the client's limit and the state of the service allow it."""
+        caller = await self._may_manage(request)
+        policy = READ if request.method == "GET" else SUBMIT
+        await self._gate.enter(request, caller=caller, policy=policy, work=Work.LIST)
+        return caller
 
     async def create(self, request: Request) -> Response:
         caller = await self._caller(request)
@@ -211,7 +231,13 @@ class _Edge:
 
         return await self._answer_once(request, caller, _named(request), work)
 
-    async def _answer_once(self, request: Request, caller: Caller, body: object, work: Work) -> Response:
+    async def _answer_once(
+        self,
+        request: Request,
+        caller: Caller,
+        body: object,
+        work: Callable[[Connection], Awaitable[StoredResponse]],
+    ) -> Response:
         answer_once = AnswerOnce(database=self._webhooks.database, clock=self._webhooks.clock)
         return await answer_once(request, caller=caller, body=body, work=work)
 

@@ -140,7 +140,7 @@ def _routers(
         callback_routes(credit=credit, sources=sources, clock=clock),
         ruleset_routes(credit=credit, authenticator=authenticator, clock=clock),
         redecision_routes(credit=credit, authenticator=authenticator, clock=clock),
-        webhook_routes(webhooks=webhooks, authenticator=authenticator),
+        webhook_routes(webhooks=webhooks, authenticator=authenticator, gate=gate),
         review_routes(
             reviews=reviews,
             authenticator=authenticator,

@@ -1,7 +1,7 @@
 """Anchors: the end of the audit chain, noted in a file that no role of the database can write.
 
-One JSON object a line, only ever appended. Keep a copy on another machine: whoever can write to both the file and the
-database can make them agree.
+One JSON object a line, only ever appended; a last line that is not whole was never noted, for its writer died. Keep
+a copy on another machine: whoever can write to both the file and the database can make them agree.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ def append_anchor(path: Path, anchor: Anchored) -> None:
         "anchored_at": anchor.anchored_at.isoformat(timespec="seconds"),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        found = path.read_bytes()
+        whole = _whole_lines(found)
+        os.ftruncate(descriptor, min(len(whole), len(found)))
+        os.write(descriptor, whole[len(found) :] + orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -44,12 +47,24 @@ def read_anchors(path: Path) -> list[Anchored]:
         return []
     return [
         _anchor(line, place=f"{path}:{number}")
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        for number, line in enumerate(_whole_lines(path.read_bytes()).splitlines(), start=1)
         if line.strip()
     ]
 
 
-def _anchor(line: str, *, place: str) -> Anchored:
+def _whole_lines(content: bytes) -> bytes:
+    """Return the content with its last line ended, or without it if it is not whole."""
+    before, newline, last = content.rpartition(b"\n")
+    if not last:
+        return content
+    try:
+        _anchor(last, place="its last line")
+    except AnchorsUnreadable:
+        return before + newline
+    return content + b"\n"
+
+
+def _anchor(line: bytes, *, place: str) -> Anchored:
     try:
         found = orjson.loads(line)
         anchored_at = datetime.fromisoformat(found["anchored_at"])
