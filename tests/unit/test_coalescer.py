@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from faregate.infra.coalescer import Coalescer
+from faregate.infra.coalescer import STALL_S, Coalescer
 from faregate.kernel.errors import UnavailableError
 
 
@@ -135,7 +135,7 @@ async def test_the_delay_is_nothing_when_idle_and_at_least_what_a_stuck_batch_ta
     stuck = asyncio.create_task(coalescer.submit(1))
     await begun(writer, batches=1)
     clock.now_s += 7.0
-    assert coalescer.delay_s() == 7.0
+    assert coalescer.delay_s() == 7.0 - STALL_S
     writer.gate.set()
     await stuck
     assert coalescer.delay_s() == 0.0

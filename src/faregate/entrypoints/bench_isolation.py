@@ -50,7 +50,7 @@ _STEADY: Mapping[str, Any] = {"latency": {"median_ms": 30}, "processing": {"medi
 
 async def bench_isolation(plan: IsolationPlan, *, home: Path, say: Say) -> BenchResult:
     """Measure a retry storm and a hanging provider, each beside its baseline."""
-    local = Plan(home=home, environment={"FAREGATE_APPLICATION_DEADLINE_S": DEADLINE_S})
+    local = Plan(home=home, temporary=True, environment={"FAREGATE_APPLICATION_DEADLINE_S": DEADLINE_S})
     async with AsyncExitStack() as stack:
         system = await stack.enter_async_context(local_system(local))
         site, credit, session = await stack.enter_async_context(connected(system))

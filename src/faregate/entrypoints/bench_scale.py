@@ -51,7 +51,12 @@ async def _drain(home: Path, *, workers: int, plan: ScalePlan, say: Say) -> Drai
 
 
 async def _costs(plan: ScalePlan, *, home: Path, say: Say) -> list[Cost]:
-    local = Plan(home=home, workers=0, environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S})
+    local = Plan(
+        home=home,
+        temporary=True,
+        workers=0,
+        environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S},
+    )
     async with local_system(local) as system, connected(system) as (site, credit, session):
         await set_faults(session, system, PLANS["instant"])
         probe = _Probe(

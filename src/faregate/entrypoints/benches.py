@@ -45,7 +45,7 @@ async def bench_submit(plan: SubmitPlan, *, home: Path, say: Say, workers: int, 
         say(f"{at.answered:,} of {at.count:,} answered")
 
     async with (
-        local_system(Plan(home=home, workers=workers, apis=apis)) as system,
+        local_system(Plan(home=home, temporary=True, workers=workers, apis=apis)) as system,
         connected(system) as (site, credit, _),
     ):
         return await measure_submit(
@@ -72,7 +72,12 @@ async def drained(
     *, applications: int, workers: int, home: Path, say: Say
 ) -> tuple[Drain, Verdict, dict[str, float]]:
     """Let a backlog be decided on a fresh system; return its rate, what held, and the processor seconds by process."""
-    backlog = Plan(home=home, workers=0, environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S})
+    backlog = Plan(
+        home=home,
+        temporary=True,
+        workers=0,
+        environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S},
+    )
     async with local_system(backlog) as system:
         submitted = await _submit(system, applications)
     say(f"{applications:,} applications accepted; the workers start")
@@ -101,7 +106,10 @@ async def drained(
 async def bench_burst(plan: BurstPlan, *, workers: int, home: Path, say: Say) -> BenchResult:
     """Measure a burst, its drain and a steady rate on a fresh system."""
     local = Plan(
-        home=home, workers=workers, environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S}
+        home=home,
+        temporary=True,
+        workers=workers,
+        environment={"FAREGATE_APPLICATION_DEADLINE_S": BACKLOG_DEADLINE_S},
     )
     async with local_system(local) as system, connected(system) as (site, credit, session):
         await set_faults(session, system, PLANS["instant"])
@@ -130,7 +138,7 @@ async def bench_gateway(plan: OverheadPlan, *, home: Path, say: Say) -> BenchRes
     rows = await overhead.measure_rows(plan, contenders(), say=say)
     say("the journal and the shared bucket apart")
     async with (
-        local_system(Plan(home=home, workers=0, apis=0, sandbox=False)) as system,
+        local_system(Plan(home=home, temporary=True, workers=0, apis=0, sandbox=False)) as system,
         AsyncExitStack() as stack,
     ):
         site = site_of_system(system)
@@ -164,7 +172,7 @@ async def _peers(home: Path, *, say: Say, seconds: float) -> list[PeerReport]:
     from faregate.bench.temporal_flow import Artefacts, Providers  # the peer's library is an extra
 
     peers = []
-    async with local_system(Plan(home=home, workers=0, apis=0)) as system:
+    async with local_system(Plan(home=home, temporary=True, workers=0, apis=0)) as system:
         providers = Providers.of(Settings(), sandbox_url=system.sandbox_url)
         for store, in_flight in PEER_LOADS:
             say(f"Temporal development server, {store.value}, {in_flight} in flight")

@@ -21,7 +21,9 @@ _NEWEST_WEIGHT = 0.3
 _GROWTH_MAX = 3.0
 _BATCH_S_MIN = 0.1
 """A batch counts for at most this many times the mean, or this many seconds: one that stood still, as while the
-database was lost, says nothing about the next. While it is under way, its age counts in full."""
+database was lost, says nothing about the next. While it is under way, its age counts."""
+STALL_S = 1.0
+"""Of a batch's age this much does not count: when a disk stalls for a moment, the queue behind it is soon gone."""
 
 
 class Coalescer(Generic[Item, Result]):
@@ -62,13 +64,13 @@ class Coalescer(Generic[Item, Result]):
         """Return for how long an item that is handed over now would be under way; 0 when nothing else is.
 
         That is the batches before it and its own, as long as batches took lately, and at least as long as one that
-        is being written takes already.
+        is being written takes already, but for the length of a stall.
         """
         if not self._begun and not self._waiting:
             return 0.0
         expected_s = self._batch_s * (1 + len(self._waiting) / (self._batch_max * self._writers_max))
         oldest = min(self._begun.values(), default=None)
-        return expected_s if oldest is None else max(expected_s, self._monotonic() - oldest)
+        return expected_s if oldest is None else max(expected_s, self._monotonic() - oldest - STALL_S)
 
     async def close(self) -> None:
         """Wait until everything that was handed over has been written."""

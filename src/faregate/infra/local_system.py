@@ -34,9 +34,13 @@ ReadBacklog = Callable[[], Awaitable[Backlog]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to run. `environment` holds further `FAREGATE_*` variables for every part."""
+    """What to run. `environment` holds further `FAREGATE_*` variables for every part.
+
+    A home that is `temporary` is thrown away afterwards: its servers end with this process even if it is killed.
+    """
 
     home: Path
+    temporary: bool = False
     workers: int = 1
     apis: int = 1
     sandbox: bool = True
@@ -170,7 +174,9 @@ async def workers_scaled(
 def _servers(plan: Plan, servers: ExitStack) -> tuple[str, str]:
     if plan.database_url and plan.valkey_url:
         return plan.database_url, plan.valkey_url
-    embedded = servers.enter_context(embedded_servers(plan.home, wanted=plan.embedded))
+    embedded = servers.enter_context(
+        embedded_servers(plan.home, wanted=plan.embedded, end_with_us=plan.temporary)
+    )
     return plan.database_url or embedded.database_url, plan.valkey_url or f"unix://{embedded.valkey_socket}"
 
 
