@@ -26,3 +26,32 @@ begin
 end
 $$;
 revoke execute on function workflow.ensure_queue(text, double precision, integer) from public;
+
+-- Gives back the runs that the engine claimed for this worker without ever executing them: a claim whose commit was
+-- answered by a broken connection. A run that waits for its turn to be executed is none of those, however long it
+-- waits: runs are executed in the order of their claims. So a run is lost once one that was claimed `lost_after` later
+-- is executed, or once nothing was executed anew for so long (`is_quiet`).
+drop function workflow.requeue_lost(integer, text[], interval);
+create function workflow.requeue_lost(worker_id integer, held text[], lost_after interval, is_quiet boolean)
+returns bigint
+language plpgsql security definer set search_path = workflow, pg_temp as $$
+declare
+    newest_ms bigint;
+    given_back bigint;
+begin
+    if is_quiet then
+        newest_ms := (extract(epoch from clock_timestamp()) * 1000)::bigint;
+    else
+        select max(w.started_at_epoch_ms) into newest_ms
+        from dbos.workflow_status w where w.workflow_uuid = any (held);
+    end if;
+    update dbos.workflow_status w
+    set status = 'ENQUEUED', owner_xid = null, started_at_epoch_ms = null,
+        updated_at = (extract(epoch from clock_timestamp()) * 1000)::bigint
+    where w.status = 'PENDING' and w.executor_id = worker_id::text and w.workflow_uuid <> all (held)
+        and w.started_at_epoch_ms < newest_ms - extract(epoch from lost_after) * 1000;
+    get diagnostics given_back = row_count;
+    return given_back;
+end
+$$;
+revoke execute on function workflow.requeue_lost(integer, text[], interval, boolean) from public;

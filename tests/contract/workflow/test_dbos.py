@@ -38,6 +38,33 @@ async def test_a_run_that_was_claimed_but_never_executed_is_given_back_by_its_ow
     assert await world.steps("a") == ["first", "second"]
 
 
+_CLAIMED = """
+update dbos.workflow_status
+set status = 'PENDING', executor_id = '7',
+    started_at_epoch_ms = extract(epoch from now() - %s * interval '1 second') * 1000
+where workflow_uuid = %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("executed_s_ago", "is_quiet", "lost"),
+    [(60, False, 0), (31, False, 0), (29, False, 1), (60, True, 1)],
+    ids=["claimed together", "claimed a little later", "claimed much later", "nothing begins"],
+)
+async def test_a_run_is_lost_when_one_that_was_claimed_much_later_is_executed_or_nothing_begins(
+    world: World, executed_s_ago: int, is_quiet: bool, lost: int
+) -> None:
+    await world.send("waiting", "executed")
+    await world.start("waiting", "executed")
+    async with await psycopg.AsyncConnection.connect(
+        url_with_role(world.plan.url, role="faregate_workflow")
+    ) as conn:
+        await conn.execute(_CLAIMED, (60, "waiting"))
+        await conn.execute(_CLAIMED, (executed_s_ago, "executed"))
+        given_back = "select workflow.requeue_lost(7, '{executed}', interval '30 seconds', %s)"
+        assert await (await conn.execute(given_back, (is_quiet,))).fetchone() == (lost,)
+
+
 async def test_an_engine_that_could_not_launch_again_tries_until_it_can_and_works(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ rest of the system knows of DBOS. One engine a process: DBOS keeps its state in 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -60,6 +61,7 @@ class DbosEngine:
         self._poll_s = poll_s
         self._workflows: dict[str, Workflow] = {}
         self._executing: dict[str, asyncio.Task[Any]] = {}
+        self._begun_at = time.monotonic()  # when the last of them began
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closing = False
         self._is_launched = False
@@ -189,6 +191,7 @@ class DbosEngine:
         """Count the run as ours until its task ends, which is after DBOS has recorded the outcome."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._executing[run_id] = task
+        self._begun_at = time.monotonic()
         task.add_done_callback(lambda _: self._let_go(run_id, task))
 
     def _let_go(self, run_id: str, task: asyncio.Task[Any]) -> None:
@@ -218,10 +221,12 @@ class DbosEngine:
 
     async def _give_back_lost(self) -> None:
         """A claim whose commit was answered by a broken connection left a run with us that DBOS never executes."""
+        lost_s = self._lease_s * LOST_AFTER_LEASES
         parameters = {
             "worker": self._lease.number,
             "held": list(self._executing),
-            "lost_after": timedelta(seconds=self._lease_s * LOST_AFTER_LEASES),
+            "lost_after": timedelta(seconds=lost_s),
+            "is_quiet": time.monotonic() - self._begun_at > lost_s,
         }
         async with self._database.connection() as conn:
             await conn.execute(_QUERIES["requeue_lost"], parameters)

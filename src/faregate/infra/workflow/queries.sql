@@ -33,7 +33,7 @@ select workflow.requeue_orphans() as runs
 
 -- name: requeue_lost
 -- Gives runs back that were claimed for this worker and never reached it.
-select workflow.requeue_lost(%(worker)s, %(held)s, %(lost_after)s) as runs
+select workflow.requeue_lost(%(worker)s, %(held)s, %(lost_after)s, %(is_quiet)s) as runs
 
 -- name: leave
 -- Ends the lease and gives the worker's runs back.
