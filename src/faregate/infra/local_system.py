@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
 BACKLOG_WATCH_S = 1.0
-WORKER_NICENESS = 5
+WORKER_NICENESS = 10
 """Somebody waits for an answer of the API; nobody notices whether a decision comes a moment later."""
 _WORKER = "worker-"
 
