@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from faregate.infra.cache import Cache
 from faregate.infra.database import Database
 from faregate.infra.embedded import Servers, embedded_servers
+from faregate.infra.kafka import KafkaAddress
 from faregate.infra.migrations import migrate
 from faregate.infra.settings import ENV_PREFIX, Settings
 from faregate.infra.telemetry import logs
@@ -93,6 +94,11 @@ async def cache(valkey_socket: Path) -> AsyncIterator[Cache]:
     await opened.clear()
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_address() -> KafkaAddress:
+    return KafkaAddress(bootstrap=os.environ["KAFKA_TEST_BOOTSTRAP"])
 
 
 @pytest.fixture

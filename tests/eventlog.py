@@ -10,12 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from confluent_kafka.admin import AdminClient
+
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog import EventSource, Handler, Listener, PostgresEventSource, Sequencer, append
+from faregate.infra.kafka import KafkaAddress, KafkaEventSource, Relay, Topics, ensure_topics
 from faregate.kernel.event import Event, NewEvent
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 LEASE_S = 0.6
+SESSION_S = 1.0
+"""Of a member of a group on Kafka; the broker allows nothing shorter than half of it."""
 DEADLINE_S = 30.0
 
 
@@ -73,6 +78,7 @@ class Log:
     credit: Database
     admin: Database
     source: EventSource
+    shared: Callable[[str, int], Awaitable[bool]]
 
     async def append(self, *events: NewEvent) -> None:
         async with self.credit.transaction() as conn:
@@ -111,6 +117,14 @@ class Log:
         await eventually(enough, what=f"{count} effects of {group}")
         return await self.effects(group)
 
+    async def until_shared(self, members: int, group: str = "readers") -> None:
+        """Wait until so many members of a group hold all its partitions among them."""
+
+        async def are_shared() -> bool:
+            return await self.shared(group, members)
+
+        await eventually(are_shared, what=f"{members} members with a share each")
+
     async def until_sequenced(self, count: int) -> None:
         async def enough() -> bool:
             (row,) = await self.rows("select count(*) as n from eventlog.event")
@@ -137,7 +151,65 @@ async def running_log(*, credit: Database, admin: Database) -> AsyncIterator[Log
             credit=credit,
             admin=admin,
             source=PostgresEventSource(listener=listener, lease_s=LEASE_S, retry_max_s=0.2),
+            shared=lambda group, members: _shared_in_postgres(admin, group, members),
         )
+
+
+@asynccontextmanager
+async def running_log_on_kafka(
+    *, credit: Database, admin: Database, address: KafkaAddress, attempts_max: int | None = None
+) -> AsyncIterator[Log]:
+    """A log whose sequencer and relay run and whose source reads topics of its own on Kafka."""
+    await make_effects_table(credit)
+    topics = Topics(aggregate_of={"credit.tested": "credit.application"}, prefix=f"t{uuid4().hex[:12]}.")
+    sequencer = Sequencer(database=admin, holder=uuid4().hex, lease_s=LEASE_S)
+    async with Listener(admin) as listener:
+        relay = Relay(
+            database=admin,
+            listener=listener,
+            holder=uuid4().hex,
+            address=address,
+            topics=topics,
+            schema_id=lambda _: None,
+            lease_s=LEASE_S,
+        )
+        async with running(sequencer.run, relay.run):
+            await asyncio.to_thread(ensure_topics, address, topics)
+            yield Log(
+                credit=credit,
+                admin=admin,
+                source=KafkaEventSource(
+                    address=address,
+                    topics=topics,
+                    session_s=SESSION_S,
+                    retry_max_s=0.2,
+                    attempts_max=attempts_max,
+                ),
+                shared=lambda group, members: asyncio.to_thread(
+                    _shared_in_kafka, address, topics, group, members
+                ),
+            )
+
+
+async def _shared_in_postgres(admin: Database, group: str, members: int) -> bool:
+    async with admin.connection() as conn:
+        found = await conn.execute(
+            "select count(member) as held, count(distinct member) as members "
+            "from eventlog.assignment where consumer_group = %s",
+            (group,),
+        )
+        row: Any = await found.fetchone()
+    return bool(row["held"] == 16 and row["members"] == members)
+
+
+def _shared_in_kafka(address: KafkaAddress, topics: Topics, group: str, members: int) -> bool:
+    name = topics.prefix + group
+    found = AdminClient(address.config()).describe_consumer_groups([name])[name].result(10)
+    held = [
+        sum(place.topic in topics.of_events for place in member.assignment.topic_partitions)
+        for member in found.members
+    ]
+    return len(held) == members and all(held) and sum(held) == topics.partitions
 
 
 def assert_each_once_and_in_order(effects: Sequence[Any], sent: Sequence[NewEvent]) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from faregate.infra.database import Connection
 from faregate.infra.eventlog import append
+from faregate.infra.kafka import KafkaAddress
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
 from tests.eventlog import (
@@ -22,15 +23,21 @@ from tests.eventlog import (
     recorder,
     running,
     running_log,
+    running_log_on_kafka,
 )
 
 KEYS = [f"app_{number}" for number in range(40)]
 
 
-@pytest.fixture(params=["postgres"])
-async def log(open_database: OpenDatabase) -> AsyncIterator[Log]:
+@pytest.fixture(params=["postgres", "kafka"])
+async def log(request: pytest.FixtureRequest, open_database: OpenDatabase) -> AsyncIterator[Log]:
     credit, admin = await open_database("credit"), await open_database("eventlog")
-    async with running_log(credit=credit, admin=admin) as log:
+    if request.param == "postgres":
+        opened = running_log(credit=credit, admin=admin)
+    else:
+        address: KafkaAddress = request.getfixturevalue("kafka_address")
+        opened = running_log_on_kafka(credit=credit, admin=admin, address=address)
+    async with opened as log:
         yield log
 
 
@@ -179,7 +186,7 @@ async def test_members_of_a_group_share_its_keys_and_keep_their_order(log: Log) 
     seen: dict[str, set[str]] = {"a": set(), "b": set(), "c": set()}
     sent = many(1200)
     async with running(*(log.member(handler=noting(name, seen), batch_max=5) for name in seen)):
-        await eventually(all_partitions_shared(log, 3), what="three members with a share each")
+        await log.until_shared(3)
         for start in range(0, 1200, 40):
             await log.append(*sent[start : start + 40])
         effects = await log.until_effects(1200)
@@ -200,7 +207,7 @@ async def test_order_holds_while_members_come_and_go(log: Log) -> None:
     async with running(log.member(batch_max=5)):
         for _ in range(3):
             async with running(log.member(batch_max=5), log.member(batch_max=5)):
-                await eventually(all_partitions_shared(log, 3), what="three members with a share each")
+                await log.until_shared(3)
         effects = await log.until_effects(900)
     await producing
     assert_each_once_and_in_order(effects, sent)
@@ -231,13 +238,3 @@ def has_line(lines: list[Any], name: str) -> Callable[[], Any]:
         return any(line["event"] == name for line in lines)
 
     return found
-
-
-def all_partitions_shared(log: Log, members: int) -> Callable[[], Any]:
-    async def shared() -> bool:
-        (row,) = await log.rows(
-            "select count(member) as held, count(distinct member) as members from eventlog.assignment"
-        )
-        return bool(row["held"] == 16 and row["members"] == members)
-
-    return shared

@@ -30,7 +30,7 @@ PARTS: Mapping[str, str] = {
     "audit": "audit_commands:app",
     "gateway": "gateway_commands:app",
     "webhooks": "webhook_commands:app",
-    "events": "operator_commands:events",
+    "events": "event_commands:app",
     "archive": "archive_commands:app",
     "pii": "operator_commands:pii",
     "bench": "bench_commands:app",
