@@ -163,6 +163,7 @@ async def running_log_on_kafka(
     await make_effects_table(credit)
     topics = Topics(aggregate_of={"credit.tested": "credit.application"}, prefix=f"t{uuid4().hex[:12]}.")
     sequencer = Sequencer(database=admin, holder=uuid4().hex, lease_s=LEASE_S)
+    kafka = AdminClient(address.config())
     async with Listener(admin) as listener:
         relay = Relay(
             database=admin,
@@ -186,7 +187,7 @@ async def running_log_on_kafka(
                     attempts_max=attempts_max,
                 ),
                 shared=lambda group, members: asyncio.to_thread(
-                    _shared_in_kafka, address, topics, group, members
+                    _shared_in_kafka, kafka, topics, group, members
                 ),
             )
 
@@ -202,9 +203,9 @@ async def _shared_in_postgres(admin: Database, group: str, members: int) -> bool
     return bool(row["held"] == 16 and row["members"] == members)
 
 
-def _shared_in_kafka(address: KafkaAddress, topics: Topics, group: str, members: int) -> bool:
+def _shared_in_kafka(kafka: AdminClient, topics: Topics, group: str, members: int) -> bool:
     name = topics.prefix + group
-    found = AdminClient(address.config()).describe_consumer_groups([name])[name].result(10)
+    found = kafka.describe_consumer_groups([name])[name].result(10)
     held = [
         sum(place.topic in topics.of_events for place in member.assignment.topic_partitions)
         for member in found.members
