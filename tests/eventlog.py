@@ -10,11 +10,27 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from confluent_kafka.admin import AdminClient
 
 from faregate.infra.database import Connection, Database
-from faregate.infra.eventlog import EventSource, Handler, Listener, PostgresEventSource, Sequencer, append
-from faregate.infra.kafka import KafkaAddress, KafkaEventSource, Relay, Topics, ensure_topics
+from faregate.infra.eventlog import (
+    EventSource,
+    Handler,
+    Listener,
+    PostgresEventSource,
+    Sequencer,
+    append,
+    replay,
+)
+from faregate.infra.kafka import (
+    KafkaAddress,
+    KafkaEventSource,
+    Relay,
+    Topics,
+    ensure_topics,
+    replay_from_kafka,
+)
 from faregate.kernel.event import Event, NewEvent
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -79,6 +95,10 @@ class Log:
     admin: Database
     source: EventSource
     shared: Callable[[str, int], Awaitable[bool]]
+    replay: Callable[[int], Awaitable[None]]
+    """Lets `readers` do everything from an event on again."""
+    bus: Sequence[str] = ()
+    """Where a process finds the topics: Kafka's address and the prefix; nothing for a log in PostgreSQL."""
 
     async def append(self, *events: NewEvent) -> None:
         async with self.credit.transaction() as conn:
@@ -152,6 +172,7 @@ async def running_log(*, credit: Database, admin: Database) -> AsyncIterator[Log
             admin=admin,
             source=PostgresEventSource(listener=listener, lease_s=LEASE_S, retry_max_s=0.2),
             shared=lambda group, members: _shared_in_postgres(admin, group, members),
+            replay=lambda from_seq: _replay_in_postgres(admin, from_seq),
         )
 
 
@@ -161,7 +182,7 @@ async def running_log_on_kafka(
 ) -> AsyncIterator[Log]:
     """A log whose sequencer and relay run and whose source reads topics of its own on Kafka."""
     await make_effects_table(credit)
-    topics = Topics(aggregate_of={"credit.tested": "credit.application"}, prefix=f"t{uuid4().hex[:12]}.")
+    topics = topics_of_test(prefix=f"t{uuid4().hex[:12]}.")
     sequencer = Sequencer(database=admin, holder=uuid4().hex, lease_s=LEASE_S)
     kafka = AdminClient(address.config())
     async with Listener(admin) as listener:
@@ -189,7 +210,35 @@ async def running_log_on_kafka(
                 shared=lambda group, members: asyncio.to_thread(
                     _shared_in_kafka, kafka, topics, group, members
                 ),
+                replay=lambda from_seq: replay_from_kafka(
+                    admin,
+                    address=address,
+                    topics=topics,
+                    group="readers",
+                    from_seq=from_seq,
+                    effects_again=True,
+                ),
+                bus=(address.bootstrap, topics.prefix),
             )
+
+
+def topics_of_test(*, prefix: str) -> Topics:
+    return Topics(aggregate_of={"credit.tested": "credit.application"}, prefix=prefix)
+
+
+@asynccontextmanager
+async def log_on(
+    request: pytest.FixtureRequest, open_database: Callable[[str], Awaitable[Database]]
+) -> AsyncIterator[Log]:
+    """A log on the bus that the fixture is parametrized with: `postgres` or `kafka`."""
+    credit, admin = await open_database("credit"), await open_database("eventlog")
+    if request.param == "postgres":
+        opened = running_log(credit=credit, admin=admin)
+    else:
+        address: KafkaAddress = request.getfixturevalue("kafka_address")
+        opened = running_log_on_kafka(credit=credit, admin=admin, address=address)
+    async with opened as log:
+        yield log
 
 
 async def _shared_in_postgres(admin: Database, group: str, members: int) -> bool:
@@ -201,6 +250,11 @@ async def _shared_in_postgres(admin: Database, group: str, members: int) -> bool
         )
         row: Any = await found.fetchone()
     return bool(row["held"] == 16 and row["members"] == members)
+
+
+async def _replay_in_postgres(admin: Database, from_seq: int) -> None:
+    async with admin.transaction() as conn:
+        await replay(conn, group="readers", from_seq=from_seq, effects_again=True)
 
 
 def _shared_in_kafka(kafka: AdminClient, topics: Topics, group: str, members: int) -> bool:

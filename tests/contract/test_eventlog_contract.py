@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -12,7 +14,6 @@ import structlog
 
 from faregate.infra.database import Connection
 from faregate.infra.eventlog import append
-from faregate.infra.kafka import KafkaAddress
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
 from tests.eventlog import (
@@ -20,10 +21,9 @@ from tests.eventlog import (
     assert_each_once_and_in_order,
     event,
     eventually,
+    log_on,
     recorder,
     running,
-    running_log,
-    running_log_on_kafka,
 )
 
 KEYS = [f"app_{number}" for number in range(40)]
@@ -31,13 +31,7 @@ KEYS = [f"app_{number}" for number in range(40)]
 
 @pytest.fixture(params=["postgres", "kafka"])
 async def log(request: pytest.FixtureRequest, open_database: OpenDatabase) -> AsyncIterator[Log]:
-    credit, admin = await open_database("credit"), await open_database("eventlog")
-    if request.param == "postgres":
-        opened = running_log(credit=credit, admin=admin)
-    else:
-        address: KafkaAddress = request.getfixturevalue("kafka_address")
-        opened = running_log_on_kafka(credit=credit, admin=admin, address=address)
-    async with opened as log:
+    async with log_on(request, open_database) as log:
         yield log
 
 
@@ -134,6 +128,75 @@ async def test_a_stopped_group_goes_on_where_it_was(log: Log) -> None:
     async with running(log.member()):
         effects = await log.until_effects(60)
     assert_each_once_and_in_order(effects, sent)
+
+
+async def test_a_group_that_is_set_back_does_everything_from_there_again(log: Log) -> None:
+    sent = many(120)
+    async with running(log.member()):
+        await log.append(*sent)
+        await log.until_effects(120)
+    await log.replay(81)
+    async with running(log.member()):
+        effects = await log.until_effects(160)
+        await log.append(event("after", n=120))
+        await log.until_effects(161)
+    assert_each_once_and_in_order(effects[:120], sent)
+    assert_each_once_and_in_order(effects[120:], sent[80:])
+
+
+async def test_a_live_group_that_is_set_back_notices_it_with_what_comes_next(log: Log) -> None:
+    sent = many(80)
+    async with running(log.member()):
+        await log.append(*sent)
+        await log.until_effects(80)
+        await log.replay(1)
+        await log.append(*many(40, start=80))  # one for each key
+        effects = await log.until_effects(200)
+    assert sorted(row["n"] for row in effects) == sorted([*range(80), *range(120)])
+
+
+async def test_a_slow_handler_is_not_overrun_and_gets_everything_in_order(log: Log) -> None:
+    batches: list[int] = []
+
+    async def slow(conn: Connection, events: Sequence[Event]) -> None:
+        batches.append(len(events))
+        await asyncio.sleep(0.005)
+        await recorder("readers")(conn, events)
+
+    sent = many(2000)
+    async with running(log.member(handler=slow, batch_max=25)):
+        for start in range(0, 2000, 500):
+            await log.append(*sent[start : start + 500])
+        effects = await log.until_effects(2000)
+    assert_each_once_and_in_order(effects, sent)
+    assert max(batches) <= 25
+
+
+async def test_an_event_of_a_megabyte_arrives_whole(log: Log) -> None:
+    seen: list[str] = []
+
+    async def measure(conn: Connection, events: Sequence[Event]) -> None:
+        seen.extend(e.data["text"] for e in events)
+        await recorder("readers")(conn, events)
+
+    text = "ß" * (1024 * 1024)
+    big = replace(event(), data={"n": 0, "text": text})
+    async with running(log.member(handler=measure)):
+        await log.append(big, replace(event(n=1), data={"n": 1, "text": "small"}))
+        await log.until_effects(2)
+    assert seen == [text, "small"]
+
+
+async def test_the_order_is_that_of_appending_whatever_the_clocks_of_producers_say(log: Log) -> None:
+    skews = (0, 86_400, -86_400, 3_600, -5)
+    sent = [
+        replace(event("skewed", n=n), time=event().time + timedelta(seconds=skews[n % 5])) for n in range(50)
+    ]
+    async with running(log.member(batch_max=8)):
+        for one in sent:
+            await log.append(one)
+        effects = await log.until_effects(50)
+    assert [row["n"] for row in effects] == list(range(50))
 
 
 async def test_what_a_failing_handler_did_is_rolled_back_and_tried_again(log: Log) -> None:

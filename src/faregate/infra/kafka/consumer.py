@@ -31,7 +31,7 @@ _QUERIES = load_queries(__package__)
 
 RETRY_FIRST_S = 0.1
 POLL_S = 0.2
-TRANSACTION_S_MAX = 60.0
+JOIN_S_MAX = 10.0
 GROUP_HEADER = "group"
 Result = TypeVar("Result")
 Read = Mapping[Place, Sequence[Message]]
@@ -94,7 +94,7 @@ class KafkaConsumer:
                 return await asyncio.shield(loop.run_in_executor(thread, partial(work, *given, **named)))
 
             def join(places: Sequence[Place]) -> dict[Place, int | None]:
-                return asyncio.run_coroutine_threadsafe(self._join(places), loop).result(TRANSACTION_S_MAX)
+                return asyncio.run_coroutine_threadsafe(self._join(places), loop).result(JOIN_S_MAX)
 
             reader = await call(
                 open_reader,
@@ -184,7 +184,7 @@ class KafkaConsumer:
             **_columns(list(read)),
             "known": [reader.shares[place].position for place in read],
             "ids": [event.id for event in events],
-            "lease_ms": int(TRANSACTION_S_MAX * 1000),
+            "lease_ms": int(self._session_s * 1000),  # a member that froze must not hold up who follows it
         }
         row: Any = await (await conn.execute(_QUERIES["bus_take"], given)).fetchone()
         if row["moved"]:
