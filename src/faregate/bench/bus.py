@@ -201,8 +201,9 @@ async def append_cost(database: Database, plan: BusPlan) -> float:
 
 _TABLES = (
     "create table if not exists credit.bench_account (id int primary key, n bigint not null)",
-    "create table if not exists credit.bench_entry (id bigint generated always as identity primary key, account int not null, "
-    "kind text not null, amount bigint not null, note text not null)",
+    """create table if not exists credit.bench_entry (
+        id bigint generated always as identity primary key, account int not null, kind text not null,
+        amount bigint not null, note text not null)""",
     "insert into credit.bench_account select n, 0 from generate_series(0, 99) n on conflict do nothing",
 )
 
