@@ -1,4 +1,4 @@
-"""One process a part, as they are run: a consumer that joins and one that leaves, and `faregate up --processes`."""
+"""One process a part, as they are run: a consumer that joins, one that leaves, and a part that dies."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 
+from faregate.entrypoints.processes import CONTEXTS, RELAY, ROLES
+from faregate.entrypoints.system_commands import plan_of
 from faregate.events.credit import ApplicationSubmitted
 from faregate.infra.database import Database
 from faregate.infra.eventlog import append
-from faregate.infra.supervisor import free_port
+from faregate.infra.local_system import LocalSystem, Plan, local_system
+from faregate.infra.settings import Settings
 from faregate.infra.workflow.prepare import prepare
 from faregate.kernel.event import NewEvent
 from tests.conftest import OpenDatabase
@@ -29,6 +31,7 @@ GROUP = "credit.runs"
 KEYS = 48
 NOTE_WHAT_IS_HANDLED = """
 create table credit.effect (ord bigint generated always as identity, event_id uuid not null);
+grant select on credit.effect to faregate_credit;
 create function credit.note() returns trigger language plpgsql security definer as $$
 begin insert into credit.effect (event_id) values (new.event_id); return null; end $$;
 create trigger note after insert on eventlog.inbox for each row
@@ -78,10 +81,12 @@ class Flow:
                 self.sent.extend(some)
                 await self.until_handled(all_but=10 * KEYS)
 
-        coming = asyncio.create_task(append_some())
-        yield
-        stop.set()
-        await coming
+        async with asyncio.TaskGroup() as group:
+            group.create_task(append_some())
+            try:
+                yield
+            finally:
+                stop.set()
 
     async def handled(self) -> list[str]:
         """Return the ids of what was handled, in that order."""
@@ -154,43 +159,39 @@ async def test_a_second_consumer_process_takes_over_keys_while_events_flow_and_t
     assert_each_once_and_in_order(effects, flow.sent)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.requirement("P2")
-async def test_up_runs_one_process_a_part_and_says_which_one_died_and_is_started_again(
+async def test_a_part_that_dies_is_named_with_its_status_and_started_again_beside_the_others(
     database_url: str, valkey_socket: Path, tmp_path: Path
 ) -> None:
-    up = process(
-        "up",
-        "--processes",
-        "--no-sandbox",
-        log=tmp_path / "up.log",
-        FAREGATE_HOME=str(tmp_path / "home"),
-        FAREGATE_DATABASE_URL=database_url,
-        FAREGATE_VALKEY_URL=f"unix://{valkey_socket}",
-        FAREGATE_API_PORT=str(free_port(host="127.0.0.1")),
+    died: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+    plan = Plan(
+        home=tmp_path / "home",
+        apis=0,
+        workers=0,
+        contexts=("gateway",),
+        roles=("audit",),
+        sandbox=False,
+        database_url=database_url,
+        valkey_url=f"unix://{valkey_socket}",
+        on_restart=lambda name, status: died.put_nowait((name, status)),
     )
-    async with up as running:
-        assert running.stdout is not None
-        said = [(await running.stdout.readline()).decode()]
-        while "Ctrl-C stops everything" not in said[-1]:
-            assert said[-1], (tmp_path / "up.log").read_text()
-            said.append((await running.stdout.readline()).decode())
-        parts = {" ".join(child.cmdline()[3:]): child for child in psutil.Process(running.pid).children()}
-        parts["work audit"].kill()
-        died = (await running.stdout.readline()).decode()
-        running.send_signal(signal.SIGTERM)
-        rest = (await running.stdout.read()).decode()
-        assert await running.wait() == 0
-    assert sorted(parts) == [
-        *("serve credit", "serve gateway", "serve review", "serve webhooks"),
-        *("work audit", "work consumers", "work housekeeping", "work providers", "work runs"),
-        *("work sequencer", "work webhooks"),
-    ]
-    assert [line.split()[0] for line in said[:4]] == [
-        "serve-credit",
-        "serve-webhooks",
-        "serve-review",
-        "serve-gateway",
-    ]
-    assert died == "work-audit ended with -9; it is started again\n"
-    assert rest.splitlines()[-1] == "stopped"
+    async with local_system(plan) as system:
+        before = system.supervisor.pids()
+        system.supervisor.kill("work-audit")
+        assert await died.get() == ("work-audit", -signal.SIGKILL)
+        await eventually(lambda: has_changed(system, before, "work-audit"), what="it is started again")
+        await system.supervisor.wait_ready("work-audit")
+    assert list(before) == ["serve-gateway", "work-audit"]
+    assert system.urls.keys() == {"serve-gateway"}
+
+
+async def has_changed(system: LocalSystem, before: Mapping[str, int], name: str) -> bool:
+    """Whether this part, and no other, is another process than before."""
+    now = system.supervisor.pids()
+    return {part for part in now if now[part] != before[part]} == {name}
+
+
+def test_up_with_processes_plans_one_for_each_context_and_role() -> None:
+    plan = plan_of(Settings(_env_file=None), processes=True)  # type: ignore[call-arg]
+    assert (plan.apis, plan.workers, plan.contexts) == (0, 0, tuple(CONTEXTS))
+    assert set(plan.roles) == ROLES.keys() - {RELAY}

@@ -105,7 +105,7 @@ async def test_metrics_tell_the_lag_of_each_consumer_group_and_how_many_members_
         await log.append(*(event(f"app_{n}") for n in range(401)))
         text = await until(rendered, lambda text: 'lag_events{group="readers"} 401.0' in text)
         assert 'faregate_consumer_members_wanted{group="readers"} 2.0' in text
-        assert 'faregate_consumer_lag_seconds{group="readers"} 0.0' not in text
+        assert 'faregate_consumer_lag_seconds{group="readers"} 0.0\n' not in text
         may_work.set()
         text = await until(rendered, lambda text: 'lag_events{group="readers"} 0.0' in text)
         assert 'faregate_consumer_members_wanted{group="readers"} 1.0' in text

@@ -39,9 +39,14 @@ def up_command(
     """Run everything on this machine until Ctrl-C: servers, API, workers and the sandbox."""
     if processes and (workers_max or workers) > 1:
         raise typer.BadParameter("--processes goes without --workers and --workers-max")
-    settings = Settings()
-    policy = ScalingPolicy(workers_min=workers, workers_max=workers_max or workers)
-    plan = Plan(
+    plan = plan_of(Settings(), workers=workers, sandbox=sandbox, processes=processes)
+    asyncio.run(_up(plan, ScalingPolicy(workers_min=workers, workers_max=workers_max or workers)))
+    typer.echo("stopped")
+
+
+def plan_of(settings: Settings, *, workers: int = 1, sandbox: bool = True, processes: bool = False) -> Plan:
+    """Return what `faregate up` runs, and says when a part of it dies."""
+    return Plan(
         home=settings.home.absolute(),
         workers=0 if processes else workers,
         apis=0 if processes else 1,
@@ -54,8 +59,6 @@ def up_command(
         valkey_url=settings.valkey_url.get_secret_value() if settings.valkey_url else None,
         on_restart=lambda name, status: typer.echo(f"{name} ended with {status}; it is started again"),
     )
-    asyncio.run(_up(plan, policy))
-    typer.echo("stopped")
 
 
 async def _up(plan: Plan, policy: ScalingPolicy) -> None:

@@ -50,8 +50,8 @@ class Worker:
 
 def opening(roles: Sequence[str] = ()) -> Mapping[str, Open]:
     """Return what opens each of these roles, all if none is named. Raises UnknownPart."""
-    single = {f"consumers.{group}": partial(consumers, only=group) for group in group_names()}
-    known = {**OPENS, **single}
+    known: dict[str, Open] = {**OPENS}
+    known |= {f"consumers.{group}": partial(consumers, only=group) for group in group_names()}
     require_known(roles, list(known), kind="role")
     return {role: known[role] for role in roles or OPENS}
 
