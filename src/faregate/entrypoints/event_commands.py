@@ -50,18 +50,10 @@ def lag(as_json: Json = False) -> None:
     """Show how far each consumer group is behind, and what the sequencer has still to give them."""
 
     async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
-        from faregate.entrypoints.bootstrap.events import kafka_topics
-        from faregate.infra.kafka import bus_lag
-
         database = await site.database(stack, "eventlog")
         async with database.connection() as conn:
-            waiting = await unsequenced(conn)
-            on_kafka = {b.group: b for b in await bus_lag(conn, kafka_topics(site.settings))}
-            groups = {b.group: b for b in await lag_of(conn)} | on_kafka
-        behind = [
-            GroupLag(group=UNSEQUENCED, events=waiting.events, seconds=waiting.seconds),
-            *(groups[name] for name in sorted(groups)),
-        ]
+            groups, waiting = await lag_of(conn), await unsequenced(conn)
+        behind = [GroupLag(group=UNSEQUENCED, events=waiting.events, seconds=waiting.seconds), *groups]
         return [{"group": b.group, "events": b.events, "seconds": round(b.seconds, 3)} for b in behind]
 
     print_rows(on_site(act), as_json=as_json)

@@ -20,6 +20,7 @@ from faregate.infra.migrations import migrate
 from faregate.infra.periodic import run_periodically
 from faregate.infra.scaling import Backlog, Scale, ScalingPolicy, next_scale
 from faregate.infra.supervisor import Part, Supervisor, free_port
+from faregate.infra.workflow.prepare import prepare
 
 _log = structlog.get_logger(__name__)
 
@@ -27,7 +28,10 @@ HOST = "127.0.0.1"
 BACKLOG_WATCH_S = 1.0
 WORKER_NICENESS = 5
 """Somebody waits for an answer of the API; nobody notices whether a decision comes a moment later."""
-_WORKER = "worker-"
+_API, _WORKER, _CONTEXT, _ROLE = "api-", "worker-", "serve-", "work-"
+"""How the processes are called: numbers for those that do all, names for those that do one thing."""
+_CATCHES_UP = {"FAREGATE_READY_LAG_S_MAX": "inf"}
+"""Whoever starts a system with a backlog wants it worked off: nobody else does it while a worker is not ready."""
 
 ReadBacklog = Callable[[], Awaitable[Backlog]]
 
@@ -36,6 +40,7 @@ ReadBacklog = Callable[[], Awaitable[Backlog]]
 class Plan:
     """What to run. `environment` holds further `FAREGATE_*` variables for every part.
 
+    `contexts` and `roles` name those that get a process of their own, beside the `apis` and `workers` that do all.
     A home that is `temporary` is thrown away afterwards: its servers end with this process even if it is killed.
     """
 
@@ -43,6 +48,8 @@ class Plan:
     temporary: bool = False
     workers: int = 1
     apis: int = 1
+    contexts: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
     sandbox: bool = True
     faults_file: Path | None = None
     api_port: int | None = None
@@ -60,10 +67,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSystem:
-    """A running system: where it listens and who supervises it. `api_urls` holds one address an API process."""
+    """A running system: where it listens and who supervises it. `urls` holds the address of each API process."""
 
     plan: Plan
-    api_urls: tuple[str, ...]
+    urls: Mapping[str, str]
     sandbox_url: str
     database_url: str
     valkey_url: str
@@ -75,6 +82,11 @@ class LocalSystem:
         postgres, valkey = servers_of(Path(self.environment["FAREGATE_HOME"]))
         servers = {"postgres": postgres.pid(), "valkey": valkey.pid()}
         return {**self.supervisor.pids(), **{name: pid for name, pid in servers.items() if pid}}
+
+    @property
+    def api_urls(self) -> tuple[str, ...]:
+        """The addresses of the API processes."""
+        return tuple(self.urls.values())
 
     @property
     def api_url(self) -> str:
@@ -95,7 +107,7 @@ class LocalSystem:
         last = max(numbers, default=0)
         new = range(last + 1, last + 1 + wanted - len(numbers))
         await asyncio.gather(
-            *(self.supervisor.add(_worker(self.plan, self.environment, number)) for number in new),
+            *(self.supervisor.add(_worker(self.plan, self.environment, f"{_WORKER}{n}")) for n in new),
             *(self.supervisor.remove(f"{_WORKER}{number}") for number in numbers[wanted:]),
         )
 
@@ -106,30 +118,30 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
     with ExitStack() as servers:
         database_url, valkey_url = await asyncio.to_thread(_servers, plan, servers)
         await asyncio.to_thread(migrate, database_url)
-        api_ports = [
-            free_port(host=HOST, preferred=plan.api_port + n if plan.api_port else None)
-            for n in range(plan.apis)
-        ]
+        if plan.roles:
+            await asyncio.to_thread(prepare, database_url)  # else consumers would wait for the one that runs
+        urls = _urls(plan)
         sandbox_port = free_port(host=HOST, preferred=plan.sandbox_port)
         environment = {
             **plan.environment,
             "FAREGATE_HOME": str(plan.home),
             "FAREGATE_DATABASE_URL": database_url,
             "FAREGATE_VALKEY_URL": valkey_url,
-            **({"FAREGATE_PUBLIC_URL": f"http://{HOST}:{api_ports[0]}"} if api_ports else {}),
+            **({"FAREGATE_PUBLIC_URL": next(iter(urls.values()))} if urls else {}),
             "FAREGATE_SANDBOX_HOST": HOST,
             "FAREGATE_SANDBOX_PORT": str(sandbox_port),
         }
         parts = [
             *([_sandbox(plan, environment, sandbox_port)] if plan.sandbox else []),
-            *(_api(plan, environment, n, port) for n, port in enumerate(api_ports, 1)),
-            *(_worker(plan, environment, n) for n in range(1, plan.workers + 1)),
+            *(_api(plan, environment, name, url) for name, url in urls.items()),
+            *(_worker(plan, environment, f"{_WORKER}{n}") for n in range(1, plan.workers + 1)),
+            *(_worker(plan, environment, f"{_ROLE}{role}", role) for role in plan.roles),
         ]
         keeping = servers_kept_running(plan.home, wanted=plan.embedded)
         async with keeping, Supervisor(parts, on_restart=plan.on_restart) as supervisor:
             yield LocalSystem(
                 plan=plan,
-                api_urls=tuple(f"http://{HOST}:{port}" for port in api_ports),
+                urls=urls,
                 sandbox_url=f"http://{HOST}:{sandbox_port}",
                 database_url=database_url,
                 valkey_url=valkey_url,
@@ -194,23 +206,35 @@ def _sandbox(plan: Plan, environment: Mapping[str, str], port: int) -> Part:
     )
 
 
-def _api(plan: Plan, environment: Mapping[str, str], number: int, port: int) -> Part:
+def _urls(plan: Plan) -> dict[str, str]:
+    """Return the address of each API process by its name; their ports follow the plan's."""
+    names = [*(f"{_API}{n}" for n in range(1, plan.apis + 1)), *(f"{_CONTEXT}{c}" for c in plan.contexts)]
+    ports = [
+        free_port(host=HOST, preferred=plan.api_port + n if plan.api_port else None)
+        for n in range(len(names))
+    ]
+    return {name: f"http://{HOST}:{port}" for name, port in zip(names, ports, strict=True)}
+
+
+def _api(plan: Plan, environment: Mapping[str, str], name: str, url: str) -> Part:
+    port = url.rpartition(":")[2]
+    contexts = (name.removeprefix(_CONTEXT),) if name.startswith(_CONTEXT) else ()
     return Part(
-        name=f"api-{number}",
-        arguments=("serve",),
-        environment={**environment, "FAREGATE_API_HOST": HOST, "FAREGATE_API_PORT": str(port)},
-        log=_log_file(plan, f"api-{number}"),
-        ready_url=f"http://{HOST}:{port}/readyz",
+        name=name,
+        arguments=("serve", *contexts),
+        environment={**environment, "FAREGATE_API_HOST": HOST, "FAREGATE_API_PORT": port},
+        log=_log_file(plan, name),
+        ready_url=f"{url}/readyz",
     )
 
 
-def _worker(plan: Plan, environment: Mapping[str, str], number: int) -> Part:
+def _worker(plan: Plan, environment: Mapping[str, str], name: str, *roles: str) -> Part:
     port = free_port(host=HOST)
     return Part(
-        name=f"{_WORKER}{number}",
-        arguments=("work",),
-        environment={**environment, "FAREGATE_WORKER_PORT": str(port)},
-        log=_log_file(plan, f"{_WORKER}{number}"),
+        name=name,
+        arguments=("work", *roles),
+        environment={**_CATCHES_UP, **environment, "FAREGATE_WORKER_PORT": str(port)},
+        log=_log_file(plan, name),
         ready_url=f"http://{HOST}:{port}/readyz",
         niceness=WORKER_NICENESS,
     )

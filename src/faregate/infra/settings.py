@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     worker_port: int = Field(
         default=8081, ge=0, le=65535, description="Port of a worker's health and metrics; 0 takes a free one."
     )
+    ready_lag_s_max: float = Field(
+        default=30.0,
+        gt=0,
+        description="A process whose events waited longer is not ready until it caught up once; inf: never mind.",
+    )
 
     # Credit
     working_steps_max: int = Field(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
 
+from faregate.entrypoints.bootstrap.process import Loop
 from faregate.events import AGGREGATE_OF, URGENT_TYPES, schema_id
 from faregate.infra.database import Database
 from faregate.infra.eventlog import EventSource, Listener, PostgresEventSource
 from faregate.infra.kafka import KafkaAddress, KafkaEventSource, Relay, Topics
 from faregate.infra.settings import Settings
-
-Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
 async def event_source(stack: AsyncExitStack, settings: Settings, database: Database) -> EventSource:

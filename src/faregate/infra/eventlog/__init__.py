@@ -19,17 +19,21 @@ from faregate.infra.eventlog.admin import (
     unsequenced,
 )
 from faregate.infra.eventlog.append import append
+from faregate.infra.eventlog.caught_up import CaughtUp, ConsumersBehind
 from faregate.infra.eventlog.consumer import Consumer, LeaseLost
 from faregate.infra.eventlog.envelope import cloudevent
 from faregate.infra.eventlog.history import history
 from faregate.infra.eventlog.listener import Listener
-from faregate.infra.eventlog.port import EventSource, Handler, Subscription
+from faregate.infra.eventlog.port import PARTITIONS, EventSource, Handler, Subscription
 from faregate.infra.eventlog.segments import Hot, Segment, hot, open_segment_ahead
 from faregate.infra.eventlog.sequencer import Sequencer
 from faregate.infra.eventlog.source import PostgresEventSource
 
 __all__ = [
+    "PARTITIONS",
+    "CaughtUp",
     "Consumer",
+    "ConsumersBehind",
     "EventSource",
     "GroupLag",
     "Handler",

@@ -1,4 +1,4 @@
-"""Looks after the log: lag, replay, skipping, pruning. Connections here act as `faregate_eventlog`."""
+"""Looks after the log: lag, replay, skipping, pruning. Connections act as `faregate_eventlog`, except for lag."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ class GroupLag:
     seconds: float
 
 
-async def lag(conn: Connection) -> Sequence[GroupLag]:
-    """Return the lag of every group. The cost grows with the lag itself."""
-    rows = await (await conn.execute(_QUERIES["lag"])).fetchall()
+async def lag(conn: Connection, *, groups: Sequence[str] | None = None) -> Sequence[GroupLag]:
+    """Return the lag of every group, or of these ones, as any part. The cost grows with the lag itself."""
+    given = {"groups": None if groups is None else list(groups)}
+    rows = await (await conn.execute(_QUERIES["lag"], given)).fetchall()
     return [GroupLag(group=row["group"], events=row["events"], seconds=row["seconds"]) for row in rows]
 
 
@@ -60,7 +61,7 @@ class Unsequenced:
 
 
 async def unsequenced(conn: Connection) -> Unsequenced:
-    """Return what no group can read yet: much of it means that no sequencer runs."""
+    """Return what no group can read yet, as any part: much of it means that no sequencer runs."""
     row: Any = await (await conn.execute(_QUERIES["unsequenced"])).fetchone()
     return Unsequenced(events=row["events"], seconds=row["seconds"])
 

@@ -7,7 +7,7 @@ publishes each event once, in the order of the log; a consumer's position commit
 process reads is a setting; nothing else in the system knows.
 """
 
-from faregate.infra.kafka.admin import bus_lag, replay_from_kafka
+from faregate.infra.kafka.admin import replay_from_kafka
 from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable
 from faregate.infra.kafka.dead_letters import DeadLetters
 from faregate.infra.kafka.relay import RELAY_GROUP, Relay
@@ -22,7 +22,6 @@ __all__ = [
     "KafkaUnavailable",
     "Relay",
     "Topics",
-    "bus_lag",
     "ensure_topics",
     "replay_from_kafka",
     "topics_found",

@@ -1,4 +1,4 @@
-"""Looks after groups that read Kafka: their lag, and reading again from a place of the log."""
+"""Looks after groups that read Kafka: lets them read again from a place of the log."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-import orjson
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-from faregate.infra.database import Connection, Database
-from faregate.infra.eventlog.admin import ConsumerGroupUnknown, GroupLag, forget_handled
+from faregate.infra.database import Database
+from faregate.infra.eventlog.admin import ConsumerGroupUnknown, forget_handled
 from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, kafka_errors
 from faregate.infra.kafka.reader import Place
 from faregate.infra.kafka.records import headers_of
@@ -22,17 +21,6 @@ from faregate.infra.queries import load_queries
 _log = structlog.get_logger(__name__)
 _QUERIES = load_queries(__package__)
 _TIMEOUT_S = 15.0
-
-
-async def bus_lag(conn: Connection, topics: Topics) -> Sequence[GroupLag]:
-    """Return the lag behind the log of every group that reads Kafka; that of the relay is in it."""
-    given = {
-        "topics": orjson.dumps(dict(topics.by_type)).decode(),
-        "other": f"{topics.prefix}outbox.event.",
-        "partitions": topics.partitions,
-    }
-    rows = await (await conn.execute(_QUERIES["bus_lag"], given)).fetchall()
-    return [GroupLag(group=row["group"], events=row["events"], seconds=row["seconds"]) for row in rows]
 
 
 async def replay_from_kafka(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+import orjson
 import structlog
 from confluent_kafka import Message
 from opentelemetry import trace
@@ -118,6 +119,7 @@ class KafkaConsumer:
         given = {
             "group": self._group,
             "types": None if self._types is None else sorted(self._types),
+            "bus": orjson.dumps(self._topics.description).decode(),
             **_columns(places),
         }
         async with self._database.connection() as conn:

@@ -47,7 +47,9 @@ where a.consumer_group = %(group)s and r.fence = %(fence)s
 -- name: bus_join
 -- Registers a group and the partitions that a member was given; returns where the group stands in each.
 select topic, partition, position
-from eventlog.bus_join(%(group)s, %(types)s::text[], %(topics)s::text[], %(partitions)s::integer[])
+from eventlog.bus_join(
+    %(group)s, %(types)s::text[], %(bus)s::jsonb, %(topics)s::text[], %(partitions)s::integer[]
+)
 
 -- name: bus_take
 -- Locks the positions of a batch and enters its events in the inbox.
@@ -60,29 +62,6 @@ select moved, fresh from eventlog.bus_take(
 select eventlog.bus_advance(
     %(group)s, %(topics)s::text[], %(partitions)s::integer[], %(positions)s::bigint[], %(seqs)s::bigint[]
 )
-
--- name: bus_lag
--- How far each group that reads Kafka is behind the log: its own types only, and since when the oldest waits.
--- `topics` says which topic carries which type; a part of a topic has the keys of one partition of the log.
-select g.name as "group", count(e.seq) as events,
-    coalesce(extract(epoch from clock_timestamp() - min(e.sequenced_at)), 0)::float8 as seconds
-from eventlog.consumer_group g
-left join lateral (
-    select e.seq, e.sequenced_at
-    from eventlog.event e
-    where (g.types is null or e.type = any (g.types))
-        and e.seq > (select min(b.seq) from eventlog.bus_position b where b.consumer_group = g.name)
-        and exists (
-            select from eventlog.bus_position b
-            where b.consumer_group = g.name
-                and b.topic = coalesce(%(topics)s::jsonb ->> e.type, %(other)s || e.aggregatetype)
-                and b.partition %% 16 = e.partition and b.seq < e.seq
-                and b.partition = get_byte(sha256(convert_to(e.aggregateid, 'UTF8')), 0) %% %(partitions)s
-        )
-) e on true
-where exists (select from eventlog.bus_position b where b.consumer_group = g.name)
-group by g.name
-order by g.name
 
 -- name: bus_places
 -- The partitions that a group has handled, locked.

@@ -92,6 +92,15 @@ class Topics:
         """Every topic that there must be."""
         return [*self.of_events, self.dead_letters, self.retries, self.relay_progress]
 
+    @property
+    def description(self) -> Mapping[str, object]:
+        """How events are found in the topics, for whoever counts what a group has still to handle."""
+        return {
+            "topics": dict(self.by_type),
+            "other": f"{self.prefix}outbox.event.",
+            "partitions": self.partitions,
+        }
+
     def carrying(self, types: Collection[str] | None) -> Sequence[str]:
         """Return the topics to read for some event types, all of them for None or for a type that is not known."""
         if types is None or not set(types) <= self.aggregate_of.keys():

@@ -1,4 +1,4 @@
-"""Runs `0016_kafka_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
+"""Runs `0016_lag_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
 
 from faregate.infra.migrations import run_sql_beside
 
