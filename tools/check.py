@@ -34,7 +34,11 @@ GATES: dict[str, tuple[tuple[str, ...], ...]] = {
         (PYTHON, "-m", "faregate.events.schemas", "--check"),
         (PYTHON, "-m", "faregate.entrypoints.openapi", "--check"),
     ),
-    "tests": ((PYTHON, "-m", "pytest", *AT_ONCE),),
+    # Fetching Kafka takes longer than a test may.
+    "tests": (
+        (PYTHON, "-m", "faregate", "kafka", "install", "--if-possible"),
+        (PYTHON, "-m", "pytest", *AT_ONCE),
+    ),
 }
 
 

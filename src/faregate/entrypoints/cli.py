@@ -32,6 +32,7 @@ PARTS: Mapping[str, str] = {
     "webhooks": "webhook_commands:app",
     "events": "operator_commands:events",
     "archive": "archive_commands:app",
+    "kafka": "kafka_commands:app",
     "pii": "operator_commands:pii",
     "bench": "bench_commands:app",
     "chaos": "chaos_commands:app",

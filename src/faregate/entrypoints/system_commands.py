@@ -30,9 +30,15 @@ def up_command(
         typer.Option(help="Worker processes, at most: above --workers they come and go with the backlog."),
     ] = None,
     sandbox: Annotated[bool, typer.Option(help="Also run the sandbox of providers.")] = True,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Also run a Kafka broker, and let it carry the events.")
+    ] = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C: servers, API, workers and the sandbox."""
     settings = Settings()
+    own_kafka = kafka and not settings.kafka_bootstrap
+    if own_kafka:
+        _install_kafka()
     policy = ScalingPolicy(workers_min=workers, workers_max=workers_max or workers)
     plan = Plan(
         home=settings.home.absolute(),
@@ -42,10 +48,17 @@ def up_command(
         sandbox_port=settings.sandbox_port,
         database_url=settings.database_url.get_secret_value() if settings.database_url else None,
         valkey_url=settings.valkey_url.get_secret_value() if settings.valkey_url else None,
+        kafka=own_kafka,
         on_restart=lambda name, status: typer.echo(f"{name} ended with {status}; it is started again"),
     )
     asyncio.run(_up(plan, policy))
     typer.echo("stopped")
+
+
+def _install_kafka() -> None:
+    from faregate.infra.embedded.kafka import ensure_installed
+
+    ensure_installed(say=typer.echo)
 
 
 async def _up(plan: Plan, policy: ScalingPolicy) -> None:
@@ -55,6 +68,8 @@ async def _up(plan: Plan, policy: ScalingPolicy) -> None:
     async with local_system(plan) as system, scaled(system, policy, say=typer.echo):
         typer.echo(f"API      {system.api_url}  (documentation at {system.api_url}/docs)")
         typer.echo(f"sandbox  {system.sandbox_url}  (personas at {system.sandbox_url}/personas)")
+        if system.kafka_bootstrap:
+            typer.echo(f"Kafka    {system.kafka_bootstrap}")
         typer.echo(f"logs     {plan.home / 'logs'}")
         typer.echo("Make an API key with: faregate keys create CLIENT. Ctrl-C stops everything.")
         await stop.wait()

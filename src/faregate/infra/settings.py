@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     valkey_url: SecretStr | None = Field(
         default=None, description="Valkey 9, unix:///path or redis://…; unset: an embedded one in the home."
     )
+    kafka_bootstrap: str | None = Field(
+        default=None,
+        description="Kafka that carries the events, host:port,…; unset: they are read from PostgreSQL.",
+    )
     archive_dir: Path | None = Field(
         default=None, description="Folder of events in cold storage; unset: archive in the home folder."
     )
