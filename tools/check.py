@@ -35,7 +35,11 @@ GATES: dict[str, tuple[tuple[str, ...], ...]] = {
         (PYTHON, "-m", "tools.append_only"),
         (PYTHON, "-m", "faregate.entrypoints.openapi", "--check"),
     ),
-    "tests": ((PYTHON, "-m", "pytest", *AT_ONCE),),
+    # Fetching Kafka takes longer than a test may.
+    "tests": (
+        (PYTHON, "-m", "faregate", "kafka", "install", "--if-possible"),
+        (PYTHON, "-m", "pytest", *AT_ONCE),
+    ),
 }
 
 

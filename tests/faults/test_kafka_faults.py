@@ -8,6 +8,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -29,6 +30,7 @@ from tests.eventlog import (
     running_log_on_kafka,
     topics_of_test,
 )
+from tests.servers import own_kafka
 
 pytestmark = pytest.mark.requirement("P2")
 
@@ -108,24 +110,25 @@ async def test_relays_killed_in_the_middle_publish_every_event_once_and_in_order
 
 @pytest.mark.requirement("C28")
 async def test_a_broker_killed_while_events_flow_loses_and_doubles_nothing(
-    open_database: OpenDatabase, breakable_kafka: BreakableKafka
+    open_database: OpenDatabase, tmp_path: Path
 ) -> None:
     credit, admin = await open_database("credit"), await open_database("eventlog")
     sent = many(600)
-    address = breakable_kafka.address
-    async with (
-        running_log_on_kafka(credit=credit, admin=admin, address=address) as log,
-        running(log.member(batch_max=10)),
-    ):
-        await log.append(*sent[:200])
-        await log.until_effects(50)
-        await asyncio.to_thread(breakable_kafka.kill9)
-        await log.append(*sent[200:400])  # business goes on without a broker
-        await asyncio.to_thread(breakable_kafka.start)
-        await log.append(*sent[400:])
-        await until_all(log, 600)
-        topics = topics_of_test(prefix=log.bus[1])
-        found = await asyncio.to_thread(published, address, topics)
+    with own_kafka(tmp_path / "home") as broker:
+        address = KafkaAddress(bootstrap=broker.bootstrap)
+        async with (
+            running_log_on_kafka(credit=credit, admin=admin, address=address) as log,
+            running(log.member(batch_max=10)),
+        ):
+            await log.append(*sent[:200])
+            await log.until_effects(50)
+            await asyncio.to_thread(broker.kafka.kill9)
+            await log.append(*sent[200:400])  # business goes on without a broker
+            await asyncio.to_thread(broker.kafka.start)
+            await log.append(*sent[400:])
+            await until_all(log, 600)
+            topics = topics_of_test(prefix=log.bus[1])
+            found = await asyncio.to_thread(published, address, topics)
     assert_each_once_and_in_order(await log.effects(), sent)
     assert sorted(e.id for e in found) == sorted(e.id for e in sent)
 

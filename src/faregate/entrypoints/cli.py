@@ -34,6 +34,7 @@ PARTS: Mapping[str, str] = {
     "webhooks": "webhook_commands:app",
     "events": "event_commands:app",
     "archive": "archive_commands:app",
+    "kafka": "kafka_commands:app",
     "pii": "operator_commands:pii",
     "bench": "bench_commands:app",
     "chaos": "chaos_commands:app",
