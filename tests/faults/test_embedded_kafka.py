@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,11 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from faregate.infra.embedded import processes
-from faregate.infra.embedded.kafka import embedded_kafka, kafka_of
-from faregate.infra.embedded.kafka.artifacts import cache_folder, ensure_jars, locked_hashes
-from faregate.infra.local_system import Plan, local_system
+from faregate.infra.embedded.kafka import artifacts, embedded_kafka, kafka_of
+from faregate.infra.embedded.kafka.artifacts import VERSION, cache_folder, ensure_jars, locked_hashes
+from faregate.infra.local_system import LocalSystem, Plan, local_system
 from faregate.infra.settings import Settings
+from tests import servers
 from tests.servers import Breakable, OwnKafka, own_kafka, require_kafka
 from tests.unit.test_cli import faregate
 
@@ -40,7 +41,6 @@ FETCH = "from faregate.infra.embedded.kafka.artifacts import ensure_jars; print(
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnKafka]:
     with own_kafka(tmp_path_factory.mktemp("kafka") / "home") as running:
-        make_topic(running.bootstrap)
         yield running
 
 
@@ -102,15 +102,39 @@ def stored(bootstrap: str) -> list[int]:
     return found
 
 
-def test_every_acknowledged_record_is_there_once_after_a_kill_and_a_restart(broker: OwnKafka) -> None:
-    with Sender(broker.bootstrap) as sender:
-        sender.until_acknowledged(300)
-        broker.kafka.kill9()
+@pytest.fixture
+async def system(settings: Settings, tmp_path: Path) -> AsyncIterator[LocalSystem]:
+    """A system of a broker and no parts."""
+    require_kafka()
+    assert settings.database_url
+    assert settings.valkey_url
+    plan = Plan(
+        home=tmp_path,
+        temporary=True,
+        workers=0,
+        apis=0,
+        sandbox=False,
+        kafka=True,
+        database_url=settings.database_url.get_secret_value(),
+        valkey_url=settings.valkey_url.get_secret_value(),
+    )
+    async with local_system(plan) as running:
+        yield running
+    assert kafka_of(tmp_path).pid() is None
+
+
+async def test_a_killed_broker_is_started_again_and_has_every_acknowledged_record_once(
+    system: LocalSystem,
+) -> None:
+    address, killed = system.environment["FAREGATE_KAFKA_BOOTSTRAP"], system.pids()["kafka"]
+    make_topic(address)
+    with Sender(address) as sender:
+        await asyncio.to_thread(sender.until_acknowledged, 300)
+        Breakable(kafka_of(system.plan.home)).kill9()
         before = len(sender.acknowledged)
-        broker.kafka.start()
-        sender.until_acknowledged(before + 300)
-    assert kafka_of(broker.home).bootstrap() == broker.bootstrap
-    times = Counter(stored(broker.bootstrap))
+        await asyncio.to_thread(sender.until_acknowledged, before + 300)
+    assert system.pids()["kafka"] != killed
+    times = Counter(stored(address))
     assert {number: times[number] for number in sender.acknowledged} == dict.fromkeys(sender.acknowledged, 1)
     assert max(times.values()) == 1
 
@@ -124,7 +148,7 @@ def test_two_homes_have_a_broker_each_and_a_private_one_ends_with_its_killed_own
         pid, address = owner.stdout.readline().split()
         assert address != broker.bootstrap
         make_topic(address)
-        assert stored(address) == []
+        make_topic(broker.bootstrap)
         owner.kill()
     assert processes.wait_for(lambda: not processes.is_alive(int(pid)), timeout_s=30)
     assert broker.kafka.is_running()
@@ -139,32 +163,6 @@ def test_the_last_user_stops_it_in_order(broker: OwnKafka) -> None:
     broker.kafka.server.stop()
     assert (data / ".kafka_cleanshutdown").exists()
     assert kafka_of(broker.home).pid() is None
-
-
-async def test_the_broker_of_a_system_is_named_to_its_parts_and_started_again_when_it_dies(
-    settings: Settings, tmp_path: Path
-) -> None:
-    require_kafka()
-    assert settings.database_url
-    assert settings.valkey_url
-    plan = Plan(
-        home=tmp_path,
-        temporary=True,
-        workers=0,
-        apis=0,
-        sandbox=False,
-        kafka=True,
-        database_url=settings.database_url.get_secret_value(),
-        valkey_url=settings.valkey_url.get_secret_value(),
-    )
-    async with local_system(plan) as system, asyncio.timeout(90):
-        address = system.environment["FAREGATE_KAFKA_BOOTSTRAP"]
-        killed = system.pids()["kafka"]
-        Breakable(kafka_of(tmp_path)).kill9()
-        while system.pids().get("kafka", killed) == killed:  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.02)
-        await asyncio.to_thread(make_topic, address)
-    assert kafka_of(tmp_path).pid() is None
 
 
 @pytest.fixture
@@ -259,3 +257,18 @@ def test_processes_that_need_the_jars_at_once_fetch_them_once(other_cache: Path,
     [cache] = (tmp_path / "new" / "faregate").iterdir()
     assert sorted(path.name for path in cache.iterdir()) == ["fetch.lock", "jars"]
     assert {path.name for path in (cache / "jars").iterdir()} == locked_hashes().keys()
+
+
+def test_the_lock_file_and_the_pom_are_of_the_version_that_is_named() -> None:
+    assert f"kafka_2.13-{VERSION}.jar" in locked_hashes()
+    assert f"<version>{VERSION}</version>" in Path(artifacts.__file__).with_name("pom.xml").read_text()
+
+
+@pytest.mark.parametrize("demanded", [False, True])
+def test_without_java_a_test_skips_with_the_reason_and_fails_where_kafka_is_demanded(
+    demanded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "why_no_kafka", lambda: "no Java")
+    monkeypatch.setattr(servers, "KAFKA_IS_DEMANDED", demanded)
+    with pytest.raises(pytest.fail.Exception if demanded else pytest.skip.Exception, match="no Java"):
+        require_kafka()

@@ -39,9 +39,10 @@ SETTINGS: Final[Mapping[str, str]] = {
     "group.min.session.timeout.ms": "500",
     "group.consumer.min.session.timeout.ms": "500",
     "group.consumer.min.heartbeat.interval.ms": "100",
-    # After a kill the controller first waits until the session of the killed broker is over: 9 s, by default.
-    "broker.session.timeout.ms": "2000",
-    "broker.heartbeat.interval.ms": "400",
+    # After a kill the controller first waits until the session of the killed broker is over: 9 s, by default. A shorter
+    # one would end while a disk stalls, and a broker without a session has groups that are dealt out anew.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     # For a laptop.
     "num.network.threads": "2",
     "num.io.threads": "4",
