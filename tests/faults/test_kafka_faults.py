@@ -44,6 +44,12 @@ async def start_relay(url: str, address: KafkaAddress, topics: Topics) -> Proces
     return await asyncio.create_subprocess_exec(*command)
 
 
+async def kill9(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
 @asynccontextmanager
 async def relays(url: str, address: KafkaAddress, topics: Topics) -> AsyncIterator[list[Process]]:
     """One relay that works and one that stands by, each a process; those still alive at the end are killed."""
@@ -52,9 +58,7 @@ async def relays(url: str, address: KafkaAddress, topics: Topics) -> AsyncIterat
         yield started
     finally:
         for process in started:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            await kill9(process)
 
 
 def published(address: KafkaAddress, topics: Topics) -> Sequence[Event]:
@@ -101,8 +105,7 @@ async def test_relays_killed_in_the_middle_publish_every_event_once_and_in_order
             await log.append(*sent[part * 500 + 250 : part * 500 + 500])
             await asyncio.sleep(random.uniform(0, 0.05))  # anywhere in a batch, not a wait for something
             for process in started[:-1]:  # whichever leads is among them, or is killed the next time
-                process.kill()
-                await process.wait()
+                await kill9(process)
             started.append(await start_relay(database_url, kafka_address, topics))
         found = await until_published(kafka_address, topics, 1500)
     assert sorted(e.id for e in found) == sorted(e.id for e in sent)

@@ -20,8 +20,9 @@ from faregate.bench.bus import (
     result_of,
 )
 from faregate.bench.report import BenchResult
+from faregate.entrypoints.bootstrap.process import Loop
 from faregate.infra.database import Database
-from faregate.infra.embedded import embedded_servers
+from faregate.infra.embedded import ServerName, embedded_servers
 from faregate.infra.embedded.kafka import embedded_kafka
 from faregate.infra.eventlog import Listener, PostgresEventSource, Sequencer, append
 from faregate.infra.kafka import RELAY_GROUP, KafkaAddress, KafkaEventSource, Relay, Topics, ensure_topics
@@ -29,6 +30,7 @@ from faregate.infra.migrations import migrate
 
 Say = Callable[[str], None]
 _CHUNK = 1_000
+ONLY_POSTGRES: frozenset[ServerName] = frozenset({"postgres"})
 
 
 async def bench_bus(plan: BusPlan, *, home: Path, kafka: bool, say: Say) -> BenchResult:
@@ -36,7 +38,7 @@ async def bench_bus(plan: BusPlan, *, home: Path, kafka: bool, say: Say) -> Benc
     async with AsyncExitStack() as stack:
         say("starting PostgreSQL" + (" and Kafka" if kafka else ""))
         servers = await asyncio.to_thread(
-            stack.enter_context, embedded_servers(home, wanted=("postgres",), end_with_us=True)
+            stack.enter_context, embedded_servers(home, wanted=ONLY_POSTGRES, end_with_us=True)
         )
         await asyncio.to_thread(migrate, servers.database_url)
         world = await _World.open(stack, servers.database_url)
@@ -134,10 +136,10 @@ class _World:
         return int(row["position"]) if row is not None else 0
 
 
-def _run(stack: AsyncExitStack, loop: Callable[[asyncio.Event], object]) -> None:
+def _run(stack: AsyncExitStack, loop: Loop) -> None:
     """Run a loop beside the measurement, and end it with the stack."""
     stop = asyncio.Event()
-    task = asyncio.ensure_future(loop(stop))  # type: ignore[arg-type]
+    task = asyncio.create_task(loop(stop))
 
     async def end() -> None:
         stop.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from uuid import uuid4
 
 import structlog
@@ -43,8 +42,7 @@ async def replay_from_kafka(
         if not rows:
             raise ConsumerGroupUnknown(f"there is no consumer group {group!r}", group=group)
         places = [(row["topic"], row["partition"]) for row in rows if row["topic"] != topics.retries]
-        finder = _Finder(address)
-        offsets = await asyncio.to_thread(finder.offsets_of, places, from_seq)
+        offsets = await asyncio.to_thread(offsets_of, address, places, from_seq)
         given = {
             "group": group,
             "from_seq": from_seq,
@@ -58,48 +56,51 @@ async def replay_from_kafka(
     _log.info("kafka.replay", group=group, from_seq=from_seq, effects_again=effects_again)
 
 
-@dataclass(frozen=True, slots=True)
-class _Finder:
-    """Finds places of the log in topics. `seq` grows along each partition, so it is searched for by halving."""
+def offsets_of(address: KafkaAddress, places: Sequence[Place], seq: int) -> Mapping[Place, int]:
+    """Return the first offset of each partition whose event stands at a place of the log or after it. Blocks.
 
-    address: KafkaAddress
-
-    def offsets_of(self, places: Sequence[Place], seq: int) -> Mapping[Place, int]:
-        """Return the first offset of each partition whose event stands at `seq` or after it."""
-        reader = Consumer(
-            self.address.config(
-                group_id=f"faregate.look.{uuid4().hex}",
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                enable_partition_eof=True,
-            )
+    The place grows along each partition, so it is searched for by halving, in all of them at once.
+    """
+    reader = Consumer(
+        address.config(
+            group_id=f"faregate.look.{uuid4().hex}",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            enable_partition_eof=True,
+            fetch_wait_max_ms=10,
         )
-        try:
-            with kafka_errors():
-                return {place: _first_at(reader, place, seq) for place in places}
-        finally:
-            reader.close()
+    )
+    try:
+        with kafka_errors():
+            bounds = {
+                place: reader.get_watermark_offsets(TopicPartition(*place), timeout=_TIMEOUT_S)
+                for place in places
+            }
+            while open_ := {place: b for place, b in bounds.items() if b[0] < b[1]}:
+                middles = {place: (low + high) // 2 for place, (low, high) in open_.items()}
+                for place, found in _next_of(reader, middles).items():
+                    low, high = bounds[place]
+                    is_left = found is None or found[1] >= seq
+                    bounds[place] = (
+                        (low, middles[place]) if is_left or found is None else (found[0] + 1, high)
+                    )
+            return {place: low for place, (low, _) in bounds.items()}
+    finally:
+        reader.close()
 
 
-def _first_at(reader: Consumer, place: Place, seq: int) -> int:
-    low, high = reader.get_watermark_offsets(TopicPartition(*place), timeout=_TIMEOUT_S)
-    while low < high:
-        middle = (low + high) // 2
-        found = _next_after(reader, place, middle)
-        if found is None or found[1] >= seq:
-            high = middle
-        else:
-            low = found[0] + 1
-    return int(low)
-
-
-def _next_after(reader: Consumer, place: Place, offset: int) -> tuple[int, int] | None:
-    """Return offset and place in the log of the first event from an offset on; None if there is none."""
-    reader.assign([TopicPartition(*place, offset)])
-    message = reader.poll(_TIMEOUT_S)
-    if message is None:
-        raise KafkaUnavailable(f"{place[0]} could not be read in time", retry_after_s=1.0)
-    if message.error() is not None:
-        return None  # the end of the partition
-    found = message.offset()
-    return (int(found or 0), int(headers_of(message.headers())["seq"]))
+def _next_of(reader: Consumer, offsets: Mapping[Place, int]) -> dict[Place, tuple[int, int] | None]:
+    """Return offset and place in the log of the first event of each partition from an offset on; None at the end."""
+    reader.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
+    found: dict[Place, tuple[int, int] | None] = {}
+    while found.keys() != offsets.keys():
+        message = reader.poll(_TIMEOUT_S)
+        if message is None:
+            raise KafkaUnavailable("topics could not be read in time", retry_after_s=1.0)
+        place = (message.topic() or "", message.partition() or 0)
+        if place not in found:
+            at_end = message.error() is not None
+            found[place] = (
+                None if at_end else (message.offset() or 0, int(headers_of(message.headers())["seq"]))
+            )
+    return found

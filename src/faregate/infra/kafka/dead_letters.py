@@ -125,11 +125,12 @@ def read_all(
                 message = reader.poll(_TIMEOUT_S)
                 if message is None:
                     raise KafkaUnavailable(f"{topic} could not be read in time", retry_after_s=1.0)
-                if message.error() is None:
+                error = message.error()
+                if error is None:
                     yield message
-                elif message.error().name() == "_PARTITION_EOF":
+                elif error.name() == "_PARTITION_EOF":
                     left.discard(message.partition())
                 else:
-                    raise unavailable(KafkaException(message.error()))
+                    raise unavailable(KafkaException(error))
     finally:
         reader.close()

@@ -74,6 +74,6 @@ def event_of(value: bytes) -> Event:
     )
 
 
-def headers_of(found: list[tuple[str, bytes]] | None) -> Mapping[str, str]:
-    """Return the headers of a record that was read."""
+def headers_of(found: Any) -> Mapping[str, str]:
+    """Return the headers of a record that was read, as the client gives them."""
     return {name: value.decode() for name, value in found or ()}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.leadership import LeadershipLost, lead_in_turn
@@ -21,6 +22,7 @@ _QUERIES = load_queries(__package__)
 RELAY_GROUP = "kafka.relay"
 """Under this name the relay stands among the groups that read the log: in the lag, and before the archive."""
 POLL_S = 1.0
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +79,13 @@ class Relay:
         return RelayLease(fence=row["fence"], position=row["position"]) if row else None
 
     async def _lead(self, conn: Connection, lease: RelayLease, stop: asyncio.Event) -> None:
-        publisher = await asyncio.to_thread(
-            Publisher, address=self._address, topics=self._topics, schema_id=self._schema_id
+        publisher = await self._meanwhile_leading(
+            conn, lease, Publisher, address=self._address, topics=self._topics, schema_id=self._schema_id
         )
         try:
             # Published and not marked, if the one before us died in between.
-            position = max(lease.position, await asyncio.to_thread(publisher.published_upto))
+            found = await self._meanwhile_leading(conn, lease, publisher.published_upto)
+            position = max(lease.position, found)
             await self._mark(conn, lease, position)
             await self._relay(conn, lease, publisher, position, stop)
         finally:
@@ -97,7 +100,7 @@ class Relay:
             woken = self._listener.next_batch()
             rows = await self._next_rows(conn, position)
             if rows:
-                await asyncio.to_thread(publisher.publish, rows)
+                await self._meanwhile_leading(conn, lease, publisher.publish, rows)
                 position = rows[-1]["seq"]
                 await self._mark(conn, lease, position)
             else:
@@ -105,6 +108,19 @@ class Relay:
             if time.monotonic() >= renew_at:
                 await self._renew(conn, lease)
                 renew_at = time.monotonic() + self._lease_s / 3
+
+    async def _meanwhile_leading(
+        self, conn: Connection, lease: RelayLease, work: Callable[..., Result], *given: Any, **named: Any
+    ) -> Result:
+        """Run what blocks in a thread, and keep the lease however long it takes: Kafka may be slow, not gone."""
+        task = asyncio.create_task(asyncio.to_thread(work, *given, **named))
+        try:
+            while not (await asyncio.wait([task], timeout=self._lease_s / 3))[0]:
+                await self._renew(conn, lease)
+        except BaseException:
+            await asyncio.wait([task])  # it cannot be ended; what it did is undone or found by who comes next
+            raise
+        return task.result()
 
     async def _next_rows(self, conn: Connection, position: int) -> list[Any]:
         given = {"after": position, "limit": self._batch_max}
