@@ -15,7 +15,7 @@ import pytest
 
 from faregate.infra.database import Connection
 from faregate.infra.kafka import DeadLetters, KafkaAddress, Topics, ensure_topics
-from faregate.infra.kafka.dead_letters import read_all
+from faregate.infra.kafka.look import read_all
 from faregate.infra.kafka.records import event_of
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from faregate.infra.kafka import KafkaAddress, Topics
-from faregate.infra.kafka.dead_letters import read_all
+from faregate.infra.kafka.look import read_all
 from faregate.infra.kafka.records import event_of
 
 ReadTopics = Callable[[], "TopicsFound"]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaException, Message, Producer
 
 from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, kafka_errors, unavailable
+from faregate.infra.kafka.look import read_all
 from faregate.infra.kafka.records import event_of, headers_of
 from faregate.infra.kafka.topics import MESSAGE_BYTES_MAX, Topics
 from faregate.kernel.event import Event
@@ -99,38 +99,3 @@ class DeadLetters:
             raise unavailable(KafkaException(failed[0]))
         if left:
             raise KafkaUnavailable("Kafka did not take a dead letter in time", retry_after_s=1.0)
-
-
-def read_all(
-    address: KafkaAddress, topic: str, *, start: Callable[[int], int] = lambda _: OFFSET_BEGINNING
-) -> Iterator[Message]:
-    """Read a topic up to its present end, as no group; `start` gives the first offset of each partition."""
-    reader = Consumer(
-        address.config(
-            group_id=f"faregate.look.{uuid4().hex}",
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            enable_partition_eof=True,
-            fetch_message_max_bytes=MESSAGE_BYTES_MAX,
-        )
-    )
-    try:
-        with kafka_errors():
-            found = reader.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
-            if found.error is not None:
-                raise unavailable(KafkaException(found.error))
-            left = set(found.partitions)
-            reader.assign([TopicPartition(topic, number, start(number)) for number in left])
-            while left:
-                message = reader.poll(_TIMEOUT_S)
-                if message is None:
-                    raise KafkaUnavailable(f"{topic} could not be read in time", retry_after_s=1.0)
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.name() == "_PARTITION_EOF":
-                    left.discard(message.partition())
-                else:
-                    raise unavailable(KafkaException(error))
-    finally:
-        reader.close()

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 
 from faregate.infra.eventlog.leadership import LeadershipLost
 from faregate.infra.kafka.client import KafkaAddress, kafka_errors, unavailable
+from faregate.infra.kafka.look import last_record
 from faregate.infra.kafka.records import SchemaId, record_of
 from faregate.infra.kafka.topics import MESSAGE_BYTES_MAX, Topics, ensure_topics
 
@@ -29,15 +30,7 @@ class Publisher:
         self._topics = topics
         self._schema_id = schema_id
         self._known = set(topics.of_events)
-        self._progress = TopicPartition(topics.relay_progress, 0)
         ensure_topics(address, topics)
-        self._reader = Consumer(
-            address.config(
-                group_id=f"{topics.prefix}faregate.relay",
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-            )
-        )
         self._producer = Producer(
             address.config(
                 transactional_id=f"{topics.prefix}faregate.relay",
@@ -53,9 +46,8 @@ class Publisher:
 
     def published_upto(self) -> int:
         """Return the place in the log up to which everything was published; 0 if Kafka does not know."""
-        with kafka_errors():
-            [found] = self._reader.committed([self._progress], timeout=_TIMEOUT_S)
-        return max(0, found.offset)
+        last = last_record(self._address, self._topics.relay_progress)
+        return 0 if last is None else int(last)
 
     def publish(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Publish rows of the log, in their order; all of them or none.
@@ -68,9 +60,8 @@ class Publisher:
             self._producer.begin_transaction()
             for row in rows:
                 self._send(row)
-            upto = TopicPartition(self._progress.topic, 0, rows[-1]["seq"])
-            self._producer.send_offsets_to_transaction(
-                [upto], self._reader.consumer_group_metadata(), _TIMEOUT_S
+            self._producer.produce(
+                self._topics.relay_progress, key="relay", value=str(rows[-1]["seq"]), partition=0
             )
             self._producer.commit_transaction(_TIMEOUT_S)
         except KafkaException as error:
@@ -78,7 +69,6 @@ class Publisher:
 
     def close(self) -> None:
         """Let go of the connections; an unfinished transaction is undone by whoever comes next."""
-        self._reader.close()
         self._producer.purge()
 
     def _send(self, row: Mapping[str, Any]) -> None:

@@ -84,7 +84,7 @@ class Topics:
 
     @property
     def relay_progress(self) -> str:
-        """The topic whose offsets, committed with what is published, tell how far the relay came. It stays empty."""
+        """How far the relay came: a record in each of its transactions. Only the last one is kept."""
         return f"{self.prefix}outbox.relay"
 
     @property
@@ -167,7 +167,12 @@ def _partitions(topics: Topics, name: str) -> int:
 def _config(topics: Topics, name: str) -> dict[str, str]:
     keeps = name in (topics.dead_letters, topics.relay_progress)
     retention_ms = -1 if keeps else int(topics.retention.total_seconds() * 1000)
-    return {"retention.ms": str(retention_ms), "max.message.bytes": str(MESSAGE_BYTES_MAX)}
+    policy = "compact" if name == topics.relay_progress else "delete"
+    return {
+        "cleanup.policy": policy,
+        "retention.ms": str(retention_ms),
+        "max.message.bytes": str(MESSAGE_BYTES_MAX),
+    }
 
 
 def _made(admin: AdminClient, topics: Topics, names: Collection[str]) -> list[TopicChange]:
