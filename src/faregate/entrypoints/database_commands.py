@@ -30,7 +30,7 @@ class PasswordsUnreadable(InvalidError):
 
 @app.command(
     "migrate",
-    epilog="Example: FAREGATE_DATABASE_URL=postgresql://admin@db/faregate faregate database migrate",
+    epilog="Example: faregate database migrate",
 )
 def migrate_command() -> None:
     """Bring the schema up to date; needs a login that may create schemas and roles."""

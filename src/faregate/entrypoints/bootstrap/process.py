@@ -36,7 +36,7 @@ class Opened:
 
 
 class Process:
-    """The servers of a process and what it has open, until the end of `stack`.
+    """The servers of a process and what it has open, until the end of `stack`; `databases` holds its pools by part.
 
     `connections_max` is how many connections it opens as one part at most, that of the settings if not given.
     """
@@ -47,7 +47,7 @@ class Process:
         self.metrics = Metrics()
         self._connections_max = connections_max
         self._made: dict[object, object] = {}
-        self._databases: dict[str, Database] = {}
+        self.databases: dict[str, Database] = {}
 
     async def once(self, make: Callable[[Process], Awaitable[T]]) -> T:
         """Return what `make` makes; it is made for whoever asks first, and the same for all others."""
@@ -57,15 +57,15 @@ class Process:
 
     async def database(self, part: str, *, connections_max: int | None = None) -> Database:
         """Return the pool that acts as a part; whoever asks for it first says how many connections it has at most."""
-        if part not in self._databases:
+        if part not in self.databases:
             most = connections_max or self._connections_max
-            self._databases[part] = await self.site.database(self.stack, part, connections_max=most)
-        return self._databases[part]
+            self.databases[part] = await self.site.database(self.stack, part, connections_max=most)
+        return self.databases[part]
 
     @property
     def checks(self) -> dict[str, Check]:
         """Whether PostgreSQL answers the process, for each part as which it acts."""
-        return {f"database.{part}": database_check(pool) for part, pool in self._databases.items()}
+        return {f"database.{part}": database_check(pool) for part, pool in self.databases.items()}
 
 
 def instance() -> str:

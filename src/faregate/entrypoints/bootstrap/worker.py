@@ -17,6 +17,7 @@ from faregate.entrypoints.bootstrap.sequencer import relay, sequencer
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.webhooks import deliveries
 from faregate.entrypoints.processes import require_known
+from faregate.infra.database import Database
 from faregate.infra.http.health import Check
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.kernel.errors import InvalidError
@@ -41,11 +42,12 @@ class NothingToDo(InvalidError):
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """The loops of a worker process by name, what must hold for it to be ready, and its metrics."""
+    """The loops of a worker process by name, what must hold for it to be ready, its metrics, and its pools by part."""
 
     loops: Mapping[str, Loop]
     checks: Mapping[str, Check]
     metrics: Metrics
+    databases: Mapping[str, Database]
 
 
 def opening(roles: Sequence[str] = ()) -> Mapping[str, Open]:
@@ -61,15 +63,13 @@ async def worker(stack: AsyncExitStack, site: Site, roles: Sequence[str] = ()) -
     opens = opening(roles)
     most = site.settings.database_connections_max * min(2, len(opens))
     process = Process(stack, site, connections_max=most)
-    opened = {role: await opens_it(process) for role, opens_it in opens.items()}
-    idle = [role for role in roles if not opened[role].loops]
+    opened = {role: await open_role(process) for role, open_role in opens.items()}
+    idle = [name for name in roles if not opened[name].loops]
     if idle:
         raise NothingToDo(f"{', '.join(idle)}: there is nothing to do with these settings")
-    return Worker(
-        loops={name: loop for role in opened.values() for name, loop in role.loops.items()},
-        checks={
-            **process.checks,
-            **{n: check for role in opened.values() for n, check in role.checks.items()},
-        },
-        metrics=process.metrics,
-    )
+    loops: dict[str, Loop] = {}
+    checks = process.checks
+    for role in opened.values():
+        loops.update(role.loops)
+        checks.update(role.checks)
+    return Worker(loops=loops, checks=checks, metrics=process.metrics, databases=process.databases)
