@@ -253,11 +253,13 @@ def _ends(read: Read) -> dict[str, Any]:
 
 def _offset(message: Message) -> int:
     offset = message.offset()
-    assert offset is not None, "a record that was read has an offset"
+    if offset is None:
+        raise ValueError("a record that was read has an offset")
     return int(offset)
 
 
 def _value(message: Message) -> bytes:
     value = message.value()
-    assert isinstance(value, bytes), "a record of ours has a value"
+    if not isinstance(value, bytes):
+        raise ValueError("a record of ours has a value")
     return value
