@@ -91,7 +91,7 @@ class DeadLetters:
                 key=text,
                 value=message.value(),
                 headers=dict(headers),
-                partition=self._topics.partition_of(text),
+                partition=0,
                 on_delivery=lambda error, _: failed.append(error) if error else None,
             )
             left = self._producer.flush(_TIMEOUT_S)

@@ -161,7 +161,9 @@ def _days(retention_ms: str) -> float | None:
 
 
 def _partitions(topics: Topics, name: str) -> int:
-    return 1 if name == topics.relay_progress else topics.partitions
+    # Rarely used, and shared out together with those of events: as many partitions would unbalance the members.
+    is_of_events = name not in (topics.dead_letters, topics.retries, topics.relay_progress)
+    return topics.partitions if is_of_events else 1
 
 
 def _config(topics: Topics, name: str) -> dict[str, str]:
