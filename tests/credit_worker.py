@@ -24,6 +24,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from faregate.entrypoints.bootstrap import decisions
 from faregate.entrypoints.bootstrap import worker as worker_process
 from faregate.entrypoints.bootstrap.providers import adapters
 from faregate.entrypoints.bootstrap.site import Site
@@ -242,8 +243,6 @@ async def working(site: Site) -> AsyncIterator[Worker]:
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         worker = await worker_process.worker(stack, site)
-        await worker.engine.open()
-        stack.push_async_callback(worker.engine.close)
         tasks = [asyncio.create_task(loop(stop), name=name) for name, loop in worker.loops.items()]
         try:
             yield worker
@@ -314,7 +313,7 @@ async def system_of_module(
 ) -> AsyncIterator[CreditSystem]:
     """The system that all tests of a module use one after the other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker_process, "adapters", _impatient(adapters))
+        patch.setattr(decisions, "adapters", _impatient(adapters))
         async with open_system(servers_of_module, folder=tmp_path_factory.mktemp("system")) as running:
             yield running
 

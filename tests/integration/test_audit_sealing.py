@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import psycopg
 import pytest
@@ -19,12 +18,12 @@ from faregate.credit import handlers
 from faregate.credit.handlers.audit import note_anchor, verify_chain
 from faregate.credit.handlers.sealing import Sealer, Sealing
 from faregate.credit.store.audit import chain
-from faregate.entrypoints.bootstrap.worker import Worker
-from faregate.entrypoints.worker import worker_metrics
+from faregate.entrypoints.bootstrap.audit import count_unsealed
+from faregate.entrypoints.bootstrap.housekeeping import count_notices
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.leadership import LeadershipLost
-from faregate.infra.workflow.dbos_engine import DbosEngine
+from faregate.infra.telemetry.metrics import Metrics
 from tests.audit_chain import broken_in, seal_all, sealing, tampering
 from tests.conftest import OpenDatabase
 from tests.sandbox import until
@@ -213,13 +212,14 @@ async def test_a_verification_holds_at_any_moment_while_others_append_and_seal(
 
 async def test_metrics_tell_how_far_the_chain_is_behind(open_database: OpenDatabase) -> None:
     database = await open_database("credit")
-    log = await open_database("eventlog")
-    opened = Worker(loops={}, engine=cast(DbosEngine, None), database=database, log=log)
+    metrics = Metrics()
+    count_unsealed(metrics, database)
+    count_notices(metrics, database)
     async with database.connection() as conn:
         await append(conn)
         await seal_all(database)
         await append(conn)
-    text = (await worker_metrics(opened).render()).decode()
+    text = (await metrics.render()).decode()
     assert "faregate_audit_links 1.0" in text
     assert "faregate_audit_unsealed_rows 1.0" in text
     assert "faregate_notices_open 0.0" in text

@@ -110,7 +110,7 @@ async def test_a_decision_is_told_while_ten_thousand_other_events_wait(
         await append_all(world, [finalized(decided)])
         lock = await stack.enter_async_context(AsyncExitStack())
         await lock.enter_async_context(locked(world.site.database_url, busy))
-        async with working(world.site) as worker, lock, exhausted(worker.database):
+        async with working(world.site) as worker, lock, exhausted(worker.databases["credit"]):
             await until(lambda: snapshot(cache, decided), lambda found: b'"approved"' in found)
             assert await handled(world, "credit.signals") == 0
             await until(lambda: handled(world, "credit.webhooks"), lambda events: events == 1)

@@ -24,7 +24,7 @@ async def _sweep_until_reviewed(world: CreditWorld, application_id: str) -> dict
     """Run only the sweeper of a worker: neither the event log nor the workflow engine moves."""
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
-        opened = await worker(stack, _site(world))
+        opened = await worker(stack, _site(world), ["housekeeping"])
         sweeping = asyncio.create_task(opened.loops["overdue"](stop))
         rows = await until(
             lambda: world.sql(

@@ -105,6 +105,6 @@ async def test_a_burst_is_kept_as_events_first_and_derived_state_follows_in_far_
 async def consume(world: CreditWorld, name: str, *, until_rows: int) -> None:
     """Sequence and let one consumer group of a worker work until every signal is there."""
     async with AsyncExitStack() as stack:
-        loops = (await worker(stack, world.site)).loops
+        loops = (await worker(stack, world.site, ["sequencer", f"consumers.{name}"])).loops
         async with running(loops["sequencer"], loops[name]):
             await until(lambda: count(world, "credit.risk_signal"), lambda rows: rows == until_rows)

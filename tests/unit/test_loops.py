@@ -58,3 +58,19 @@ async def test_a_keeper_that_is_cancelled_ends_with_its_loops() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_loop_that_does_not_end_when_it_should_is_cut_off_and_named() -> None:
+    stop, begun = asyncio.Event(), asyncio.Event()
+
+    async def endless(_: asyncio.Event) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    keeper = LoopKeeper({"endless": endless, "steady": FailingAtFirst()}, drain_s_max=0.01)
+    with structlog.testing.capture_logs() as lines:
+        running = asyncio.create_task(keeper.run(stop))
+        await asyncio.wait_for(begun.wait(), 10)
+        stop.set()
+        await asyncio.wait_for(running, 10)
+    assert [(line["event"], line["loop"]) for line in lines] == [("loop_cut_off", "endless")]

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from faregate import __version__
 from faregate.entrypoints.output import Json
+from faregate.entrypoints.processes import CONTEXTS, ROLES, described
 from faregate.infra.failures import line_of
 from faregate.infra.lifetime import end_with_parent_if_asked
 from faregate.infra.settings import Settings
@@ -24,14 +25,16 @@ PARTS: Mapping[str, str] = {
     "up": "system_commands:up",
     "demo": "system_commands:demo",
     "keys": "operator_commands:keys",
+    "database": "database_commands:app",
     "credit": "credit_commands:app",
     "review": "review_commands:app",
     "rules": "rules_trial_commands:app",
     "audit": "audit_commands:app",
     "gateway": "gateway_commands:app",
     "webhooks": "webhook_commands:app",
-    "events": "operator_commands:events",
+    "events": "event_commands:app",
     "archive": "archive_commands:app",
+    "kafka": "kafka_commands:app",
     "pii": "operator_commands:pii",
     "bench": "bench_commands:app",
     "chaos": "chaos_commands:app",
@@ -99,20 +102,34 @@ def config(as_json: Json = False) -> None:
     show(as_json=as_json)
 
 
-@app.command(epilog="Example: FAREGATE_API_PORT=8080 faregate serve")
-def serve() -> None:
-    """Run the API process."""
+@app.command(epilog="Example: FAREGATE_API_PORT=8080 faregate serve credit review")
+def serve(
+    contexts: Annotated[
+        list[str] | None, typer.Argument(help=f"All if none is named. {described(CONTEXTS)}.")
+    ] = None,
+) -> None:
+    """Run an API process, with the routes of all contexts or of these."""
     from faregate.entrypoints.http import run_api
 
-    run_api(Settings())
+    run_api(Settings(), contexts or ())
 
 
-@app.command(epilog="Example: faregate work")
-def work() -> None:
-    """Run a worker process: events, workflows, provider calls, callbacks."""
+@app.command(epilog="Example: faregate work sequencer audit")
+def work(
+    roles: Annotated[
+        list[str] | None, typer.Argument(help=f"All if none is named. {described(ROLES)}.")
+    ] = None,
+) -> None:
+    """Run a worker process, in all roles or in these."""
     from faregate.entrypoints.worker import run_worker
 
-    run_worker(Settings())
+    run_worker(Settings(), roles or ())
+
+
+@app.command(epilog="Example: faregate relay")
+def relay() -> None:
+    """Run the relay of events to another bus as a process of its own: `faregate work relay`."""
+    work(["relay"])
 
 
 @app.command(epilog="Example: faregate sandbox --faults faults.json")

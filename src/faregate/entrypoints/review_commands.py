@@ -252,12 +252,11 @@ def _form(model: type[Form], given: Mapping[str, Any]) -> Form:
 
 
 async def _reviews(stack: AsyncExitStack, site: Site) -> ReviewApi:
-    from faregate.entrypoints.bootstrap.credit import credit_api
     from faregate.entrypoints.bootstrap.providers import adapters, provider_session
     from faregate.entrypoints.bootstrap.review import review_api
 
     known = adapters(site.settings, await provider_session(stack))
-    return review_api(await credit_api(stack, site), site, known)
+    return review_api(await site.database(stack, "credit"), site, known)
 
 
 def _print_answer(answer: Mapping[str, Any]) -> None:

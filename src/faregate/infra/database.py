@@ -18,6 +18,8 @@ from faregate.kernel.errors import UnavailableError
 Connection = psycopg.AsyncConnection[Any]
 """A connection whose rows are dicts. Parts that may not import the driver annotate with this."""
 
+ROLE_PREFIX = "faregate_"
+"""Begins the name of the role of each part."""
 OPEN_TIMEOUT_S = 10.0
 POOL_WAIT_S = 5.0
 RETRY_AFTER_S = 1.0

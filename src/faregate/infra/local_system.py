@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
 from faregate.infra.embedded import ServerName, embedded_servers, servers_of
-from faregate.infra.embedded.keeper import servers_kept_running, unnamed_servers
+from faregate.infra.embedded.kafka import embedded_kafka, kafka_of
+from faregate.infra.embedded.keeper import kafka_kept_running, servers_kept_running, unnamed_servers
 from faregate.infra.migrations import migrate
 from faregate.infra.periodic import run_periodically
 from faregate.infra.scaling import Backlog, Scale, ScalingPolicy, next_scale
 from faregate.infra.supervisor import Part, Supervisor, free_port
+from faregate.infra.workflow.prepare import prepare
 
 _log = structlog.get_logger(__name__)
 
@@ -27,7 +29,10 @@ HOST = "127.0.0.1"
 BACKLOG_WATCH_S = 1.0
 WORKER_NICENESS = 10
 """Somebody waits for an answer of the API; nobody notices whether a decision comes a moment later."""
-_WORKER = "worker-"
+_API, _WORKER, _CONTEXT, _ROLE = "api-", "worker-", "serve-", "work-"
+"""How the processes are called: numbers for those that do all, names for those that do one thing."""
+_CATCHES_UP = {"FAREGATE_READY_LAG_S_MAX": "inf"}
+"""Whoever starts a system with a backlog wants it worked off: nobody else does it while a worker is not ready."""
 
 ReadBacklog = Callable[[], Awaitable[Backlog]]
 
@@ -36,19 +41,24 @@ ReadBacklog = Callable[[], Awaitable[Backlog]]
 class Plan:
     """What to run. `environment` holds further `FAREGATE_*` variables for every part.
 
+    `contexts` and `roles` name those that get a process of their own, beside the `apis` and `workers` that do all.
     A home that is `temporary` is thrown away afterwards: its servers end with this process even if it is killed.
+    With `kafka` a broker of ours runs too, and every part is told its address.
     """
 
     home: Path
     temporary: bool = False
     workers: int = 1
     apis: int = 1
+    contexts: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
     sandbox: bool = True
     faults_file: Path | None = None
     api_port: int | None = None
     sandbox_port: int | None = None
     database_url: str | None = None
     valkey_url: str | None = None
+    kafka: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     on_restart: Callable[[str, int], None] | None = None
 
@@ -60,21 +70,31 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSystem:
-    """A running system: where it listens and who supervises it. `api_urls` holds one address an API process."""
+    """A running system: where it listens and who supervises it. `urls` holds the address of each API process.
+
+    `kafka_bootstrap` is the address of our own broker, if the plan wants one.
+    """
 
     plan: Plan
-    api_urls: tuple[str, ...]
+    urls: Mapping[str, str]
     sandbox_url: str
     database_url: str
     valkey_url: str
+    kafka_bootstrap: str | None
     environment: Mapping[str, str]
     supervisor: Supervisor
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids by name, of the embedded database too."""
-        postgres, valkey = servers_of(Path(self.environment["FAREGATE_HOME"]))
-        servers = {"postgres": postgres.pid(), "valkey": valkey.pid()}
+        """Return the process ids by name, of the embedded servers too."""
+        home = Path(self.environment["FAREGATE_HOME"])
+        postgres, valkey = servers_of(home)
+        servers = {"postgres": postgres.pid(), "valkey": valkey.pid(), "kafka": kafka_of(home).pid()}
         return {**self.supervisor.pids(), **{name: pid for name, pid in servers.items() if pid}}
+
+    @property
+    def api_urls(self) -> tuple[str, ...]:
+        """The addresses of the API processes."""
+        return tuple(self.urls.values())
 
     @property
     def api_url(self) -> str:
@@ -95,7 +115,7 @@ class LocalSystem:
         last = max(numbers, default=0)
         new = range(last + 1, last + 1 + wanted - len(numbers))
         await asyncio.gather(
-            *(self.supervisor.add(_worker(self.plan, self.environment, number)) for number in new),
+            *(self.supervisor.add(_worker(self.plan, self.environment, f"{_WORKER}{n}")) for n in new),
             *(self.supervisor.remove(f"{_WORKER}{number}") for number in numbers[wanted:]),
         )
 
@@ -105,34 +125,36 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
     """Start everything that the plan names, wait until all of it is ready, and stop it at the end."""
     with ExitStack() as servers:
         database_url, valkey_url = await asyncio.to_thread(_servers, plan, servers)
+        kafka = await asyncio.to_thread(_kafka, plan, servers)
         await asyncio.to_thread(migrate, database_url)
-        api_ports = [
-            free_port(host=HOST, preferred=plan.api_port + n if plan.api_port else None)
-            for n in range(plan.apis)
-        ]
+        if plan.roles:
+            await asyncio.to_thread(prepare, database_url)  # else consumers would wait for the one that runs
+        urls = _urls(plan)
         sandbox_port = free_port(host=HOST, preferred=plan.sandbox_port)
         environment = {
             **plan.environment,
             "FAREGATE_HOME": str(plan.home),
             "FAREGATE_DATABASE_URL": database_url,
             "FAREGATE_VALKEY_URL": valkey_url,
-            **({"FAREGATE_PUBLIC_URL": f"http://{HOST}:{api_ports[0]}"} if api_ports else {}),
+            **({"FAREGATE_KAFKA_BOOTSTRAP": kafka} if kafka else {}),
+            **({"FAREGATE_PUBLIC_URL": next(iter(urls.values()))} if urls else {}),
             "FAREGATE_SANDBOX_HOST": HOST,
             "FAREGATE_SANDBOX_PORT": str(sandbox_port),
         }
         parts = [
             *([_sandbox(plan, environment, sandbox_port)] if plan.sandbox else []),
-            *(_api(plan, environment, n, port) for n, port in enumerate(api_ports, 1)),
-            *(_worker(plan, environment, n) for n in range(1, plan.workers + 1)),
+            *(_api(plan, environment, name, url) for name, url in urls.items()),
+            *(_worker(plan, environment, f"{_WORKER}{n}") for n in range(1, plan.workers + 1)),
+            *(_worker(plan, environment, f"{_ROLE}{role}", role) for role in plan.roles),
         ]
-        keeping = servers_kept_running(plan.home, wanted=plan.embedded)
-        async with keeping, Supervisor(parts, on_restart=plan.on_restart) as supervisor:
+        async with _kept_running(plan), Supervisor(parts, on_restart=plan.on_restart) as supervisor:
             yield LocalSystem(
                 plan=plan,
-                api_urls=tuple(f"http://{HOST}:{port}" for port in api_ports),
+                urls=urls,
                 sandbox_url=f"http://{HOST}:{sandbox_port}",
                 database_url=database_url,
                 valkey_url=valkey_url,
+                kafka_bootstrap=kafka,
                 environment=environment,
                 supervisor=supervisor,
             )
@@ -180,6 +202,21 @@ def _servers(plan: Plan, servers: ExitStack) -> tuple[str, str]:
     return plan.database_url or embedded.database_url, plan.valkey_url or f"unix://{embedded.valkey_socket}"
 
 
+def _kafka(plan: Plan, servers: ExitStack) -> str | None:
+    if not plan.kafka:
+        return None
+    return servers.enter_context(embedded_kafka(plan.home, end_with_us=plan.temporary))
+
+
+@asynccontextmanager
+async def _kept_running(plan: Plan) -> AsyncIterator[None]:
+    async with AsyncExitStack() as keepers:
+        await keepers.enter_async_context(servers_kept_running(plan.home, wanted=plan.embedded))
+        if plan.kafka:
+            await keepers.enter_async_context(kafka_kept_running(plan.home))
+        yield
+
+
 def _log_file(plan: Plan, name: str) -> Path:
     return plan.home / "logs" / f"{name}.log"
 
@@ -194,23 +231,35 @@ def _sandbox(plan: Plan, environment: Mapping[str, str], port: int) -> Part:
     )
 
 
-def _api(plan: Plan, environment: Mapping[str, str], number: int, port: int) -> Part:
+def _urls(plan: Plan) -> dict[str, str]:
+    """Return the address of each API process by its name; their ports follow the plan's."""
+    names = [*(f"{_API}{n}" for n in range(1, plan.apis + 1)), *(f"{_CONTEXT}{c}" for c in plan.contexts)]
+    ports = [
+        free_port(host=HOST, preferred=plan.api_port + n if plan.api_port else None)
+        for n in range(len(names))
+    ]
+    return {name: f"http://{HOST}:{port}" for name, port in zip(names, ports, strict=True)}
+
+
+def _api(plan: Plan, environment: Mapping[str, str], name: str, url: str) -> Part:
+    port = url.rpartition(":")[2]
+    contexts = (name.removeprefix(_CONTEXT),) if name.startswith(_CONTEXT) else ()
     return Part(
-        name=f"api-{number}",
-        arguments=("serve",),
-        environment={**environment, "FAREGATE_API_HOST": HOST, "FAREGATE_API_PORT": str(port)},
-        log=_log_file(plan, f"api-{number}"),
-        ready_url=f"http://{HOST}:{port}/readyz",
+        name=name,
+        arguments=("serve", *contexts),
+        environment={**environment, "FAREGATE_API_HOST": HOST, "FAREGATE_API_PORT": port},
+        log=_log_file(plan, name),
+        ready_url=f"{url}/readyz",
     )
 
 
-def _worker(plan: Plan, environment: Mapping[str, str], number: int) -> Part:
+def _worker(plan: Plan, environment: Mapping[str, str], name: str, *roles: str) -> Part:
     port = free_port(host=HOST)
     return Part(
-        name=f"{_WORKER}{number}",
-        arguments=("work",),
-        environment={**environment, "FAREGATE_WORKER_PORT": str(port)},
-        log=_log_file(plan, f"{_WORKER}{number}"),
+        name=name,
+        arguments=("work", *roles),
+        environment={**_CATCHES_UP, **environment, "FAREGATE_WORKER_PORT": str(port)},
+        log=_log_file(plan, name),
         ready_url=f"http://{HOST}:{port}/readyz",
         niceness=WORKER_NICENESS,
     )

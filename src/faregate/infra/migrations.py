@@ -8,8 +8,13 @@ from typing import Any, cast
 import psycopg
 
 from faregate.infra.database import Connection
+from faregate.kernel.errors import UnavailableError
 
 _LOCK_KEY = 0x66617265  # "fare": one migration at a time in a database, whoever starts it
+
+
+class SchemaBehind(UnavailableError):
+    """The database lacks migrations that this code needs, and this login may not run them."""
 
 
 def migrations_folder() -> Path:
@@ -44,13 +49,32 @@ async def is_current(connection: Connection) -> bool:
 
 
 def migrate(url: str) -> None:
-    """Bring the database up to date; several processes may do so at once. Nothing to do costs ~3 ms."""
+    """Bring the database up to date; several processes may do so at once. Nothing to do costs ~3 ms.
+
+    A login that may not is only told whether it can go on: SchemaBehind. A database that is ahead of this code is as
+    good as one that is current: migrations run before the code is deployed that needs them.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
-        if _revision_of(connection) == newest_revision():
+        if _is_enough(revision := _revision_of(connection)):
             return
+        if not _may_migrate(connection):
+            raise SchemaBehind(
+                f"the database is at revision {revision or 'none'} and must be at {newest_revision()}: "
+                f"run `faregate database migrate` as its administrator"
+            )
         connection.execute("select pg_advisory_lock(%s)", (_LOCK_KEY,))
-        if _revision_of(connection) != newest_revision():
+        if not _is_enough(_revision_of(connection)):
             _upgrade(url)
+
+
+def _is_enough(revision: str | None) -> bool:
+    return revision is not None and revision >= newest_revision()
+
+
+def _may_migrate(connection: psycopg.Connection) -> bool:
+    """Migrations make schemas: for that alone one must own the database, or have been given the right to."""
+    row = connection.execute("select has_database_privilege(current_database(), 'create')").fetchone()
+    return row is not None and bool(row[0])
 
 
 def _revision_of(connection: psycopg.Connection) -> str | None:

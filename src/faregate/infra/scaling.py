@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 
 from faregate.kernel.errors import InvalidError
 
+ITEMS_A_WORKER = 400
+"""What one worker may have waiting before another one is worth its start."""
+
 
 class ScalingPolicyInvalid(InvalidError):
     """The limits of a scaling policy contradict each other."""
@@ -41,7 +44,7 @@ class ScalingPolicy:
 
     workers_min: int = 1
     workers_max: int = 1
-    items_a_worker: int = 400
+    items_a_worker: int = ITEMS_A_WORKER
     idle_share: float = 0.25
     grow_after_s: float = 2.0
     shrink_after_s: float = 20.0
@@ -84,6 +87,11 @@ def next_scale(scale: Scale, *, backlog: Backlog, now_s: float, policy: ScalingP
     if wanted == scale.workers or now_s - scale.changed_at_s < policy.rest_s:
         return seen
     return Scale(workers=wanted, changed_at_s=now_s)
+
+
+def members_wanted(events: int, *, members_max: int) -> int:
+    """Return how many members of a consumer group its lag asks for: a hint for an autoscaler that is not ours."""
+    return min(max(1, math.ceil(events / ITEMS_A_WORKER)), members_max)
 
 
 def _since(since_s: float | None, *, holds: bool, now_s: float) -> float | None:

@@ -28,6 +28,9 @@ _log = structlog.get_logger(__name__)
 RESTART_DELAY_S_MIN = 0.2
 RESTART_DELAY_S_MAX = 5.0
 HEALTHY_AFTER_S = 5.0
+READY_S_MAX = 60.0
+READY_S_A_PART = 5.0
+"""Parts that begin together share the processor: each has so much longer for each of them."""
 STOP_GRACE_S = 10.0
 NICENESS_MAX = 19
 
@@ -71,7 +74,8 @@ class Supervisor:
         try:
             for part in self._parts.values():
                 await self._start(part)
-            await asyncio.gather(*(self.wait_ready(name) for name in self._parts))
+            patience_s = READY_S_MAX + READY_S_A_PART * len(self._parts)
+            await asyncio.gather(*(self.wait_ready(name, timeout_s=patience_s) for name in self._parts))
         except BaseException:
             await self.stop()
             raise
@@ -103,7 +107,7 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError):
             self._running[name].process.kill()
 
-    async def wait_ready(self, name: str, *, timeout_s: float = 60.0) -> None:
+    async def wait_ready(self, name: str, *, timeout_s: float = READY_S_MAX) -> None:
         """Return once the part answers that it is ready; raise PartNotReady after the time-out."""
         part = self._parts[name]
         if not await poll_until(lambda: _answers(part.ready_url), timeout_s=timeout_s):

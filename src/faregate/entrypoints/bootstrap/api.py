@@ -1,9 +1,10 @@
-"""The API process: the routes of every context behind one app."""
+"""An API process: the routes of every context, or of those that it was started for, behind one app."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -21,14 +22,15 @@ from faregate.credit.routes import (
     ruleset_routes,
 )
 from faregate.entrypoints.bootstrap.credit import credit_api
+from faregate.entrypoints.bootstrap.decisions import known_adapters
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
-from faregate.entrypoints.bootstrap.providers import adapters, provider_session
+from faregate.entrypoints.bootstrap.process import Process
 from faregate.entrypoints.bootstrap.review import count_reviews, review_api
-from faregate.entrypoints.bootstrap.site import Site, database_check
-from faregate.entrypoints.bootstrap.webhooks import webhooks_api
-from faregate.gateway.desk import GatewayDesk
+from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.webhooks import CONNECTIONS_MAX, webhooks_on
+from faregate.gateway.contracts import Adapter
 from faregate.gateway.routes import gateway_routes
-from faregate.infra.admission import LoopLag
+from faregate.infra.admission import Admission, LoopLag, Signal, Work
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
 from faregate.infra.http.app import create_app
@@ -42,7 +44,6 @@ from faregate.infra.rate import Rate
 from faregate.infra.settings import Settings
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.infra.token_bucket import TokenBuckets
-from faregate.webhooks.api import Webhooks
 from faregate.webhooks.routes import webhook_routes
 
 TITLE = "faregate"
@@ -53,35 +54,36 @@ DESCRIPTION = (
 )
 
 
-async def api_app(stack: AsyncExitStack, site: Site) -> FastAPI:
-    """Open the API process: the routes of every context behind one app."""
-    settings = site.settings
-    metrics, lag = Metrics(), LoopLag()
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """What the routes of a process share: who asks, how much each client may, and how late the event loop is."""
+
+    process: Process
+    authenticator: Authenticator
+    limits: ClientLimits
+    lag: LoopLag
+
+
+async def api_app(stack: AsyncExitStack, site: Site, contexts: Sequence[str] = ()) -> FastAPI:
+    """Open an API process with the routes of these contexts, of all if none is named."""
+    settings, process, lag = site.settings, Process(stack, site), LoopLag()
     await stack.enter_async_context(lag.measured())
-    credit = await credit_api(stack, site, metrics=metrics, lag=lag)
-    gate = Gate(limits=await client_limits(stack, site, metrics=metrics), admission=credit.admission)
-    webhooks, desk = await webhooks_api(stack, site), await gateway_desk(stack, site)
-    access = await site.database(stack, "access", connections_max=4)
-    authenticator = Authenticator(database=access)
-    known = adapters(settings, await provider_session(stack))
-    sources = {
-        "kyc": CallbackSource(
-            adapter=known["kyc"], body_secrets=(settings.kyc_callback_secret.get_secret_value().encode(),)
-        ),
-        "income": CallbackSource(
-            adapter=known["income"], webhook_secrets=(settings.income_callback_secret.get_secret_value(),)
-        ),
-    }
-    reviews = review_api(credit, site, known)
-    count_reviews(metrics, reviews)
+    authenticator = Authenticator(database=await process.database("access", connections_max=4))
+    front = Front(
+        process=process,
+        authenticator=authenticator,
+        limits=await client_limits(stack, site, metrics=process.metrics),
+        lag=lag,
+    )
+    routers = [router for name in contexts or OPENS for router in await OPENS[name](front)]
     return create_app(
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(credit, reviews, webhooks, desk, authenticator, gate, sources),
-        metrics=metrics,
+        routers=routers,
+        metrics=process.metrics,
         metrics_need=authenticator.require(METRICS_SCOPE),
-        checks={"database": database_check(credit.database)},
+        checks=process.checks,
         limits=Limits(
             body_bytes_max=settings.submit_body_bytes_max, request_s_max=settings.request_time_s_max
         ),
@@ -92,11 +94,17 @@ def describe() -> dict[str, Any]:
     """Return the OpenAPI document of the API, without opening anything."""
     nothing: Any = None
     authenticator = Authenticator(database=nothing)
+    reviews = ReviewApi(database=nothing, desk=nothing, repulls=nothing, vault=nothing)
     return create_app(
         title=TITLE,
         version=faregate.__version__,
         description=DESCRIPTION,
-        routers=_routers(nothing, _described_reviews(), nothing, nothing, authenticator, nothing, {}),
+        routers=[
+            *_credit_routers(nothing, authenticator, nothing, {}),
+            webhook_routes(webhooks=nothing, authenticator=authenticator, gate=nothing),
+            _review_router(reviews, authenticator),
+            gateway_routes(desk=nothing, authenticator=authenticator),
+        ],
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
 
@@ -118,19 +126,33 @@ def default_limits(settings: Settings) -> Mapping[str, Rate]:
     }
 
 
-def _described_reviews() -> ReviewApi:
-    nothing: Any = None
-    return ReviewApi(database=nothing, desk=nothing, repulls=nothing, vault=nothing)
+async def _credit(front: Front) -> list[APIRouter]:
+    process = front.process
+    credit = await credit_api(
+        process.stack,
+        process.site,
+        database=await process.database("credit"),
+        metrics=process.metrics,
+        lag=front.lag,
+    )
+    sources = _callback_sources(process.site.settings, await process.once(known_adapters))
+    gate = Gate(limits=front.limits, admission=credit.admission)
+    return _credit_routers(credit, front.authenticator, gate, sources)
 
 
-def _routers(
-    credit: CreditApi,
-    reviews: ReviewApi,
-    webhooks: Webhooks,
-    desk: GatewayDesk,
-    authenticator: Authenticator,
-    gate: Gate,
-    sources: Mapping[str, CallbackSource],
+def _callback_sources(settings: Settings, known: Mapping[str, Adapter]) -> dict[str, CallbackSource]:
+    return {
+        "kyc": CallbackSource(
+            adapter=known["kyc"], body_secrets=(settings.kyc_callback_secret.get_secret_value().encode(),)
+        ),
+        "income": CallbackSource(
+            adapter=known["income"], webhook_secrets=(settings.income_callback_secret.get_secret_value(),)
+        ),
+    }
+
+
+def _credit_routers(
+    credit: CreditApi, authenticator: Authenticator, gate: Gate, sources: Mapping[str, CallbackSource]
 ) -> list[APIRouter]:
     clock = SystemClock()
     return [
@@ -140,11 +162,47 @@ def _routers(
         callback_routes(credit=credit, sources=sources, clock=clock),
         ruleset_routes(credit=credit, authenticator=authenticator, clock=clock),
         redecision_routes(credit=credit, authenticator=authenticator, clock=clock),
-        webhook_routes(webhooks=webhooks, authenticator=authenticator, gate=gate),
-        review_routes(
-            reviews=reviews,
-            authenticator=authenticator,
-            once=AnswerOnce(database=reviews.database, clock=clock),
-        ),
-        gateway_routes(desk=desk, authenticator=authenticator),
     ]
+
+
+async def _webhooks(front: Front) -> list[APIRouter]:
+    process = front.process
+    database = await process.database("webhooks", connections_max=CONNECTIONS_MAX)
+    webhooks = webhooks_on(database, process.site.settings)
+    admission = Admission(
+        delay_s_max=process.site.settings.admission_delay_s_max,
+        signals=[
+            Signal(name="event_loop", delay_s=front.lag.standing_s, works=tuple(Work)),
+            Signal(name="webhooks_database", delay_s=database.waited_s, works=(Work.LIST,)),
+        ],
+        metrics=process.metrics,
+    )
+    gate = Gate(limits=front.limits, admission=admission)
+    return [webhook_routes(webhooks=webhooks, authenticator=front.authenticator, gate=gate)]
+
+
+async def _review(front: Front) -> list[APIRouter]:
+    process = front.process
+    reviews = review_api(await process.database("credit"), process.site, await process.once(known_adapters))
+    count_reviews(process.metrics, reviews)
+    return [_review_router(reviews, front.authenticator)]
+
+
+def _review_router(reviews: ReviewApi, authenticator: Authenticator) -> APIRouter:
+    once = AnswerOnce(database=reviews.database, clock=SystemClock())
+    return review_routes(reviews=reviews, authenticator=authenticator, once=once)
+
+
+async def _gateway(front: Front) -> list[APIRouter]:
+    process = front.process
+    database = await process.database("gateway", connections_max=2)
+    desk = await gateway_desk(process.stack, process.site, database=database)
+    return [gateway_routes(desk=desk, authenticator=front.authenticator)]
+
+
+OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
+    "credit": _credit,
+    "webhooks": _webhooks,
+    "review": _review,
+    "gateway": _gateway,
+}

@@ -27,11 +27,16 @@ from faregate.rules.api import Rulesets
 
 
 async def credit_api(
-    stack: AsyncExitStack, site: Site, *, metrics: Metrics | None = None, lag: LoopLag | None = None
+    stack: AsyncExitStack,
+    site: Site,
+    *,
+    database: Database | None = None,
+    metrics: Metrics | None = None,
+    lag: LoopLag | None = None,
 ) -> CreditApi:
     """Open the credit context. A process that serves many clients gives its metrics and measures its loop."""
     settings, metrics = site.settings, metrics or Metrics()
-    database = await site.database(stack, "credit")
+    database = database or await site.database(stack, "credit")
     reads = await site.reads(stack, primary=database, metrics=metrics)
     vault = identity_vault(settings)
     submitter = Submitter(database=database, tools=tools(), vault=vault, policy=_policy(settings))

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from faregate.credit.api import CreditApi, ReviewApi
+from faregate.credit.api import ReviewApi
 from faregate.credit.contracts import Priority
 from faregate.credit.handlers.repull import RepullDesk
 from faregate.credit.handlers.review import ReviewDesk, ReviewPolicy
 from faregate.credit.store.artefacts import load_scorecard
 from faregate.entrypoints.bootstrap.providers import declarations, gateway_hooks, policies
-from faregate.entrypoints.bootstrap.site import Site, tools
+from faregate.entrypoints.bootstrap.site import Site, identity_vault, tools
 from faregate.gateway.book import PolicyBook
 from faregate.gateway.contracts import Adapter
+from faregate.infra.database import Database
 from faregate.infra.telemetry.metrics import Metrics
+from faregate.rules.api import Rulesets
 
 
-def review_api(credit: CreditApi, site: Site, known: Mapping[str, Adapter]) -> ReviewApi:
+def review_api(database: Database, site: Site, known: Mapping[str, Adapter]) -> ReviewApi:
     """Open manual review on the credit context's database."""
     settings = site.settings
     policy = ReviewPolicy(
@@ -28,7 +30,7 @@ def review_api(credit: CreditApi, site: Site, known: Mapping[str, Adapter]) -> R
     )
     desk = ReviewDesk(
         tools=tools(),
-        rulesets=credit.rulesets,
+        rulesets=Rulesets(),
         scorecard=load_scorecard(settings.scorecard),
         policy=policy,
     )
@@ -39,7 +41,7 @@ def review_api(credit: CreditApi, site: Site, known: Mapping[str, Adapter]) -> R
         deadline=timedelta(seconds=settings.application_deadline_s),
         note_chars_min=settings.review_note_chars_min,
     )
-    return ReviewApi(database=credit.database, desk=desk, repulls=repulls, vault=credit.vault)
+    return ReviewApi(database=database, desk=desk, repulls=repulls, vault=identity_vault(settings))
 
 
 def count_reviews(metrics: Metrics, reviews: ReviewApi) -> None:

@@ -16,7 +16,7 @@ from faregate.credit.handlers.status import StatusSnapshots
 from faregate.credit.handlers.tools import Tools
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
-from faregate.infra.database import Database
+from faregate.infra.database import ROLE_PREFIX, Database
 from faregate.infra.http.health import Check
 from faregate.infra.replica import ReadDatabase
 from faregate.infra.security.blind_index import BlindIndex
@@ -41,7 +41,7 @@ class Site:
     ) -> Database:
         """Open a pool that acts as the part's own role."""
         most = connections_max or self.settings.database_connections_max
-        database = await Database.open(self.database_url, role=f"faregate_{part}", connections_max=most)
+        database = await Database.open(self.database_url, role=f"{ROLE_PREFIX}{part}", connections_max=most)
         stack.push_async_callback(database.close)
         return database
 

@@ -8,19 +8,32 @@ segments from PostgreSQL to cold storage (`archive`, imported by itself: it load
 an event means does not belong here: `faregate.events` says that.
 """
 
-from faregate.infra.eventlog.admin import GroupLag, forget_group, lag, prune_inbox, replay, skip, unsequenced
+from faregate.infra.eventlog.admin import (
+    GroupLag,
+    forget_group,
+    lag,
+    newest,
+    prune_inbox,
+    replay,
+    skip,
+    unsequenced,
+)
 from faregate.infra.eventlog.append import append
+from faregate.infra.eventlog.caught_up import CaughtUp, ConsumersBehind
 from faregate.infra.eventlog.consumer import Consumer, LeaseLost
 from faregate.infra.eventlog.envelope import cloudevent
 from faregate.infra.eventlog.history import history
 from faregate.infra.eventlog.listener import Listener
-from faregate.infra.eventlog.port import EventSource, Handler, Subscription
+from faregate.infra.eventlog.port import PARTITIONS, EventSource, Handler, Subscription
 from faregate.infra.eventlog.segments import Hot, Segment, hot, open_segment_ahead
 from faregate.infra.eventlog.sequencer import Sequencer
 from faregate.infra.eventlog.source import PostgresEventSource
 
 __all__ = [
+    "PARTITIONS",
+    "CaughtUp",
     "Consumer",
+    "ConsumersBehind",
     "EventSource",
     "GroupLag",
     "Handler",
@@ -37,6 +50,7 @@ __all__ = [
     "history",
     "hot",
     "lag",
+    "newest",
     "open_segment_ahead",
     "prune_inbox",
     "replay",

@@ -1,8 +1,8 @@
-"""Looks after the log: lag, replay, skipping, pruning. Connections here act as `faregate_eventlog`."""
+"""Looks after the log: lag, replay, skipping, pruning. Connections act as `faregate_eventlog`, except for lag."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,9 +45,10 @@ class GroupLag:
     seconds: float
 
 
-async def lag(conn: Connection) -> Sequence[GroupLag]:
-    """Return the lag of every group. The cost grows with the lag itself."""
-    rows = await (await conn.execute(_QUERIES["lag"])).fetchall()
+async def lag(conn: Connection, *, groups: Sequence[str] | None = None) -> Sequence[GroupLag]:
+    """Return the lag of every group, or of these ones, as any part. The cost grows with the lag itself."""
+    given = {"groups": None if groups is None else list(groups)}
+    rows = await (await conn.execute(_QUERIES["lag"], given)).fetchall()
     return [GroupLag(group=row["group"], events=row["events"], seconds=row["seconds"]) for row in rows]
 
 
@@ -60,7 +61,7 @@ class Unsequenced:
 
 
 async def unsequenced(conn: Connection) -> Unsequenced:
-    """Return what no group can read yet: much of it means that no sequencer runs."""
+    """Return what no group can read yet, as any part: much of it means that no sequencer runs."""
     row: Any = await (await conn.execute(_QUERIES["unsequenced"])).fetchone()
     return Unsequenced(events=row["events"], seconds=row["seconds"])
 
@@ -86,8 +87,13 @@ async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: 
     if not await (await conn.execute(_QUERIES["rewind"], given)).fetchall():
         raise ConsumerGroupUnknown(f"there is no consumer group {group!r}", group=group)
     if effects_again:
-        await conn.execute(_QUERIES["forget_handled"], given)
+        await forget_handled(conn, group=group, from_seq=from_seq)
     _log.info("eventlog.replay", group=group, from_seq=from_seq, effects_again=effects_again)
+
+
+async def forget_handled(conn: Connection, *, group: str, from_seq: int) -> None:
+    """Clear the inbox of a group from an event on: the handler runs again for what comes again."""
+    await conn.execute(_QUERIES["forget_handled"], {"group": group, "from_seq": from_seq})
 
 
 async def skip(conn: Connection, *, group: str, event_id: UUID) -> None:
@@ -96,6 +102,15 @@ async def skip(conn: Connection, *, group: str, event_id: UUID) -> None:
     if await (await conn.execute(_QUERIES["skip"], given)).fetchone() is None:
         raise EventUnknown(f"group {group!r} has no unhandled event {event_id}", group=group)
     _log.warning("eventlog.event_skipped", group=group, event_id=str(event_id))
+
+
+async def newest(
+    conn: Connection, *, after: int | None, count: int, types: Sequence[str] | None
+) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """Return the newest events of the log, or those after a place, oldest first, and the place to go on after."""
+    given = {"after": after, "count": count, "types": list(types) if types else None}
+    rows = await (await conn.execute(_QUERIES["newest"], given)).fetchall()
+    return rows, rows[-1]["seq"] if rows else after or 0
 
 
 async def forget_group(conn: Connection, *, group: str) -> None:

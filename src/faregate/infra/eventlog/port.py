@@ -9,6 +9,9 @@ from typing import Protocol
 from faregate.infra.database import Connection, Database
 from faregate.kernel.event import Event
 
+PARTITIONS = 16
+"""Into so many the log is divided by key: more members of a group than that would have nothing to do."""
+
 Handler = Callable[[Connection, Sequence[Event]], Awaitable[None]]
 """Handles a batch of events inside one transaction: its effect and the group's inbox commit together.
 

@@ -55,26 +55,12 @@ select eventlog.advance(
 ) as moved
 
 -- name: lag
--- How far each group is behind: its own types only, and since when the oldest of them waits.
-select g.name as "group", behind.events, behind.seconds
-from eventlog.consumer_group g
-cross join lateral (
-    select min(a.position) as position from eventlog.assignment a where a.consumer_group = g.name
-) lowest
-cross join lateral (
-    select count(*) as events,
-        coalesce(extract(epoch from clock_timestamp() - min(e.sequenced_at)), 0)::float8 as seconds
-    from eventlog.event e
-    join eventlog.assignment a
-        on a.consumer_group = g.name and a.partition = e.partition and a.position < e.seq
-    where e.seq > lowest.position and (g.types is null or e.type = any (g.types))
-) behind
-order by g.name
+-- How far each group, or each of these, is behind.
+select "group", events, seconds from eventlog.lag(%(groups)s::text[])
 
 -- name: unsequenced
 -- Committed events that do not stand in the log yet.
-select count(*) as events, coalesce(extract(epoch from clock_timestamp() - min(time)), 0)::float8 as seconds
-from eventlog.outbox
+select events, seconds from eventlog.unsequenced()
 
 -- name: rewind
 -- Moves a group to just before an event and shuts out batches that are being handled.
@@ -194,3 +180,12 @@ with members as (
     delete from eventlog.assignment where consumer_group = %(group)s
 )
 delete from eventlog.consumer_group where name = %(group)s returning name
+
+-- name: newest
+-- The newest events, or those after a place of the log, of some types if any are given; oldest first.
+select seq, time, type, id, aggregateid as key, payload as data from (
+    select e.seq, e.time, e.type, e.id, e.aggregateid, e.payload from eventlog.event e
+    where (%(after)s::bigint is null or e.seq > %(after)s)
+        and (%(types)s::text[] is null or e.type = any (%(types)s))
+    order by e.seq desc limit case when %(after)s::bigint is null then %(count)s else 100000 end
+) found order by seq

@@ -15,9 +15,11 @@ from starlette.responses import Response
 from faregate.infra.http.authentication import Requirement
 from faregate.infra.http.openapi import Answer, operation
 from faregate.infra.http.routing import make_router
+from faregate.infra.readiness import NotReady
 from faregate.infra.telemetry.metrics import CONTENT_TYPE, Metrics
 
 CHECK_S_MAX = 2.0
+_OK = "ok"
 
 
 class Health(BaseModel):
@@ -27,7 +29,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Each check by name: `ok`, or the kind of failure."""
+    """Each check by name: `ok`, or the kind of failure, with the reason where that gives nothing away."""
 
     ready: bool
     checks: dict[str, str]
@@ -71,11 +73,9 @@ def health_router(
 
     @router.get("/readyz", **_READYZ)
     async def readyz(_: Request) -> Response:
-        results = await asyncio.gather(*(_result(name, check) for name, check in checks.items()))
-        failed = [result for result in results if result != "ok"]
-        return _json(
-            503 if failed else 200, {"ready": not failed, "checks": dict(zip(checks, results, strict=True))}
-        )
+        results = await readiness_of(checks)
+        is_ready = all(result == _OK for result in results.values())
+        return _json(200 if is_ready else 503, {"ready": is_ready, "checks": results})
 
     @router.get("/metrics", **metrics_operation)
     async def metrics_text(request: Request) -> Response:
@@ -86,15 +86,23 @@ def health_router(
     return router
 
 
+async def readiness_of(checks: Mapping[str, Check]) -> dict[str, str]:
+    """Ask every check at once; return `ok` by name, or the failure."""
+    results = await asyncio.gather(*(_result(name, check) for name, check in checks.items()))
+    return dict(zip(checks, results, strict=True))
+
+
 async def _result(name: str, check: Check) -> str:
-    """`ok`, or what kind of failure: its text may hold addresses, and goes to the log only."""
+    """`ok`, or what kind of failure: its text may hold addresses, and goes to the log only, unless it is ours."""
     try:
         async with asyncio.timeout(CHECK_S_MAX):
             await check()
+    except NotReady as reason:
+        return f"{type(reason).__name__}: {reason.detail}"
     except Exception as error:  # noqa: BLE001  # whatever a check raises means that it is not ready
         structlog.get_logger().warning("readiness check failed", check=name, exc_info=error)
         return type(error).__name__
-    return "ok"
+    return _OK
 
 
 def _json(status: int, value: object) -> Response:

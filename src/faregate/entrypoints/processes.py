@@ -1,0 +1,79 @@
+"""What can be a process of its own: what `faregate serve` and `faregate work` take, and whom each is in PostgreSQL.
+
+What each opens stands in `bootstrap/api.py` and `bootstrap/worker.py`. Nothing is imported here that takes time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from faregate.kernel.errors import InvalidError
+
+
+class UnknownPart(InvalidError):
+    """There is no such context or role."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """What a process is there for, and the parts as which it acts in the database (`credit`: `faregate_credit`)."""
+
+    says: str
+    acts_as: tuple[str, ...]
+
+
+RELAY = "relay"
+"""The role that has something to do only where another bus is configured."""
+
+CONTEXTS: Mapping[str, Purpose] = {
+    "credit": Purpose(says="applications, callbacks, rulesets, audit, notices", acts_as=("access", "credit")),
+    "webhooks": Purpose(says="clients' webhook endpoints", acts_as=("access", "webhooks")),
+    "review": Purpose(says="the queue of manual review", acts_as=("access", "credit")),
+    "gateway": Purpose(says="how providers are treated", acts_as=("access", "gateway")),
+}
+"""The routes that a process may serve, in the order of their documentation."""
+
+ROLES: Mapping[str, Purpose] = {
+    "sequencer": Purpose(says="gives committed events their place in the log", acts_as=("eventlog",)),
+    RELAY: Purpose(says="passes the log on to another bus, where there is one", acts_as=("eventlog",)),
+    "consumers": Purpose(says="handles events; one group alone: consumers.GROUP", acts_as=("credit",)),
+    "runs": Purpose(says="executes the runs of applications", acts_as=("credit", "workflow")),
+    "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
+    "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),
+    "webhooks": Purpose(says="delivers to clients' endpoints", acts_as=("webhooks",)),
+    "housekeeping": Purpose(
+        says="decides what is overdue, forgets what is due", acts_as=("credit", "eventlog")
+    ),
+}
+"""What a worker process may do."""
+
+COMMANDS: Mapping[str, Mapping[str, Purpose]] = {"serve": CONTEXTS, "work": ROLES}
+
+
+def described(purposes: Mapping[str, Purpose]) -> str:
+    """Return a line of help that names each with what it is for."""
+    return "; ".join(f"{name}: {purpose.says}" for name, purpose in purposes.items())
+
+
+def require_known(names: Sequence[str], known: Sequence[str], *, kind: str) -> None:
+    """Raise UnknownPart for the first name that is none of those."""
+    for name in names:
+        if name not in known:
+            raise UnknownPart(f"there is no {kind} {name!r}; there are {', '.join(known)}")
+
+
+def acts_as(names: Sequence[str], purposes: Mapping[str, Purpose]) -> tuple[str, ...]:
+    """Return the parts as which a process of these contexts or roles acts; of all where none is named."""
+    chosen = [purposes[name.partition(".")[0]] for name in names] or list(purposes.values())
+    return tuple(sorted({part for purpose in chosen for part in purpose.acts_as}))
+
+
+def logins() -> Mapping[str, tuple[str, ...]]:
+    """Return for each command the name of its login role (`faregate_login_work_audit`) and whom it may become."""
+    found: dict[str, tuple[str, ...]] = {}
+    for command, purposes in COMMANDS.items():
+        found[f"faregate_login_{command}"] = acts_as((), purposes)
+        for name in purposes:
+            found[f"faregate_login_{command}_{name}"] = acts_as((name,), purposes)
+    return found

@@ -1,0 +1,140 @@
+"""The how-to for servers of one's own, run word for word on servers that are somebody else's; and compose.yaml."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+import yaml
+
+from tests.servers import OwnServers, own_servers
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/howto/bring-your-own-servers.md").read_text()
+COMPOSE = ROOT / "compose.yaml"
+PORTS = 10
+"""How many ports the how-to takes, one after the other."""
+
+
+def commands() -> str:
+    """Return every shell block of the how-to, in order, as one script."""
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many ports that nobody listens on."""
+    while True:
+        with ExitStack() as stack:
+            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            try:
+                for port in range(first + 1, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except (OSError, OverflowError):
+                continue
+            return int(first)
+
+
+def ask_for_passwords(servers: OwnServers) -> None:
+    """Let the server believe its superuser only, and give it an administrator with a password and a database."""
+    rules = servers.home / "postgres" / "pg_hba.conf"
+    rules.write_text("local all postgres trust\nlocal all all scram-sha-256\n")
+    with psycopg.connect(servers.database_url, autocommit=True) as server:
+        server.execute("select pg_reload_conf()")
+        server.execute("create role administrator login createrole password 'admin-s3cret'")
+        server.execute("create database theirs owner administrator")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.requirement("P2")
+async def test_the_howto_decides_an_application_with_one_process_a_part_each_under_its_own_login(
+    tmp_path: Path,
+) -> None:
+    with own_servers(tmp_path / "theirs", migrated=False) as servers:
+        ask_for_passwords(servers)
+        sockets = servers.valkey_socket.parent
+        (tmp_path / "bin").mkdir()
+        (command := tmp_path / "bin" / "faregate").write_text(
+            f'#!/bin/sh\nexec {sys.executable} -m faregate "$@"\n'
+        )
+        command.chmod(0o755)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FAREGATE_")}
+        environment |= {
+            "PATH": f"{command.parent}:{os.environ['PATH']}",
+            "DATABASE": f"/theirs?host={sockets}",
+            "ADMIN_URL": f"postgresql://administrator:admin-s3cret@/theirs?host={sockets}",
+            "FAREGATE_VALKEY_URL": f"unix://{servers.valkey_socket}",
+            "PORT": str(free_ports(PORTS)),
+        }
+        (run_in := tmp_path / "run").mkdir()
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-euc", commands()],
+            cwd=run_in,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+    logs = {file.name: file.read_text() for file in sorted(run_in.glob("*.log"))}
+    assert done.returncode == 0, (done.stdout, done.stderr, logs)
+    ready = [orjson.loads(found) for found in re.findall(r'^\{"ready".*$', done.stdout, re.MULTILINE)]
+    assert [answer["ready"] for answer in ready] == [True] * 8
+    assert '"outcome":"approved"' in done.stdout
+    assert not (run_in / ".faregate" / "postgres").exists()
+    assert len(logs) == 9
+
+
+def services() -> dict[str, Any]:
+    return dict(yaml.safe_load(COMPOSE.read_text())["services"])
+
+
+@pytest.mark.requirement("P2")
+def test_compose_offers_on_this_machine_only_what_the_howto_takes_for_granted() -> None:
+    published = {name: service["ports"] for name, service in services().items()}
+    bound = {
+        name: re.fullmatch(r"127\.0\.0\.1:\$\{FAREGATE_(\w+)_PORT:-(\d+)\}:(\d+)", *ports)
+        for name, ports in published.items()
+    }
+    assert {name: found and found.groups() for name, found in bound.items()} == {
+        "postgres": ("POSTGRES", "5432", "5432"),
+        "valkey": ("VALKEY", "6379", "6379"),
+        "kafka": ("KAFKA", "9092", "9092"),
+    }
+    postgres = services()["postgres"]["environment"]
+    default = {name: re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value) for name, value in postgres.items()}
+    user, password, database = (default[f"POSTGRES_{part}"] for part in ("USER", "PASSWORD", "DB"))
+    assert f"${{DATABASE:-127.0.0.1:5432/{database}}}" in TEXT
+    assert f"${{ADMIN_URL:-postgresql://{user}:{password}@$DATABASE}}" in TEXT
+    assert "${FAREGATE_VALKEY_URL:-redis://127.0.0.1:6379}" in TEXT
+
+
+def test_compose_keeps_data_in_named_volumes_and_waits_for_health() -> None:
+    volumes = set(yaml.safe_load(COMPOSE.read_text())["volumes"])
+    for name, service in services().items():
+        assert service["volumes"][0].partition(":")[0] in volumes, name
+        assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+        assert service["image"].partition(":")[2][:1].isdigit(), name
+
+
+@pytest.mark.skipif(
+    shutil.which("docker") is None
+    or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0,
+    reason="there is no docker compose here",
+)
+def test_docker_compose_understands_the_file() -> None:
+    done = subprocess.run(
+        ["docker", "compose", "--file", str(COMPOSE), "config", "--quiet"], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
