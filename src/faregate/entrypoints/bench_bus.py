@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -27,6 +28,7 @@ from faregate.infra.embedded.kafka import embedded_kafka
 from faregate.infra.eventlog import Listener, PostgresEventSource, Sequencer, append
 from faregate.infra.kafka import RELAY_GROUP, KafkaAddress, KafkaEventSource, Relay, Topics, ensure_topics
 from faregate.infra.migrations import migrate
+from faregate.infra.telemetry.logs import configure_logging
 
 Say = Callable[[str], None]
 _CHUNK = 1_000
@@ -35,6 +37,7 @@ ONLY_POSTGRES: frozenset[ServerName] = frozenset({"postgres"})
 
 async def bench_bus(plan: BusPlan, *, home: Path, kafka: bool, say: Say) -> BenchResult:
     """Measure the embedded log and Kafka in one run. Without `kafka` the log alone."""
+    configure_logging(format="console", level=logging.ERROR)
     async with AsyncExitStack() as stack:
         say("starting PostgreSQL" + (" and Kafka" if kafka else ""))
         servers = await asyncio.to_thread(
