@@ -17,10 +17,12 @@ from pydantic import SecretStr
 from faregate.infra.cache import Cache
 from faregate.infra.database import Database
 from faregate.infra.embedded import Servers, embedded_servers
+from faregate.infra.embedded.kafka import embedded_kafka
+from faregate.infra.kafka import KafkaAddress
 from faregate.infra.migrations import migrate
 from faregate.infra.settings import ENV_PREFIX, Settings
 from faregate.infra.telemetry import logs
-from tests.servers import VOLATILE
+from tests.servers import VOLATILE, require_kafka
 
 OpenDatabase = Callable[..., Awaitable[Database]]
 
@@ -93,6 +95,22 @@ async def cache(valkey_socket: Path) -> AsyncIterator[Cache]:
     await opened.clear()
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The address of a broker that tests share: each makes topics and groups of its own."""
+    require_kafka()
+    with (
+        tempfile.TemporaryDirectory(prefix="faregate-tests-") as folder,
+        embedded_kafka(Path(folder) / "home", end_with_us=True) as bootstrap,
+    ):
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def kafka_address(kafka: str) -> KafkaAddress:
+    return KafkaAddress(bootstrap=kafka)
 
 
 @pytest.fixture

@@ -10,12 +10,34 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from faregate.infra.database import Connection, Database
-from faregate.infra.eventlog import EventSource, Handler, Listener, PostgresEventSource, Sequencer, append
+from faregate.infra.eventlog import (
+    EventSource,
+    Handler,
+    Listener,
+    PostgresEventSource,
+    Sequencer,
+    append,
+    replay,
+)
+from faregate.infra.kafka import (
+    KafkaAddress,
+    KafkaEventSource,
+    Relay,
+    Topics,
+    ensure_topics,
+    replay_from_kafka,
+)
 from faregate.kernel.event import Event, NewEvent
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 LEASE_S = 0.6
+SESSION_S = 2.0
+"""Of a member of a group on Kafka; the broker allows nothing shorter than half of it."""
 DEADLINE_S = 30.0
 
 
@@ -73,6 +95,11 @@ class Log:
     credit: Database
     admin: Database
     source: EventSource
+    shared: Callable[[str, int], Awaitable[bool]]
+    replay: Callable[[int], Awaitable[None]]
+    """Lets `readers` do everything from an event on again."""
+    bus: Sequence[str] = ()
+    """Where a process finds the topics: Kafka's address and the prefix; nothing for a log in PostgreSQL."""
 
     async def append(self, *events: NewEvent) -> None:
         async with self.credit.transaction() as conn:
@@ -111,6 +138,14 @@ class Log:
         await eventually(enough, what=f"{count} effects of {group}")
         return await self.effects(group)
 
+    async def until_shared(self, members: int, group: str = "readers") -> None:
+        """Wait until so many members of a group hold all its partitions among them."""
+
+        async def are_shared() -> bool:
+            return await self.shared(group, members)
+
+        await eventually(are_shared, what=f"{members} members with a share each")
+
     async def until_sequenced(self, count: int) -> None:
         async def enough() -> bool:
             (row,) = await self.rows("select count(*) as n from eventlog.event")
@@ -137,7 +172,103 @@ async def running_log(*, credit: Database, admin: Database) -> AsyncIterator[Log
             credit=credit,
             admin=admin,
             source=PostgresEventSource(listener=listener, lease_s=LEASE_S, retry_max_s=0.2),
+            shared=lambda group, members: _shared_in_postgres(admin, group, members),
+            replay=lambda from_seq: _replay_in_postgres(admin, from_seq),
         )
+
+
+@asynccontextmanager
+async def running_log_on_kafka(
+    *, credit: Database, admin: Database, address: KafkaAddress, attempts_max: int | None = None
+) -> AsyncIterator[Log]:
+    """A log whose sequencer and relay run and whose source reads topics of its own on Kafka."""
+    await make_effects_table(credit)
+    topics = topics_of_test(prefix=f"t{uuid4().hex[:12]}.")
+    sequencer = Sequencer(database=admin, holder=uuid4().hex, lease_s=LEASE_S)
+    kafka = AdminClient(address.config())
+    async with Listener(admin) as listener:
+        relay = Relay(
+            database=admin,
+            listener=listener,
+            holder=uuid4().hex,
+            address=address,
+            topics=topics,
+            schema_id=lambda _: None,
+            lease_s=LEASE_S,
+        )
+        async with running(sequencer.run, relay.run):
+            await asyncio.to_thread(ensure_topics, address, topics)
+            yield Log(
+                credit=credit,
+                admin=admin,
+                source=KafkaEventSource(
+                    address=address,
+                    topics=topics,
+                    session_s=SESSION_S,
+                    retry_max_s=0.2,
+                    attempts_max=attempts_max,
+                ),
+                shared=lambda group, members: asyncio.to_thread(
+                    _shared_in_kafka, kafka, topics, group, members
+                ),
+                replay=lambda from_seq: replay_from_kafka(
+                    admin,
+                    address=address,
+                    topics=topics,
+                    group="readers",
+                    from_seq=from_seq,
+                    effects_again=True,
+                ),
+                bus=(address.bootstrap, topics.prefix),
+            )
+
+
+def topics_of_test(*, prefix: str) -> Topics:
+    return Topics(aggregate_of={"credit.tested": "credit.application"}, prefix=prefix)
+
+
+@asynccontextmanager
+async def log_on(
+    request: pytest.FixtureRequest, open_database: Callable[[str], Awaitable[Database]]
+) -> AsyncIterator[Log]:
+    """A log on the bus that the fixture is parametrized with: `postgres` or `kafka`."""
+    credit, admin = await open_database("credit"), await open_database("eventlog")
+    if request.param == "postgres":
+        opened = running_log(credit=credit, admin=admin)
+    else:
+        address: KafkaAddress = request.getfixturevalue("kafka_address")
+        opened = running_log_on_kafka(credit=credit, admin=admin, address=address)
+    async with opened as log:
+        yield log
+
+
+async def _shared_in_postgres(admin: Database, group: str, members: int) -> bool:
+    async with admin.connection() as conn:
+        found = await conn.execute(
+            "select count(member) as held, count(distinct member) as members "
+            "from eventlog.assignment where consumer_group = %s",
+            (group,),
+        )
+        row: Any = await found.fetchone()
+    return bool(row["held"] == 16 and row["members"] == members)
+
+
+async def _replay_in_postgres(admin: Database, from_seq: int) -> None:
+    async with admin.transaction() as conn:
+        await replay(conn, group="readers", from_seq=from_seq, effects_again=True)
+
+
+def _shared_in_kafka(kafka: AdminClient, topics: Topics, group: str, members: int) -> bool:
+    name = topics.prefix + group
+    try:
+        found = kafka.describe_consumer_groups([name], request_timeout=1.0)[name].result(2)
+    except (KafkaException, TimeoutError):  # its coordinator is not there yet
+        return False
+    held = [
+        sum(place.topic in topics.of_events for place in member.assignment.topic_partitions)
+        for member in found.members
+    ]
+    return len(held) == members and all(held) and sum(held) == topics.partitions
 
 
 def assert_each_once_and_in_order(effects: Sequence[Any], sent: Sequence[NewEvent]) -> None:

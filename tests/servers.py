@@ -14,11 +14,17 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from faregate.infra.embedded import embedded_servers, processes, servers_of
+from faregate.infra.embedded.kafka import embedded_kafka, kafka_of, why_no_kafka
 from faregate.infra.migrations import migrate
 
 # Nothing of such a server survives the test session, so nothing need reach the disk.
 VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "128MB"}
+
+KAFKA_IS_DEMANDED = os.environ.get("KAFKA_TESTS") == "required"
+"""Continuous integration sets it: there a missing Java or Maven is a failure, not a reason to skip."""
 
 
 class Server(Protocol):
@@ -78,6 +84,31 @@ def own_servers(home: Path, *, migrated: bool = True) -> Iterator[OwnServers]:
             postgres=Breakable(postgres),
             valkey=Breakable(valkey),
         )
+
+
+@dataclass(frozen=True)
+class OwnKafka:
+    """The running broker, with what a test needs to reach and to break it."""
+
+    home: Path
+    bootstrap: str
+    kafka: Breakable
+
+
+@contextmanager
+def own_kafka(home: Path) -> Iterator[OwnKafka]:
+    """Run a broker in `home` for one test. A broker that the test left dead is no error."""
+    require_kafka()
+    with embedded_kafka(home, end_with_us=True) as bootstrap:
+        yield OwnKafka(
+            home=home, bootstrap=bootstrap, kafka=Breakable(kafka_of(home.absolute(), end_with_us=True))
+        )
+
+
+def require_kafka() -> None:
+    """Skip the test where no broker can run, with the reason; fail it instead where that is demanded."""
+    if missing := why_no_kafka():
+        (pytest.fail if KAFKA_IS_DEMANDED else pytest.skip)(missing)
 
 
 def copy_of_used_home(home: Path, *, migrated: bool) -> None:

@@ -32,9 +32,14 @@ GATES: dict[str, tuple[tuple[str, ...], ...]] = {
     "imports": ((str(Path(PYTHON).with_name("lint-imports")), "--no-logo"),),
     "schemas": (
         (PYTHON, "-m", "faregate.events.schemas", "--check"),
+        (PYTHON, "-m", "tools.append_only"),
         (PYTHON, "-m", "faregate.entrypoints.openapi", "--check"),
     ),
-    "tests": ((PYTHON, "-m", "pytest", *AT_ONCE),),
+    # Fetching Kafka takes longer than a test may.
+    "tests": (
+        (PYTHON, "-m", "faregate", "kafka", "install", "--if-possible"),
+        (PYTHON, "-m", "pytest", *AT_ONCE),
+    ),
 }
 
 

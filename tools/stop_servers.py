@@ -8,22 +8,26 @@ end is named.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 
-from faregate.infra.embedded import servers_of
+from faregate.infra.embedded import kafka, servers_of
+from faregate.infra.embedded.folders import START_LOCK
 from faregate.infra.embedded.locks import exclusive, hold_share
 
 HOME = Path(__file__).resolve().parent.parent / ".faregate"
 PATIENCE_S = 30.0
+LOCKS = {START_LOCK: "users.lock", kafka.START_LOCK: kafka.USERS_LOCK}
+"""The guards around start and stop, each with the lock that its users hold."""
 
 
 def users_of(home: Path) -> list[psutil.Process]:
-    """Return the processes that have the home's lock open: the commands that use its servers."""
-    lock = str((home / "users.lock").resolve())
-    return [process for process in psutil.process_iter() if _has_open(process, lock)]
+    """Return the processes that have a lock of the home open: the commands that use its servers."""
+    locks = {str((home / name).resolve()) for name in LOCKS.values()}
+    return [process for process in psutil.process_iter() if _has_open(process, locks)]
 
 
 def stop(home: Path, *, say: Callable[[str], object] = print, patience_s: float = PATIENCE_S) -> bool:
@@ -40,18 +44,20 @@ def stop(home: Path, *, say: Callable[[str], object] = print, patience_s: float 
 
 def _stop_orphans(home: Path, *, say: Callable[[str], object]) -> bool:
     """Stop servers that nobody uses; inside the guard, so that nobody begins to use them meanwhile."""
-    with exclusive(home / "start.lock"):
-        if not hold_share(home / "users.lock").release_and_tell_whether_last():
+    with ExitStack() as guards:
+        for guard in LOCKS:
+            guards.enter_context(exclusive(home / guard))
+        if not all(hold_share(home / lock).release_and_tell_whether_last() for lock in LOCKS.values()):
             say(f"a process that was started just now uses {home}; end it and try again")
             return False
-        for server in servers_of(home):
+        for server in (*servers_of(home), kafka.kafka_of(home)):
             server.stop()
     return True
 
 
-def _has_open(process: psutil.Process, path: str) -> bool:
+def _has_open(process: psutil.Process, paths: Collection[str]) -> bool:
     try:
-        return any(opened.path == path for opened in process.open_files())
+        return any(opened.path in paths for opened in process.open_files())
     except psutil.Error:
         return False  # another user's process, or one that has just ended: not ours to ask
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -19,18 +21,17 @@ from tests.eventlog import (
     assert_each_once_and_in_order,
     event,
     eventually,
+    log_on,
     recorder,
     running,
-    running_log,
 )
 
 KEYS = [f"app_{number}" for number in range(40)]
 
 
-@pytest.fixture(params=["postgres"])
-async def log(open_database: OpenDatabase) -> AsyncIterator[Log]:
-    credit, admin = await open_database("credit"), await open_database("eventlog")
-    async with running_log(credit=credit, admin=admin) as log:
+@pytest.fixture(params=["postgres", "kafka"])
+async def log(request: pytest.FixtureRequest, open_database: OpenDatabase) -> AsyncIterator[Log]:
+    async with log_on(request, open_database) as log:
         yield log
 
 
@@ -129,6 +130,75 @@ async def test_a_stopped_group_goes_on_where_it_was(log: Log) -> None:
     assert_each_once_and_in_order(effects, sent)
 
 
+async def test_a_group_that_is_set_back_does_everything_from_there_again(log: Log) -> None:
+    sent = many(120)
+    async with running(log.member()):
+        await log.append(*sent)
+        await log.until_effects(120)
+    await log.replay(81)
+    async with running(log.member()):
+        effects = await log.until_effects(160)
+        await log.append(event("after", n=120))
+        await log.until_effects(161)
+    assert_each_once_and_in_order(effects[:120], sent)
+    assert_each_once_and_in_order(effects[120:], sent[80:])
+
+
+async def test_a_live_group_that_is_set_back_notices_it_with_what_comes_next(log: Log) -> None:
+    sent = many(80)
+    async with running(log.member()):
+        await log.append(*sent)
+        await log.until_effects(80)
+        await log.replay(1)
+        await log.append(*many(40, start=80))  # one for each key
+        effects = await log.until_effects(200)
+    assert sorted(row["n"] for row in effects) == sorted([*range(80), *range(120)])
+
+
+async def test_a_slow_handler_is_not_overrun_and_gets_everything_in_order(log: Log) -> None:
+    batches: list[int] = []
+
+    async def slow(conn: Connection, events: Sequence[Event]) -> None:
+        batches.append(len(events))
+        await asyncio.sleep(0.005)
+        await recorder("readers")(conn, events)
+
+    sent = many(2000)
+    async with running(log.member(handler=slow, batch_max=25)):
+        for start in range(0, 2000, 500):
+            await log.append(*sent[start : start + 500])
+        effects = await log.until_effects(2000)
+    assert_each_once_and_in_order(effects, sent)
+    assert max(batches) <= 25
+
+
+async def test_an_event_of_a_megabyte_arrives_whole(log: Log) -> None:
+    seen: list[str] = []
+
+    async def measure(conn: Connection, events: Sequence[Event]) -> None:
+        seen.extend(e.data["text"] for e in events)
+        await recorder("readers")(conn, events)
+
+    text = "ß" * (1024 * 1024)
+    big = replace(event(), data={"n": 0, "text": text})
+    async with running(log.member(handler=measure)):
+        await log.append(big, replace(event(n=1), data={"n": 1, "text": "small"}))
+        await log.until_effects(2)
+    assert seen == [text, "small"]
+
+
+async def test_the_order_is_that_of_appending_whatever_the_clocks_of_producers_say(log: Log) -> None:
+    skews = (0, 86_400, -86_400, 3_600, -5)
+    sent = [
+        replace(event("skewed", n=n), time=event().time + timedelta(seconds=skews[n % 5])) for n in range(50)
+    ]
+    async with running(log.member(batch_max=8)):
+        for one in sent:
+            await log.append(one)
+        effects = await log.until_effects(50)
+    assert [row["n"] for row in effects] == list(range(50))
+
+
 async def test_what_a_failing_handler_did_is_rolled_back_and_tried_again(log: Log) -> None:
     attempts = []
 
@@ -179,7 +249,7 @@ async def test_members_of_a_group_share_its_keys_and_keep_their_order(log: Log) 
     seen: dict[str, set[str]] = {"a": set(), "b": set(), "c": set()}
     sent = many(1200)
     async with running(*(log.member(handler=noting(name, seen), batch_max=5) for name in seen)):
-        await eventually(all_partitions_shared(log, 3), what="three members with a share each")
+        await log.until_shared(3)
         for start in range(0, 1200, 40):
             await log.append(*sent[start : start + 40])
         effects = await log.until_effects(1200)
@@ -200,7 +270,7 @@ async def test_order_holds_while_members_come_and_go(log: Log) -> None:
     async with running(log.member(batch_max=5)):
         for _ in range(3):
             async with running(log.member(batch_max=5), log.member(batch_max=5)):
-                await eventually(all_partitions_shared(log, 3), what="three members with a share each")
+                await log.until_shared(3)
         effects = await log.until_effects(900)
     await producing
     assert_each_once_and_in_order(effects, sent)
@@ -231,13 +301,3 @@ def has_line(lines: list[Any], name: str) -> Callable[[], Any]:
         return any(line["event"] == name for line in lines)
 
     return found
-
-
-def all_partitions_shared(log: Log, members: int) -> Callable[[], Any]:
-    async def shared() -> bool:
-        (row,) = await log.rows(
-            "select count(member) as held, count(distinct member) as members from eventlog.assignment"
-        )
-        return bool(row["held"] == 16 and row["members"] == members)
-
-    return shared

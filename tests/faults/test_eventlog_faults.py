@@ -23,16 +23,16 @@ from tests.eventlog import (
     assert_each_once_and_in_order,
     event,
     eventually,
+    log_on,
     running,
     running_log,
 )
 from tests.servers import own_servers
 
 
-@pytest.fixture
-async def log(open_database: OpenDatabase) -> AsyncIterator[Log]:
-    credit, admin = await open_database("credit"), await open_database("eventlog")
-    async with running_log(credit=credit, admin=admin) as log:
+@pytest.fixture(params=["postgres", "kafka"])
+async def log(request: pytest.FixtureRequest, open_database: OpenDatabase) -> AsyncIterator[Log]:
+    async with log_on(request, open_database) as log:
         yield log
 
 
@@ -41,9 +41,9 @@ def many(count: int, *, start: int = 0) -> list[NewEvent]:
 
 
 @asynccontextmanager
-async def processes(url: str, *, count: int) -> AsyncIterator[list[Process]]:
+async def processes(url: str, *, log: Log, count: int) -> AsyncIterator[list[Process]]:
     """Members of the group `readers` as processes; those still alive at the end are killed."""
-    members = [await start_member(url) for _ in range(count)]
+    members = [await start_member(url, log) for _ in range(count)]
     try:
         yield members
     finally:
@@ -51,8 +51,9 @@ async def processes(url: str, *, count: int) -> AsyncIterator[list[Process]]:
             await kill9(member)
 
 
-async def start_member(url: str) -> Process:
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.eventlog_member", url, "readers")
+async def start_member(url: str, log: Log) -> Process:
+    command = (sys.executable, "-m", "tests.eventlog_member", url, "readers", *log.bus)
+    return await asyncio.create_subprocess_exec(*command)
 
 
 async def kill9(member: Process) -> None:
@@ -67,26 +68,26 @@ async def test_a_consumer_killed_in_the_middle_loses_nothing_and_repeats_nothing
 ) -> None:
     sent = many(500)
     await log.append(*sent)
-    async with processes(database_url, count=1) as members:
+    async with processes(database_url, log=log, count=1) as members:
         for done in (50, 120, 200):
             await log.until_effects(done)
             await asyncio.sleep(random.uniform(0, 0.03))  # anywhere in a batch, not a wait for something
             await kill9(members[-1])
-            members.append(await start_member(database_url))
+            members.append(await start_member(database_url, log))
         await log.until_effects(500)
     assert_each_once_and_in_order(await log.effects(), sent)
 
 
 async def test_the_partitions_of_a_killed_member_pass_to_the_living(log: Log, database_url: str) -> None:
     sent = many(600)
-    async with processes(database_url, count=2) as members:
-        await until_members(log, 2)
+    async with processes(database_url, log=log, count=2) as members:
+        await log.until_shared(2)
         await log.append(*sent[:300])
         await log.until_effects(100)
         await kill9(members[0])
         await log.append(*sent[300:])
         await log.until_effects(600)
-        await until_members(log, 1)
+        await log.until_shared(1)
     assert_each_once_and_in_order(await log.effects(), sent)
 
 
@@ -95,13 +96,13 @@ async def test_a_frozen_member_is_shut_out_and_its_batch_is_done_by_another(
 ) -> None:
     sent = many(300)
     await log.append(*sent)
-    async with processes(database_url, count=1) as members:
+    async with processes(database_url, log=log, count=1) as members:
         await log.until_effects(40)
         members[0].send_signal(19)  # SIGSTOP: alive for the operating system, silent for us
         async with running(log.member(batch_max=20)):
             await log.until_effects(300)
             members[0].send_signal(18)  # SIGCONT: it wakes up and tries to go on
-            await until_members(log, 2)
+            await log.until_shared(2)
     assert_each_once_and_in_order(await log.effects(), sent)
 
 
@@ -134,16 +135,6 @@ async def test_the_lease_of_a_dead_sequencer_passes_to_the_one_standing_by(
     async with running_log(credit=await open_database("credit"), admin=admin) as log:
         await log.append(*many(10))
         await log.until_sequenced(10)
-
-
-async def until_members(log: Log, count: int) -> None:
-    async def so_many() -> bool:
-        (row,) = await log.rows(
-            "select count(distinct member) as members, count(member) as held from eventlog.assignment"
-        )
-        return bool(row["members"] == count and row["held"] == 16)
-
-    await eventually(so_many, what=f"{count} members that share the partitions")
 
 
 @asynccontextmanager

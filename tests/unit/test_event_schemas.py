@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from faregate.events import EVENT_TYPES
+from faregate.events import EVENT_TYPES, schema_id
 from faregate.events.schemas import documents, main
 from faregate.infra.eventlog import cloudevent
 from tests.unit.test_credit_events import NOON, PROMISED, UUID, read
@@ -60,9 +60,19 @@ def test_a_schema_accepts_the_promised_fields_and_later_additions_but_no_omissio
 def test_the_asyncapi_document_describes_the_envelope_as_it_is_written(kind: str) -> None:
     document = json.loads(documents()["asyncapi.json"])
     schema = {**document["components"]["messages"][kind]["payload"], "components": document["components"]}
-    envelope = cloudevent(read(kind).to_event(id=UUID(int=1), time=NOON))
-    Draft202012Validator(schema).validate(envelope)
-    assert not Draft202012Validator(schema).is_valid({**envelope, "type": "other"})
+    event = read(kind).to_event(id=UUID(int=1), time=NOON)
+    envelope = cloudevent(event, dataschema=schema_id(kind))
+    for described in (envelope, cloudevent(event)):
+        Draft202012Validator(schema).validate(described)
+    for wrong in ({"type": "other"}, {"dataschema": "other/0123456789ab"}):
+        assert not Draft202012Validator(schema).is_valid({**envelope, **wrong})
+
+
+@pytest.mark.parametrize("kind", PROMISED)
+def test_the_asyncapi_document_describes_the_header_with_the_schema_id(kind: str) -> None:
+    headers = json.loads(documents()["asyncapi.json"])["components"]["messages"][kind]["headers"]
+    Draft202012Validator(headers).validate({"schema-id": schema_id(kind)})
+    assert not Draft202012Validator(headers).is_valid({"schema-id": kind})
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:

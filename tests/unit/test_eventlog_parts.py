@@ -53,6 +53,11 @@ def test_the_envelope_is_a_cloud_event() -> None:
     }
 
 
+def test_the_envelope_names_the_schema_of_the_data_where_it_is_known() -> None:
+    named = cloudevent(EVENT, dataschema="credit.application.submitted/0123456789ab")
+    assert named == {**cloudevent(EVENT), "dataschema": "credit.application.submitted/0123456789ab"}
+
+
 def test_partitions_at_one_position_are_read_together_and_those_behind_up_to_the_next() -> None:
     found = reads([share(1, 50), share(2, 50), share(3, 20)], now=0, batch_max=10, window=1000)
     assert [([s.partition for s in r.shares], r.after, r.upto) for r in found] == [

@@ -48,7 +48,7 @@ class BurstPlan:
     above_s: float = 5.0
     steady_per_s: float = 50.0
     steady_s: float = 60.0
-    connections: int = 256
+    connections: int = 800
     drain_s_max: float = 1800.0
 
     def __post_init__(self) -> None:
@@ -159,6 +159,10 @@ class Burst:
         file = self._folder / f"{name}.jsonl"
         load = Load(count=count, rate_per_s=per_s, answers_file=str(file), **self._fixed)
         report = await generate_apart(load, run=f"{self._run}-{name}", on_progress=show)
+        self._say(
+            f"{name}: {report.accepted:,} of {report.due:,} accepted, {report.refused:,} refused, "
+            f"p50 {report.latency_ms_p50:.0f} ms, p99 {report.latency_ms_p99:.0f} ms"
+        )
         return Phase(report=report, application_ids=accepted_ids(file.read_bytes()))
 
     async def _drained(self) -> bool:

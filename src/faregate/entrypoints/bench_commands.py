@@ -154,6 +154,22 @@ def bench_gateway(
     _bench(lambda home, say: benches.bench_gateway(plan, home=home, say=say), json_to=json_to)
 
 
+@app.command("bus", epilog="Example: faregate bench bus --events 50000 --json -")
+def bench_bus(
+    events: Annotated[int, typer.Option(help="Events in the log when consumers begin.", min=1000)] = 50_000,
+    per_s: Annotated[float, typer.Option(help="Events a second while the latency is measured.")] = 1_000.0,
+    seconds: Annotated[float, typer.Option(help="How long the latency is measured.")] = 10.0,
+    kafka: Annotated[bool, typer.Option(help="Also measure Kafka: needs Java and Maven.")] = True,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure the embedded log and Kafka: events/s, commit to handler, and what appending costs a transaction."""
+    from faregate.bench.bus import BusPlan
+    from faregate.entrypoints.bench_bus import bench_bus as run
+
+    plan = BusPlan(events=events, per_s=per_s, seconds=seconds)
+    _bench(lambda home, say: run(plan, home=home, kafka=kafka, say=say), json_to=json_to)
+
+
 def _bench(measure: Measure, *, json_to: str | None) -> None:
     """Run a benchmark in a home of its own, with progress on standard error; exit 1 if a check fails."""
     from faregate.bench.report import emit

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,16 +15,24 @@ from faregate.bench.chaos.clients import Readers
 from faregate.bench.chaos.injector import Injector
 from faregate.bench.chaos.plan import ChaosPlan
 from faregate.bench.chaos.run import Chaos, ChaosRun
+from faregate.bench.chaos.topics import TopicsFound, compare_topics
 from faregate.bench.chaos.world import WorldUnderFaults
-from faregate.bench.partner import Habits, Operation, Partner
+from faregate.bench.partner import Habits, Operation, Partner, wait_until
+from faregate.entrypoints.bootstrap.events import kafka_topics
+from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.local_client import connected, new_token
+from faregate.entrypoints.processes import ROLES
+from faregate.infra.eventlog import lag
+from faregate.infra.kafka import RELAY_GROUP, KafkaAddress
 from faregate.infra.local_system import LocalSystem, Plan, local_system
+from faregate.infra.settings import Settings
 from faregate.infra.witness import PostgresWitness
 from faregate.sandbox.faults import FaultPlan
 from faregate.sandbox.people import application
 from faregate.sandbox.plans import PLANS
 
 APIS = WORKERS = 2
+RELAYED_S_MAX = 60.0
 ENVIRONMENT = {"FAREGATE_APPLICATION_DEADLINE_S": "240"}
 """Long enough that it is the recovery which decides the applications, not their deadline."""
 
@@ -40,8 +51,11 @@ async def run_chaos(
     """
     local = Plan(
         home=home,
-        workers=WORKERS,
+        temporary=True,
+        workers=0 if plan.kafka else WORKERS,
         apis=APIS,
+        roles=tuple(ROLES) if plan.kafka else (),
+        kafka=plan.kafka,
         faults_file=_written(faults, home),
         environment=ENVIRONMENT,
     )
@@ -72,8 +86,27 @@ async def run_chaos(
                 calm=PLANS["calm"],
                 on_event=on_event,
                 on_progress=on_progress,
+                read_topics=partial(_topics, site, system) if plan.kafka else None,
             )
             return await chaos.run(partner, readers, sandbox_url=system.sandbox_url)
+
+
+async def _topics(site: Site, system: LocalSystem) -> TopicsFound:
+    """Compare what Kafka holds with the log, once everything was relayed."""
+    settings, bootstrap = Settings(), system.environment["FAREGATE_KAFKA_BOOTSTRAP"]
+    address = KafkaAddress(bootstrap=bootstrap)
+    async with AsyncExitStack() as stack:
+        log = await site.database(stack, "eventlog")
+
+        async def is_relayed() -> bool:
+            async with log.connection() as conn:
+                return not any(group.events for group in await lag(conn) if group.group == RELAY_GROUP)
+
+        await wait_until(is_relayed, timeout_s=RELAYED_S_MAX)
+        async with log.connection() as conn:
+            rows = await (await conn.execute("select id from eventlog.event")).fetchall()
+    logged = [row["id"] for row in rows]
+    return await asyncio.to_thread(compare_topics, address, kafka_topics(settings), logged=logged)
 
 
 def _clients(

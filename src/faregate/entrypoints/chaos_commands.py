@@ -32,6 +32,12 @@ def credit(
         int | None, typer.Option(help="How many applications are submitted; 400 a minute if left out.", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed breaks the same things in the same order.")] = 1,
+    kafka: Annotated[
+        bool,
+        typer.Option(
+            "--kafka", help="On Kafka, each role a process of its own; broker, relay, consumers die too."
+        ),
+    ] = False,
     json_to: Annotated[
         str | None, typer.Option("--json", help="Write the result as JSON to this path; - prints it.")
     ] = None,
@@ -46,12 +52,12 @@ def credit(
     from faregate.entrypoints.chaos import run_chaos
     from faregate.infra.telemetry.logs import configure_logging
 
-    plan = ChaosPlan.of_minutes(minutes, applications=applications, seed=seed)
+    plan = ChaosPlan.of_minutes(minutes, applications=applications, seed=seed, kafka=kafka)
     console = Console(stderr=True, log_path=False)
     configure_logging(format="console", level=logging.ERROR)  # deaths are meant here, and told
     with (
         TemporaryDirectory(prefix="faregate-chaos-") as home,
-        console.status("starting PostgreSQL, Valkey, sandbox, two API processes and two workers …") as status,
+        console.status("starting servers, sandbox, API processes and workers …") as status,
     ):
         run = asyncio.run(
             run_chaos(plan, home=Path(home) / "home", on_event=console.log, on_progress=status.update)

@@ -1,4 +1,4 @@
-"""`faregate keys|events|pii`: what an operator does to a running system."""
+"""`faregate keys|pii`: who may call, and the keys that personal data is encrypted with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from math import ceil
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
 
 import typer
 
@@ -14,10 +13,6 @@ from faregate.entrypoints.output import Json, print_rows
 from faregate.entrypoints.servers import on_site
 from faregate.infra.clock import SystemClock
 from faregate.infra.embedded.folders import private_folder
-from faregate.infra.eventlog import GroupLag, forget_group, history, unsequenced
-from faregate.infra.eventlog import lag as lag_of
-from faregate.infra.eventlog import replay as replay_group
-from faregate.infra.eventlog import skip as skip_event
 from faregate.infra.http.api_keys import (
     KNOWN_SCOPES,
     create_api_key,
@@ -42,9 +37,6 @@ if TYPE_CHECKING:
 keys = typer.Typer(
     no_args_is_help=True, help="API keys of clients.", epilog="Example: faregate keys create partner-1"
 )
-events = typer.Typer(
-    no_args_is_help=True, help="The event log: lag, replay, skipping.", epilog="Example: faregate events lag"
-)
 pii = typer.Typer(
     no_args_is_help=True,
     help="Keys that personal data is encrypted with.",
@@ -57,7 +49,6 @@ def keep_the_group() -> None:
     """Keep `pii` a group while it has a single command."""
 
 
-UNSEQUENCED = "(sequencer)"
 SCOPES = ", ".join(sorted(KNOWN_SCOPES))
 
 
@@ -164,91 +155,6 @@ def limit(
         ]
 
     print_rows(on_site(act), as_json=as_json)
-
-
-@events.command("lag", epilog="Example: faregate events lag")
-def lag(as_json: Json = False) -> None:
-    """Show how far each consumer group is behind, and what the sequencer has still to give them."""
-
-    async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
-        database = await site.database(stack, "eventlog")
-        async with database.connection() as conn:
-            groups, waiting = await lag_of(conn), await unsequenced(conn)
-        behind = [GroupLag(group=UNSEQUENCED, events=waiting.events, seconds=waiting.seconds), *groups]
-        return [{"group": b.group, "events": b.events, "seconds": round(b.seconds, 3)} for b in behind]
-
-    print_rows(on_site(act), as_json=as_json)
-
-
-@events.command("replay", epilog="Example: faregate events replay credit.snapshots --from-seq 1 --again")
-def replay(
-    group: Annotated[str, typer.Argument(help="The consumer group to set back.")],
-    from_seq: Annotated[int, typer.Option(help="First event to read again.")],
-    again: Annotated[
-        bool, typer.Option("--again", help="Also repeat the effects of events handled before.")
-    ] = False,
-) -> None:
-    """Set a consumer group back to an earlier event; running workers notice within seconds.
-
-    Events that the group has handled are passed over, unless --again: then its handler runs for them once more.
-    """
-
-    async def act(stack: AsyncExitStack, site: Site) -> None:
-        database = await site.database(stack, "eventlog")
-        async with database.transaction() as conn:
-            await replay_group(conn, group=group, from_seq=from_seq, effects_again=again)
-
-    on_site(act)
-    typer.echo(f"{group} reads again from event {from_seq}")
-
-
-@events.command("skip", epilog="Example: faregate events skip credit.snapshots 019ab2c3-…")
-def skip(
-    group: Annotated[str, typer.Argument(help="The consumer group that cannot handle the event.")],
-    event_id: Annotated[UUID, typer.Argument(help="The event's id, as the worker's log names it.")],
-) -> None:
-    """Let a consumer group pass over one event that it cannot handle; the others of its partition go on."""
-
-    async def act(stack: AsyncExitStack, site: Site) -> None:
-        database = await site.database(stack, "eventlog")
-        async with database.transaction() as conn:
-            await skip_event(conn, group=group, event_id=event_id)
-
-    on_site(act)
-    typer.echo(f"{group} passes over event {event_id}")
-
-
-@events.command("show", epilog="Example: faregate events show app_01J3R2J7F1TQ0K6W6N8A4X9V7R")
-def show_events(
-    key: Annotated[str, typer.Argument(help="What the events are about: an application's id.")],
-    as_json: Json = False,
-) -> None:
-    """Show every event about one thing in the order of the log, those in cold storage included."""
-    from faregate.entrypoints.bootstrap.archive import cold_events
-
-    async def act(stack: AsyncExitStack, site: Site) -> list[dict[str, object]]:
-        database, cold = await site.database(stack, "eventlog"), cold_events(site.settings)
-        return [
-            {"seq": e.seq, "time": e.time, "type": e.type, "id": e.id, "data": dict(e.data)}
-            async for e in history(database, cold, key=key)
-        ]
-
-    print_rows(on_site(act), as_json=as_json)
-
-
-@events.command("forget", epilog="Example: faregate events forget credit.old-group")
-def forget(
-    group: Annotated[str, typer.Argument(help="A consumer group that no code uses any more.")],
-) -> None:
-    """Remove a consumer group: it no longer keeps events from moving to cold storage. It begins anew if it returns."""
-
-    async def act(stack: AsyncExitStack, site: Site) -> None:
-        database = await site.database(stack, "eventlog")
-        async with database.transaction() as conn:
-            await forget_group(conn, group=group)
-
-    on_site(act)
-    typer.echo(f"forgot {group}")
 
 
 @pii.command("rotate", epilog="Example: faregate pii rotate")

@@ -35,30 +35,50 @@ def up_command(
         bool,
         typer.Option("--processes", help="A process for each context and each role, instead of workers."),
     ] = False,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Also run a Kafka broker, and let it carry the events.")
+    ] = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C: servers, API, workers and the sandbox."""
     if processes and (workers_max or workers) > 1:
         raise typer.BadParameter("--processes goes without --workers and --workers-max")
-    plan = plan_of(Settings(), workers=workers, sandbox=sandbox, processes=processes)
+    plan = plan_of(Settings(), workers=workers, sandbox=sandbox, processes=processes, kafka=kafka)
+    if plan.kafka:
+        _install_kafka()
     asyncio.run(_up(plan, ScalingPolicy(workers_min=workers, workers_max=workers_max or workers)))
     typer.echo("stopped")
 
 
-def plan_of(settings: Settings, *, workers: int = 1, sandbox: bool = True, processes: bool = False) -> Plan:
+def plan_of(
+    settings: Settings,
+    *,
+    workers: int = 1,
+    sandbox: bool = True,
+    processes: bool = False,
+    kafka: bool = False,
+) -> Plan:
     """Return what `faregate up` runs, and says when a part of it dies."""
+    on_kafka = kafka or settings.kafka_bootstrap is not None
     return Plan(
         home=settings.home.absolute(),
         workers=0 if processes else workers,
         apis=0 if processes else 1,
         contexts=tuple(CONTEXTS) if processes else (),
-        roles=tuple(role for role in ROLES if role != RELAY) if processes else (),
+        roles=tuple(role for role in ROLES if on_kafka or role != RELAY) if processes else (),
         sandbox=sandbox,
         api_port=settings.api_port,
         sandbox_port=settings.sandbox_port,
         database_url=settings.database_url.get_secret_value() if settings.database_url else None,
         valkey_url=settings.valkey_url.get_secret_value() if settings.valkey_url else None,
+        kafka=kafka and settings.kafka_bootstrap is None,
         on_restart=lambda name, status: typer.echo(f"{name} ended with {status}; it is started again"),
     )
+
+
+def _install_kafka() -> None:
+    from faregate.infra.embedded.kafka import ensure_installed
+
+    ensure_installed(say=typer.echo)
 
 
 async def _up(plan: Plan, policy: ScalingPolicy) -> None:
@@ -69,6 +89,8 @@ async def _up(plan: Plan, policy: ScalingPolicy) -> None:
         for name, url in system.urls.items():
             typer.echo(f"{name:<16} {url}  (documentation at {url}/docs)")
         typer.echo(f"{'sandbox':<16} {system.sandbox_url}  (personas at {system.sandbox_url}/personas)")
+        if system.kafka_bootstrap:
+            typer.echo(f"{'Kafka':<16} {system.kafka_bootstrap}")
         typer.echo(f"{'logs':<16} {plan.home / 'logs'}")
         typer.echo("Make an API key with: faregate keys create CLIENT. Ctrl-C stops everything.")
         await stop.wait()

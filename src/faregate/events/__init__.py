@@ -8,13 +8,33 @@ How events travel does not belong here (`infra/eventlog`), nor does what a conte
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from faregate.events import credit, gateway, webhooks
 from faregate.events.base import PublishedEvent
+from faregate.events.identity import data_schema, id_of
 
 EVENT_TYPES: Mapping[str, type[PublishedEvent]] = {
     event.type: event for event in (*credit.EVENTS, *gateway.EVENTS, *webhooks.EVENTS)
 }
 """Every published event by the name of its type."""
 
-__all__ = ["EVENT_TYPES", "PublishedEvent"]
+AGGREGATE_OF: Mapping[str, str] = {name: event.aggregate_type for name, event in EVENT_TYPES.items()}
+"""The kind of aggregate that each event type is about."""
+
+URGENT_TYPES: frozenset[str] = frozenset(name for name, event in EVENT_TYPES.items() if event.is_urgent)
+"""The event types that travel in the urgent lane."""
+
+
+def schema_id(event_type: str) -> str | None:
+    """Return the id of the schema that the data of an event type follows now; None for a type that is not ours."""
+    event = EVENT_TYPES.get(event_type)
+    return None if event is None else _schema_id(event)
+
+
+@cache
+def _schema_id(event: type[PublishedEvent]) -> str:
+    return id_of(event.type, data_schema(event))
+
+
+__all__ = ["AGGREGATE_OF", "EVENT_TYPES", "URGENT_TYPES", "PublishedEvent", "schema_id"]

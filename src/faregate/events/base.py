@@ -23,7 +23,9 @@ DIRECT_IDENTIFIERS = frozenset(
 class PublishedEvent(BaseModel):
     """A fact that a context publishes. Readers ignore fields that they do not know: fields may be added.
 
-    A subclass declares `type`, `aggregate_type`, and `key`: the field whose value orders and partitions it.
+    A subclass declares `type`, `aggregate_type`, and `key`: the field whose value orders and partitions it. Events that
+    somebody waits for are urgent: they travel in a lane of their own and do not wait behind the steps of others. The
+    order of a key holds within a lane.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,6 +33,7 @@ class PublishedEvent(BaseModel):
     type: ClassVar[str]
     aggregate_type: ClassVar[str]
     key: ClassVar[str]
+    is_urgent: ClassVar[bool] = False
 
     def to_event(
         self,

@@ -61,6 +61,7 @@ class DecisionReady(CreditEvent):
     """Nothing more is to be waited for: the application can be decided."""
 
     type: ClassVar[str] = "credit.decision.ready"
+    is_urgent: ClassVar[bool] = True
 
     required_signals_complete: bool
     missing_providers: tuple[str, ...]
@@ -70,6 +71,7 @@ class DecisionFinalized(CreditEvent):
     """An application was decided. A higher `decision_version` replaces an earlier decision."""
 
     type: ClassVar[str] = "credit.decision.finalized"
+    is_urgent: ClassVar[bool] = True
 
     outcome: Literal["approved", "denied", "manual_review"]
     risk_score: float | None = Field(
@@ -81,7 +83,12 @@ class DecisionFinalized(CreditEvent):
 
 
 class ReviewEvent(CreditEvent):
-    """A fact about the manual review of one application. People appear by the client id of their API key."""
+    """A fact about the manual review of one application. People appear by the client id of their API key.
+
+    All are urgent: clients are told when one opens and closes, and one lane keeps what happens between in order.
+    """
+
+    is_urgent: ClassVar[bool] = True
 
     review_id: str = Field(min_length=1, examples=["rev_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
 

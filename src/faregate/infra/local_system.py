@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
 from faregate.infra.embedded import ServerName, embedded_servers, servers_of
-from faregate.infra.embedded.keeper import servers_kept_running, unnamed_servers
+from faregate.infra.embedded.kafka import embedded_kafka, kafka_of
+from faregate.infra.embedded.keeper import kafka_kept_running, servers_kept_running, unnamed_servers
 from faregate.infra.migrations import migrate
 from faregate.infra.periodic import run_periodically
 from faregate.infra.scaling import Backlog, Scale, ScalingPolicy, next_scale
@@ -26,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
 BACKLOG_WATCH_S = 1.0
-WORKER_NICENESS = 5
+WORKER_NICENESS = 10
 """Somebody waits for an answer of the API; nobody notices whether a decision comes a moment later."""
 _API, _WORKER, _CONTEXT, _ROLE = "api-", "worker-", "serve-", "work-"
 """How the processes are called: numbers for those that do all, names for those that do one thing."""
@@ -42,6 +43,7 @@ class Plan:
 
     `contexts` and `roles` name those that get a process of their own, beside the `apis` and `workers` that do all.
     A home that is `temporary` is thrown away afterwards: its servers end with this process even if it is killed.
+    With `kafka` a broker of ours runs too, and every part is told its address.
     """
 
     home: Path
@@ -56,6 +58,7 @@ class Plan:
     sandbox_port: int | None = None
     database_url: str | None = None
     valkey_url: str | None = None
+    kafka: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     on_restart: Callable[[str, int], None] | None = None
 
@@ -67,20 +70,25 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSystem:
-    """A running system: where it listens and who supervises it. `urls` holds the address of each API process."""
+    """A running system: where it listens and who supervises it. `urls` holds the address of each API process.
+
+    `kafka_bootstrap` is the address of our own broker, if the plan wants one.
+    """
 
     plan: Plan
     urls: Mapping[str, str]
     sandbox_url: str
     database_url: str
     valkey_url: str
+    kafka_bootstrap: str | None
     environment: Mapping[str, str]
     supervisor: Supervisor
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids by name, of the embedded database too."""
-        postgres, valkey = servers_of(Path(self.environment["FAREGATE_HOME"]))
-        servers = {"postgres": postgres.pid(), "valkey": valkey.pid()}
+        """Return the process ids by name, of the embedded servers too."""
+        home = Path(self.environment["FAREGATE_HOME"])
+        postgres, valkey = servers_of(home)
+        servers = {"postgres": postgres.pid(), "valkey": valkey.pid(), "kafka": kafka_of(home).pid()}
         return {**self.supervisor.pids(), **{name: pid for name, pid in servers.items() if pid}}
 
     @property
@@ -117,6 +125,7 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
     """Start everything that the plan names, wait until all of it is ready, and stop it at the end."""
     with ExitStack() as servers:
         database_url, valkey_url = await asyncio.to_thread(_servers, plan, servers)
+        kafka = await asyncio.to_thread(_kafka, plan, servers)
         await asyncio.to_thread(migrate, database_url)
         if plan.roles:
             await asyncio.to_thread(prepare, database_url)  # else consumers would wait for the one that runs
@@ -127,6 +136,7 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
             "FAREGATE_HOME": str(plan.home),
             "FAREGATE_DATABASE_URL": database_url,
             "FAREGATE_VALKEY_URL": valkey_url,
+            **({"FAREGATE_KAFKA_BOOTSTRAP": kafka} if kafka else {}),
             **({"FAREGATE_PUBLIC_URL": next(iter(urls.values()))} if urls else {}),
             "FAREGATE_SANDBOX_HOST": HOST,
             "FAREGATE_SANDBOX_PORT": str(sandbox_port),
@@ -137,14 +147,14 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
             *(_worker(plan, environment, f"{_WORKER}{n}") for n in range(1, plan.workers + 1)),
             *(_worker(plan, environment, f"{_ROLE}{role}", role) for role in plan.roles),
         ]
-        keeping = servers_kept_running(plan.home, wanted=plan.embedded)
-        async with keeping, Supervisor(parts, on_restart=plan.on_restart) as supervisor:
+        async with _kept_running(plan), Supervisor(parts, on_restart=plan.on_restart) as supervisor:
             yield LocalSystem(
                 plan=plan,
                 urls=urls,
                 sandbox_url=f"http://{HOST}:{sandbox_port}",
                 database_url=database_url,
                 valkey_url=valkey_url,
+                kafka_bootstrap=kafka,
                 environment=environment,
                 supervisor=supervisor,
             )
@@ -190,6 +200,21 @@ def _servers(plan: Plan, servers: ExitStack) -> tuple[str, str]:
         embedded_servers(plan.home, wanted=plan.embedded, end_with_us=plan.temporary)
     )
     return plan.database_url or embedded.database_url, plan.valkey_url or f"unix://{embedded.valkey_socket}"
+
+
+def _kafka(plan: Plan, servers: ExitStack) -> str | None:
+    if not plan.kafka:
+        return None
+    return servers.enter_context(embedded_kafka(plan.home, end_with_us=plan.temporary))
+
+
+@asynccontextmanager
+async def _kept_running(plan: Plan) -> AsyncIterator[None]:
+    async with AsyncExitStack() as keepers:
+        await keepers.enter_async_context(servers_kept_running(plan.home, wanted=plan.embedded))
+        if plan.kafka:
+            await keepers.enter_async_context(kafka_kept_running(plan.home))
+        yield
 
 
 def _log_file(plan: Plan, name: str) -> Path:

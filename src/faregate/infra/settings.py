@@ -39,6 +39,31 @@ class Settings(BaseSettings):
     valkey_url: SecretStr | None = Field(
         default=None, description="Valkey 9, unix:///path or redis://…; unset: an embedded one in the home."
     )
+    kafka_bootstrap: str | None = Field(
+        default=None,
+        description="Kafka that carries the events, host:port,…; unset: they are read from PostgreSQL.",
+    )
+    kafka_options: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description='Further settings of librdkafka as JSON, such as {"security.protocol": "SASL_SSL", …}.',
+    )
+    kafka_topic_prefix: str = Field(
+        default="",
+        description="Begins the name of each topic: tells several installations on one Kafka apart.",
+    )
+    kafka_partitions: int = Field(
+        default=16,
+        description="Partitions of each topic: 16, 32, 64, 128 or 256; there may only be more later.",
+    )
+    kafka_replicas: int = Field(default=1, gt=0, description="Replicas of each topic when it is made.")
+    kafka_retention_days: float = Field(
+        default=30.0, gt=0, description="How long topics keep events; the log keeps them in any case."
+    )
+    event_attempts_max: int = Field(
+        default=20,
+        ge=0,
+        description="After so many attempts an event goes to Kafka's dead letters; 0: it is tried for ever.",
+    )
     archive_dir: Path | None = Field(
         default=None, description="Folder of events in cold storage; unset: archive in the home folder."
     )

@@ -12,16 +12,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from faregate.bench.chaos.plan import TRACKS, ChaosPlan, Kind, strikes_of, with_incident
+from faregate.bench.chaos.plan import ChaosPlan, Kind, strikes_of, with_incident
 from faregate.bench.chaos.world import WorldUnderFaults
 from faregate.bench.partner import wait_until
 from faregate.infra.embedded import servers_of
+from faregate.infra.embedded.kafka import kafka_of
 from faregate.infra.supervisor import Supervisor
 from faregate.infra.witness import PostgresWitness
 from faregate.sandbox.faults import FaultPlan
 
 OnEvent = Callable[[str], None]
 BACK_S_MAX: Final = 120.0
+WORKERS: Final = ("worker-", "work-")
+CONSUMERS: Final = "work-consumers"
+RELAY: Final = "work-relay"
 CHECKS: Final = ("bureau", "kyc", "fraud", "income")
 """The providers that have incidents. The second bureau has none: it is asked when the first is down."""
 
@@ -53,7 +57,7 @@ class Injector:
     async def run(self, *, is_enough: Callable[[], bool]) -> None:
         """Break things until it is enough and every kind has happened, then return with nothing broken."""
         async with asyncio.TaskGroup() as tracks:
-            for kinds in TRACKS.values():
+            for kinds in self._plan.tracks.values():
                 tracks.create_task(self._track(kinds, is_enough))
 
     async def _track(self, kinds: tuple[Kind, ...], is_enough: Callable[[], bool]) -> None:
@@ -70,7 +74,13 @@ class Injector:
             case Kind.KILL_API:
                 await self._kill_part(self._one_of("api-"))
             case Kind.KILL_WORKER:
-                await self._kill_part(self._one_of("worker-"))
+                await self._kill_part(self._one_of(*WORKERS))
+            case Kind.KILL_CONSUMERS:
+                await self._kill_part(CONSUMERS)
+            case Kind.KILL_RELAY:
+                await self._kill_part(RELAY)
+            case Kind.KILL_KAFKA:
+                await self._end_server("kafka", signal.SIGKILL)
             case Kind.KILL_SANDBOX:
                 await self._kill_part("sandbox")
             case Kind.FREEZE_SANDBOX:
@@ -87,10 +97,9 @@ class Injector:
                 return await self._incident(kind, self._random.choice(CHECKS))
         return True
 
-    def _one_of(self, prefix: str) -> str:
-        return self._random.choice(
-            sorted(name for name in self._supervisor.pids() if name.startswith(prefix))
-        )
+    def _one_of(self, *prefixes: str) -> str:
+        names = sorted(name for name in self._supervisor.pids() if name.startswith(prefixes))
+        return self._random.choice([name for name in names if name not in (CONSUMERS, RELAY)])
 
     def _duration_s(self) -> float:
         return self._random.uniform(self._plan.fault_s_min, self._plan.fault_s_max)
@@ -144,6 +153,8 @@ class Injector:
         return pid
 
     def _pid_or_none(self, server: str) -> int | None:
+        if server == "kafka":
+            return kafka_of(self._home).pid()
         postgres, valkey = servers_of(self._home)
         return postgres.pid() if server == "postgres" else valkey.pid()
 

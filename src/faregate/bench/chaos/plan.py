@@ -7,7 +7,7 @@ Callbacks that are lost, doubled, late, overtaken, forged or signed by a wrong c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -34,6 +34,9 @@ class Kind(StrEnum):
     PROVIDER_HANGS = "provider hanging"
     PROVIDER_BLACK_HOLE = "provider black-holed"
     PROVIDER_SLOW = "provider slow"
+    KILL_KAFKA = "Kafka killed"
+    KILL_RELAY = "relay killed"
+    KILL_CONSUMERS = "consumers killed"
 
 
 TRACKS: Final[Mapping[str, tuple[Kind, ...]]] = {
@@ -45,6 +48,18 @@ TRACKS: Final[Mapping[str, tuple[Kind, ...]]] = {
         Kind.PROVIDER_BLACK_HOLE,
         Kind.PROVIDER_SLOW,
     ),
+}
+ON_KAFKA: Final[Mapping[str, tuple[Kind, ...]]] = {
+    "processes": (
+        Kind.KILL_API,
+        Kind.KILL_WORKER,
+        Kind.KILL_CONSUMERS,
+        Kind.KILL_RELAY,
+        Kind.KILL_SANDBOX,
+        Kind.FREEZE_SANDBOX,
+    ),
+    "servers": (*TRACKS["servers"], Kind.KILL_KAFKA),
+    "providers": TRACKS["providers"],
 }
 HAPPENED_TO_CALLBACKS: Final = ("duplicates", "overtaken", "skewed_accepted", "stale_refused", "faulty")
 """What the sandbox must have counted of its callbacks."""
@@ -79,9 +94,22 @@ class ChaosPlan:
     pause_s_max: float = 3.0
     settle_s_max: float = 60.0
     seed: int = 1
+    kafka: bool = False
+
+    @property
+    def tracks(self) -> Mapping[str, tuple[Kind, ...]]:
+        """What is broken, by track."""
+        return ON_KAFKA if self.kafka else TRACKS
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """Every kind of fault that is to happen."""
+        return [kind for kinds in self.tracks.values() for kind in kinds]
 
     @classmethod
-    def of_minutes(cls, minutes: float, *, applications: int | None = None, seed: int = 1) -> ChaosPlan:
+    def of_minutes(
+        cls, minutes: float, *, applications: int | None = None, seed: int = 1, kafka: bool = False
+    ) -> ChaosPlan:
         """Return a plan of so many minutes, with clients as busy as five minutes of 2,000 applications need."""
         return cls(
             seconds=minutes * 60,
@@ -89,6 +117,7 @@ class ChaosPlan:
             applications=round(minutes * APPLICATIONS_A_MINUTE) if applications is None else applications,
             operations_min=round(minutes * OPERATIONS_A_MINUTE),
             seed=seed,
+            kafka=kafka,
         )
 
 

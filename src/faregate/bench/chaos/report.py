@@ -10,8 +10,9 @@ from typing import Any, Final
 from rich.table import Table
 
 from faregate.bench.chaos.clients import Availability, outside_of
-from faregate.bench.chaos.plan import HAPPENED_TO_CALLBACKS, NEVER_TO_CALLBACKS, Kind
+from faregate.bench.chaos.plan import HAPPENED_TO_CALLBACKS, NEVER_TO_CALLBACKS
 from faregate.bench.chaos.run import ChaosRun
+from faregate.bench.chaos.topics import TopicsFound
 from faregate.bench.verdict import percentile
 
 AVAILABLE_PERCENT_MIN: Final = 99.95
@@ -31,7 +32,7 @@ DEFINITIONS: Final = {
 
 def checks_of(run: ChaosRun) -> Mapping[str, bool]:
     """Return what must hold, by its sentence."""
-    happened = [run.faults.get(kind, 0) for kind in Kind]
+    happened = [run.faults.get(kind, 0) for kind in run.plan.kinds]
     happened += [run.world.get(name, 0) for name in HAPPENED_TO_CALLBACKS]
     return {
         **run.verdict.checks,
@@ -42,12 +43,22 @@ def checks_of(run: ChaosRun) -> Mapping[str, bool]:
         "no callback taken that is forged or of a wrong time, none of a tolerable time refused": not any(
             run.world.get(name, 0) for name in NEVER_TO_CALLBACKS
         ),
+        **({} if run.topics is None else topic_checks(run.topics)),
         f"{run.plan.applications:,} applications accepted": len(run.submitted.application_ids)
         == run.plan.applications,
         f"at least {run.plan.operations_min:,} submissions and reads": run.availability().all
         >= run.plan.operations_min,
         f"{AVAILABLE_PERCENT_MIN} % available while PostgreSQL is up": run.availability().outside_percent
         >= AVAILABLE_PERCENT_MIN,
+    }
+
+
+def topic_checks(found: TopicsFound) -> Mapping[str, bool]:
+    """Return what must hold of the topics."""
+    return {
+        "every event of the log is in the topics": found.missing == 0,
+        "no event is in the topics twice": found.doubled == 0,
+        "the order of the log holds along every partition of the topics": found.out_of_order == 0,
     }
 
 
@@ -58,7 +69,7 @@ def document_of(run: ChaosRun) -> dict[str, Any]:
         "name": "chaos-credit",
         "seed": run.plan.seed,
         "applications": len(run.submitted.application_ids),
-        "faults": {kind.value: run.faults.get(kind, 0) for kind in Kind},
+        "faults": {kind.value: run.faults.get(kind, 0) for kind in run.plan.kinds},
         "callbacks": {
             name: run.world.get(name, 0) for name in (*HAPPENED_TO_CALLBACKS, *NEVER_TO_CALLBACKS, "lost")
         },
@@ -90,6 +101,7 @@ def document_of(run: ChaosRun) -> dict[str, Any]:
         "share_with_all_checks": round(run.verdict.share_with_all_checks, 4),
         "decision_s": {f"p{p}": round(percentile(waited, p), 3) for p in (50, 95, 99)},
         "provider_calls": {name: run.verdict.world[name] for name in ("executed", "duplicates")},
+        "topics": None if run.topics is None else asdict(run.topics),
         "audit_links": run.chain.verification.links,
         "checks": dict(checks_of(run)),
     }

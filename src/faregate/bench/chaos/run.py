@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,6 +13,7 @@ import aiohttp
 from faregate.bench.chaos.clients import Availability, Readers, availability, in_whole_seconds
 from faregate.bench.chaos.injector import Injector, OnEvent
 from faregate.bench.chaos.plan import ChaosPlan, Kind
+from faregate.bench.chaos.topics import TopicsFound
 from faregate.bench.chaos.world import WorldUnderFaults
 from faregate.bench.partner import Operation, Partner, Submitted, wait_until
 from faregate.bench.verdict import Verdict, judge
@@ -39,6 +40,7 @@ class ChaosRun:
     outages: Sequence[Outage]
     stranded: int
     chain: ChainReport
+    topics: TopicsFound | None
     begin: float
     fault_s: float
     settle_s: float
@@ -54,7 +56,7 @@ class ChaosRun:
 
 
 class Chaos:
-    """Runs once. `calm` is how the world behaves when the faults have stopped."""
+    """Runs once. `calm` is how the world behaves when the faults have stopped; `read_topics` reads those of Kafka."""
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Chaos:
         calm: FaultPlan,
         on_event: OnEvent,
         on_progress: Callable[[str], None],
+        read_topics: Callable[[], Awaitable[TopicsFound]] | None = None,
     ) -> None:
         self._plan = plan
         self._injector = injector
@@ -82,6 +85,7 @@ class Chaos:
         self._on_event = on_event
         self._on_progress = on_progress
         self._operations = operations
+        self._read_topics = read_topics
 
     async def run(self, partner: Partner, readers: Readers, *, sandbox_url: str) -> ChaosRun:
         """Break things while the clients go on, let all settle, and judge."""
@@ -120,6 +124,7 @@ class Chaos:
             outages=self._witness.outages,
             stranded=stranded,
             chain=await self._credit.audit.verify(),
+            topics=None if self._read_topics is None else await self._read_topics(),
             begin=begin,
             fault_s=stopped - begin,
             settle_s=settled - stopped,

@@ -1,26 +1,60 @@
-"""Which bus carries events to this process, and which one they are passed on to: the log in PostgreSQL itself."""
+"""Which bus carries events to this process: the log in PostgreSQL itself, or Kafka where the settings name one."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 from faregate.entrypoints.bootstrap.process import Loop
+from faregate.events import AGGREGATE_OF, URGENT_TYPES, schema_id
 from faregate.infra.database import Database
 from faregate.infra.eventlog import EventSource, Listener, PostgresEventSource
+from faregate.infra.kafka import KafkaAddress, KafkaEventSource, Relay, Topics
 from faregate.infra.settings import Settings
 
 
-async def event_source(stack: AsyncExitStack, settings: Settings, database: Database) -> EventSource:  # noqa: ARG001
+async def event_source(stack: AsyncExitStack, settings: Settings, database: Database) -> EventSource:
     """Return where consumers of this process read; `database` listens for what is new."""
-    return PostgresEventSource(listener=await stack.enter_async_context(Listener(database)))
+    address = kafka_address(settings)
+    if address is None:
+        return PostgresEventSource(listener=await stack.enter_async_context(Listener(database)))
+    return KafkaEventSource(
+        address=address, topics=kafka_topics(settings), attempts_max=settings.event_attempts_max or None
+    )
 
 
-async def relay_loop(
-    stack: AsyncExitStack,  # noqa: ARG001
-    settings: Settings,  # noqa: ARG001
-    log: Database,  # noqa: ARG001
-    *,
-    holder: str,  # noqa: ARG001
-) -> Loop | None:
-    """Return the loop that passes the log on to another bus; None where the settings name no other bus."""
-    return None
+async def relay_loop(stack: AsyncExitStack, settings: Settings, log: Database, *, holder: str) -> Loop | None:
+    """Return the loop that publishes the log to Kafka; None where the settings name no Kafka."""
+    address = kafka_address(settings)
+    if address is None:
+        return None
+    return Relay(
+        database=log,
+        listener=await stack.enter_async_context(Listener(log)),
+        holder=holder,
+        address=address,
+        topics=kafka_topics(settings),
+        schema_id=schema_id,
+    ).run
+
+
+def kafka_address(settings: Settings) -> KafkaAddress | None:
+    """Return the Kafka that the settings name."""
+    if settings.kafka_bootstrap is None:
+        return None
+    return KafkaAddress(
+        bootstrap=settings.kafka_bootstrap,
+        options={name: value.get_secret_value() for name, value in settings.kafka_options.items()},
+    )
+
+
+def kafka_topics(settings: Settings) -> Topics:
+    """Return the topics of this installation."""
+    return Topics(
+        aggregate_of=AGGREGATE_OF,
+        urgent=URGENT_TYPES,
+        prefix=settings.kafka_topic_prefix,
+        partitions=settings.kafka_partitions,
+        replicas=settings.kafka_replicas,
+        retention=timedelta(days=settings.kafka_retention_days),
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
 
 from faregate.infra.embedded import ServerName, start_again
+from faregate.infra.embedded.kafka import start_kafka_again
 from faregate.infra.periodic import run_periodically
 
 _log = structlog.get_logger(__name__)
@@ -25,14 +26,27 @@ def unnamed_servers(*, database_url: str | None, valkey_url: str | None) -> froz
 @asynccontextmanager
 async def servers_kept_running(home: Path, *, wanted: Collection[ServerName]) -> AsyncIterator[None]:
     """Start those embedded servers of `home` again whenever one dies. Only within `embedded_servers` of them."""
+    async with _kept_running("embedded servers", lambda: start_again(home, wanted=wanted)):
+        yield
+
+
+@asynccontextmanager
+async def kafka_kept_running(home: Path) -> AsyncIterator[None]:
+    """Start the embedded broker of `home` again whenever it dies. Only within `embedded_kafka` of it."""
+    async with _kept_running("embedded Kafka", lambda: ("kafka",) if start_kafka_again(home) else ()):
+        yield
+
+
+@asynccontextmanager
+async def _kept_running(name: str, start: Callable[[], tuple[str, ...]]) -> AsyncIterator[None]:
     stop = asyncio.Event()
 
     async def watch() -> None:
-        started = await asyncio.to_thread(start_again, home, wanted=wanted)
+        started = await asyncio.to_thread(start)
         if started:
             _log.warning("embedded_servers_died", started_again=started)
 
-    keeper = asyncio.create_task(run_periodically(stop, name="embedded servers", every_s=WATCH_S, work=watch))
+    keeper = asyncio.create_task(run_periodically(stop, name=name, every_s=WATCH_S, work=watch))
     try:
         yield
     finally:

@@ -38,11 +38,12 @@ def spawn(
     log: Path,
     environment: Mapping[str, str] | None = None,
     end_with_us: bool = False,
+    farewell: signal.Signals = signal.SIGINT,
 ) -> int:
     """Start a server in the folder and return its pid.
 
     It gets a session of its own, where a Ctrl-C meant for us does not reach it. With `end_with_us` the kernel
-    asks it to end when we die, on Linux only.
+    asks it to end when we die, by the signal `farewell`, on Linux only.
     """
     if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
         log.replace(log.with_suffix(".old.log"))
@@ -56,7 +57,7 @@ def spawn(
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
-            preexec_fn=_asker_to_end_with_parent() if end_with_us else None,
+            preexec_fn=_asker_to_end_with_parent(farewell) if end_with_us else None,
         )
     finally:
         os.close(output)
@@ -122,12 +123,12 @@ def log_tail(log: Path, *, lines: int = 5) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-def _asker_to_end_with_parent() -> Callable[[], object] | None:
+def _asker_to_end_with_parent(farewell: signal.Signals) -> Callable[[], object] | None:
     """What a new process has to call; everything that it needs is loaded before the fork."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    return lambda: prctl(_PR_SET_PDEATHSIG, farewell)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -8,7 +8,16 @@ segments from PostgreSQL to cold storage (`archive`, imported by itself: it load
 an event means does not belong here: `faregate.events` says that.
 """
 
-from faregate.infra.eventlog.admin import GroupLag, forget_group, lag, prune_inbox, replay, skip, unsequenced
+from faregate.infra.eventlog.admin import (
+    GroupLag,
+    forget_group,
+    lag,
+    newest,
+    prune_inbox,
+    replay,
+    skip,
+    unsequenced,
+)
 from faregate.infra.eventlog.append import append
 from faregate.infra.eventlog.caught_up import CaughtUp, ConsumersBehind
 from faregate.infra.eventlog.consumer import Consumer, LeaseLost
@@ -41,6 +50,7 @@ __all__ = [
     "history",
     "hot",
     "lag",
+    "newest",
     "open_segment_ahead",
     "prune_inbox",
     "replay",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -87,8 +87,13 @@ async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: 
     if not await (await conn.execute(_QUERIES["rewind"], given)).fetchall():
         raise ConsumerGroupUnknown(f"there is no consumer group {group!r}", group=group)
     if effects_again:
-        await conn.execute(_QUERIES["forget_handled"], given)
+        await forget_handled(conn, group=group, from_seq=from_seq)
     _log.info("eventlog.replay", group=group, from_seq=from_seq, effects_again=effects_again)
+
+
+async def forget_handled(conn: Connection, *, group: str, from_seq: int) -> None:
+    """Clear the inbox of a group from an event on: the handler runs again for what comes again."""
+    await conn.execute(_QUERIES["forget_handled"], {"group": group, "from_seq": from_seq})
 
 
 async def skip(conn: Connection, *, group: str, event_id: UUID) -> None:
@@ -97,6 +102,15 @@ async def skip(conn: Connection, *, group: str, event_id: UUID) -> None:
     if await (await conn.execute(_QUERIES["skip"], given)).fetchone() is None:
         raise EventUnknown(f"group {group!r} has no unhandled event {event_id}", group=group)
     _log.warning("eventlog.event_skipped", group=group, event_id=str(event_id))
+
+
+async def newest(
+    conn: Connection, *, after: int | None, count: int, types: Sequence[str] | None
+) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """Return the newest events of the log, or those after a place, oldest first, and the place to go on after."""
+    given = {"after": after, "count": count, "types": list(types) if types else None}
+    rows = await (await conn.execute(_QUERIES["newest"], given)).fetchall()
+    return rows, rows[-1]["seq"] if rows else after or 0
 
 
 async def forget_group(conn: Connection, *, group: str) -> None:

@@ -9,10 +9,11 @@ from faregate.kernel.event import Event, NewEvent
 CONTENT_TYPE = "application/cloudevents+json"
 
 
-def cloudevent(event: NewEvent) -> dict[str, Any]:
+def cloudevent(event: NewEvent, *, dataschema: str | None = None) -> dict[str, Any]:
     """Return the CloudEvents attributes and data of an event, ready to be written as JSON.
 
-    `source` names the context that published it. Extensions: `partitionkey` (the key of its order),
+    `source` names the context that published it, `dataschema` the version of the schema that its data follows, where
+    the caller knows it. Extensions: `partitionkey` (the key of its order),
     `aggregatetype`, `traceparent` if it has one, and `sequence` once it stands in the log.
     """
     envelope: dict[str, Any] = {
@@ -27,6 +28,8 @@ def cloudevent(event: NewEvent) -> dict[str, Any]:
         "aggregatetype": event.aggregate_type,
         "data": dict(event.data),
     }
+    if dataschema:
+        envelope["dataschema"] = dataschema
     if event.traceparent:
         envelope["traceparent"] = event.traceparent
     if isinstance(event, Event):

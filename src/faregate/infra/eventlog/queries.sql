@@ -180,3 +180,12 @@ with members as (
     delete from eventlog.assignment where consumer_group = %(group)s
 )
 delete from eventlog.consumer_group where name = %(group)s returning name
+
+-- name: newest
+-- The newest events, or those after a place of the log, of some types if any are given; oldest first.
+select seq, time, type, id, aggregateid as key, payload as data from (
+    select e.seq, e.time, e.type, e.id, e.aggregateid, e.payload from eventlog.event e
+    where (%(after)s::bigint is null or e.seq > %(after)s)
+        and (%(types)s::text[] is null or e.type = any (%(types)s))
+    order by e.seq desc limit case when %(after)s::bigint is null then %(count)s else 100000 end
+) found order by seq

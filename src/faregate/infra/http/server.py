@@ -19,6 +19,8 @@ from faregate.infra.http.problems import MEDIA_TYPE, RequestRefused, problem_of
 GRACE_S = 10
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_S_MAX = Limits().request_s_max
+KEEP_ALIVE_S = 75
+"""Longer than clients and proxies keep idle connections as a rule: who closes last breaks no request on its way."""
 
 
 def server_config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:
@@ -33,6 +35,7 @@ def server_config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=grace_s,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
 
 

@@ -1,0 +1,49 @@
+"""Where Kafka is, and what of its errors means that it is not there. Topics and records do not belong here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from faregate.kernel.errors import UnavailableError
+
+_log = logging.getLogger("faregate.kafka")
+_log.setLevel(
+    logging.CRITICAL
+)  # the client says each lost connection to itself; we say it once, where it matters
+
+
+class KafkaUnavailable(UnavailableError):
+    """Kafka did not answer: it is down, restarting, or not reachable from here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaAddress:
+    """`bootstrap` is `host:port,…`; `options` are further settings of librdkafka, such as those of TLS and SASL."""
+
+    bootstrap: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def config(self, **settings: Any) -> dict[str, Any]:
+        """Return the configuration of a client: `a_b=1` stands for `a.b`."""
+        named = {name.replace("_", "."): value for name, value in settings.items()}
+        return {"bootstrap.servers": self.bootstrap, "logger": _log, **named, **self.options}
+
+
+@contextmanager
+def kafka_errors() -> Iterator[None]:
+    """Raise KafkaUnavailable for what may pass."""
+    try:
+        yield
+    except KafkaException as error:
+        raise unavailable(error) from error
+
+
+def unavailable(error: KafkaException) -> KafkaUnavailable:
+    """Return the error as an outage, with what the client says of it."""
+    return KafkaUnavailable(f"Kafka: {error.args[0].str()}", retry_after_s=1.0)

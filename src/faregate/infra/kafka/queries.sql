@@ -1,0 +1,75 @@
+-- name: acquire_relay
+-- Takes the relay's lease when it is free, expired or ours, and registers the relay as a reader of the log.
+with taken as (
+    update eventlog.relay
+    set holder = %(holder)s, fence = fence + 1,
+        expires_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
+    where holder is null or holder = %(holder)s or expires_at < clock_timestamp()
+    returning fence
+), registered as (
+    insert into eventlog.consumer_group (name, types)
+    select %(group)s, null from taken
+    on conflict do nothing
+), begun as (
+    insert into eventlog.assignment (consumer_group, partition, position)
+    select %(group)s, n, (select min(s.from_seq) from eventlog.segment s where s.archived_at is null) - 1
+    from taken, generate_series(0, 15) n
+    on conflict do nothing
+    returning position
+)
+select t.fence, coalesce(
+    (select min(a.position) from eventlog.assignment a where a.consumer_group = %(group)s),
+    (select min(b.position) from begun b)
+) as position
+from taken t
+
+-- name: renew_relay
+-- Extends the lease of whoever holds the fence.
+update eventlog.relay set expires_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
+where fence = %(fence)s
+returning fence
+
+-- name: release_relay
+-- Gives the lease back, so that another relay need not wait for its end.
+update eventlog.relay set holder = null, expires_at = '-infinity' where fence = %(fence)s
+
+-- name: next_events
+-- The next events of the log.
+select seq, id, aggregatetype, aggregateid, type, payload::text as payload, time, traceparent
+from eventlog.event where seq > %(after)s order by seq limit %(limit)s
+
+-- name: mark_published
+-- Notes up to which place of the log everything was published, behind the fence.
+update eventlog.assignment a set position = %(position)s
+from eventlog.relay r
+where a.consumer_group = %(group)s and r.fence = %(fence)s
+
+-- name: bus_join
+-- Registers a group and the partitions that a member was given; returns where the group stands in each.
+select topic, partition, position
+from eventlog.bus_join(
+    %(group)s, %(types)s::text[], %(bus)s::jsonb, %(topics)s::text[], %(partitions)s::integer[]
+)
+
+-- name: bus_take
+-- Locks the positions of a batch and enters its events in the inbox.
+select moved, fresh from eventlog.bus_take(
+    %(group)s, %(topics)s::text[], %(partitions)s::integer[], %(known)s::bigint[], %(ids)s::uuid[], %(lease_ms)s
+)
+
+-- name: bus_advance
+-- Moves the positions of a batch.
+select eventlog.bus_advance(
+    %(group)s, %(topics)s::text[], %(partitions)s::integer[], %(positions)s::bigint[], %(seqs)s::bigint[]
+)
+
+-- name: bus_places
+-- The partitions that a group has handled, locked.
+select topic, partition, position from eventlog.bus_position
+where consumer_group = %(group)s order by topic, partition for update
+
+-- name: bus_set_back
+-- Sets the positions of a group; its members notice with their next batch.
+update eventlog.bus_position b set position = t.position, seq = least(b.seq, %(from_seq)s - 1)
+from unnest(%(topics)s::text[], %(partitions)s::integer[], %(positions)s::bigint[]) as t (topic, partition, position)
+where b.consumer_group = %(group)s and b.topic = t.topic and b.partition = t.partition

@@ -1,0 +1,181 @@
+"""One member of a group at Kafka: what it is given, and what it reads next. Every call blocks. Handles nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, kafka_errors, unavailable
+from faregate.infra.kafka.topics import MESSAGE_BYTES_MAX, Topics
+
+Place = tuple[str, int]
+"""A partition of a topic."""
+Join = Callable[[Sequence[Place]], dict[Place, int | None]]
+"""Registers partitions that were given and returns the next offset to handle in each; None: from the beginning."""
+
+COMMIT_EVERY_S = 1.0
+_TIMEOUT_S = 10.0
+_FETCHED_BYTES_MAX = 16 * 1024
+_PASSING = {KafkaError._PARTITION_EOF}
+
+
+@dataclass(slots=True)
+class Share:
+    """A partition in this member's hands. `position` is the next offset to handle, None before the first was."""
+
+    position: int | None
+    failures: int = 0
+    retry_at: float = 0.0
+    is_paused: bool = False
+
+
+class Reader:
+    """Reads the partitions that the group gives to this member. `shares` holds those, by place."""
+
+    def __init__(
+        self,
+        *,
+        address: KafkaAddress,
+        topics: Topics,
+        names: Sequence[str],
+        group: str,
+        session_s: float,
+        join: Join,
+    ) -> None:
+        self.shares: dict[Place, Share] = {}
+        self._join = join
+        self._commit_at = time.monotonic() + COMMIT_EVERY_S
+        self._committed: dict[Place, int] = {}
+        self._consumer = Consumer(
+            address.config(
+                group_id=f"{topics.prefix}{group}",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                partition_assignment_strategy="cooperative-sticky",
+                session_timeout_ms=int(session_s * 1000),
+                heartbeat_interval_ms=int(session_s * 1000 / 4),
+                fetch_wait_max_ms=50,
+                fetch_error_backoff_ms=50,
+                message_max_bytes=MESSAGE_BYTES_MAX,
+                fetch_message_max_bytes=MESSAGE_BYTES_MAX,
+                queued_max_messages_kbytes=_FETCHED_BYTES_MAX,
+                reconnect_backoff_max_ms=1000,
+                topic_metadata_refresh_interval_ms=10_000,
+            )
+        )
+        self._consumer.subscribe(
+            list(names), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+
+    def read(self, *, records_max: int, wait_s: float) -> dict[Place, list[Message]]:
+        """Return the next records of each partition, in order; nothing if none comes in time.
+
+        Raises KafkaUnavailable.
+        """
+        self._resume_rested()
+        self._commit_handled()
+        with kafka_errors():
+            first = self._consumer.poll(wait_s)
+            found = [first] if first is not None else []
+            if found:
+                found += self._consumer.consume(records_max - 1, timeout=0) if records_max > 1 else []
+        return self._by_place(found)
+
+    def handled(self, place: Place, *, upto: int) -> None:
+        """Take note that everything before an offset was handled."""
+        share = self.shares[place]
+        share.position, share.failures = upto, 0
+
+    def rest(self, place: Place, *, offset: int, pause_s: float) -> None:
+        """Let a partition rest, and read on in it from the offset after that."""
+        share = self.shares[place]
+        share.failures += 1
+        share.retry_at = time.monotonic() + pause_s
+        share.is_paused = True
+        with kafka_errors():
+            self._consumer.seek(TopicPartition(*place, offset))
+            self._consumer.pause([TopicPartition(*place)])
+
+    def go_to(self, places: Iterable[Place]) -> None:
+        """Read on in partitions from where the group stands now: somebody set it back, or handled more."""
+        held = [place for place in places if place in self.shares]
+        positions = self._join(held)
+        with kafka_errors():
+            for place in held:
+                self.shares[place].position = positions[place]
+                self._consumer.seek(_starting(place, positions[place]))
+
+    def close(self) -> None:
+        """Leave the group, so that others get its partitions at once."""
+        try:
+            self._commit_handled(at_once=True)
+        finally:
+            self._consumer.close()
+
+    def _on_assign(self, _: Consumer, given: list[TopicPartition]) -> None:
+        places = [(found.topic, found.partition) for found in given]
+        positions = self._join(places) if places else {}
+        for place in places:
+            self.shares[place] = Share(position=positions[place])
+        self._consumer.incremental_assign([_starting(place, positions[place]) for place in places])
+
+    def _on_revoke(self, _: Consumer, taken: list[TopicPartition]) -> None:
+        """Nothing of it is being handled: this runs while the member reads."""
+        for found in taken:
+            self.shares.pop((found.topic, found.partition), None)
+            self._committed.pop((found.topic, found.partition), None)
+        self._consumer.incremental_unassign(taken)
+
+    def _by_place(self, found: Sequence[Message]) -> dict[Place, list[Message]]:
+        read: dict[Place, list[Message]] = {}
+        for message in found:
+            if (error := message.error()) is not None:
+                if error.code() in _PASSING:
+                    continue
+                raise unavailable(KafkaException(error))
+            place = (message.topic(), message.partition())
+            if place in self.shares:
+                read.setdefault(place, []).append(message)
+        return read
+
+    def _resume_rested(self) -> None:
+        now = time.monotonic()
+        rested = [place for place, share in self.shares.items() if share.is_paused and share.retry_at <= now]
+        if rested:
+            with kafka_errors():
+                self._consumer.resume([TopicPartition(*place) for place in rested])
+        for place in rested:
+            self.shares[place].is_paused = False
+
+    def _commit_handled(self, *, at_once: bool = False) -> None:
+        """Tell Kafka how far we came, for those who watch it. What counts stands in the database."""
+        if not at_once and time.monotonic() < self._commit_at:
+            return
+        self._commit_at = time.monotonic() + COMMIT_EVERY_S
+        moved: dict[Place, int] = {
+            place: share.position
+            for place, share in self.shares.items()
+            if share.position is not None and self._committed.get(place) != share.position
+        }
+        if moved:
+            offsets = [TopicPartition(*place, position) for place, position in moved.items()]
+            with kafka_errors():
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._committed |= moved
+
+
+def _starting(place: Place, position: int | None) -> TopicPartition:
+    return TopicPartition(*place, OFFSET_BEGINNING if position is None else position)
+
+
+def open_reader(**given: Any) -> Reader:
+    """Make a reader. Raises KafkaUnavailable."""
+    try:
+        return Reader(**given)
+    except KafkaException as error:
+        raise KafkaUnavailable(f"Kafka: {error}") from error

@@ -1,0 +1,79 @@
+"""An event as a record of a topic: a CloudEvent in its JSON form, with headers to choose by before it is read. Pure.
+
+The format is the structured mode of the CloudEvents Kafka protocol binding 1.0; the key is the event's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from faregate.infra.eventlog.envelope import CONTENT_TYPE
+from faregate.kernel.event import Event
+
+SchemaId = Callable[[str], str | None]
+"""The id of the schema that the data of an event type follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is sent. Headers are text."""
+
+    key: str
+    value: bytes
+    headers: Mapping[str, str]
+    timestamp_ms: int
+
+
+def record_of(row: Mapping[str, Any], *, schema_id: SchemaId) -> Record:
+    """Return a row of the log as a record; its payload is taken over as it is."""
+    schema = schema_id(row["type"])
+    envelope = {
+        "specversion": "1.0",
+        "id": str(row["id"]),
+        "source": "/faregate/" + row["aggregatetype"].partition(".")[0],
+        "type": row["type"],
+        "subject": row["aggregateid"],
+        "time": row["time"].isoformat().replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "partitionkey": row["aggregateid"],
+        "aggregatetype": row["aggregatetype"],
+        "sequence": f"{row['seq']:020d}",
+        "data": orjson.Fragment(row["payload"]),
+    }
+    headers = {"content-type": CONTENT_TYPE, "type": row["type"], "seq": str(row["seq"])}
+    if schema:
+        envelope["dataschema"] = headers["schema-id"] = schema
+    if row["traceparent"]:
+        envelope["traceparent"] = headers["traceparent"] = row["traceparent"]
+    return Record(
+        key=row["aggregateid"],
+        value=orjson.dumps(envelope),
+        headers=headers,
+        timestamp_ms=int(row["time"].timestamp() * 1000),
+    )
+
+
+def event_of(value: bytes) -> Event:
+    """Return the event in a record."""
+    envelope = orjson.loads(value)
+    return Event(
+        id=UUID(envelope["id"]),
+        type=envelope["type"],
+        aggregate_type=envelope["aggregatetype"],
+        aggregate_id=envelope["partitionkey"],
+        time=datetime.fromisoformat(envelope["time"]),
+        data=envelope["data"],
+        traceparent=envelope.get("traceparent"),
+        seq=int(envelope["sequence"]),
+    )
+
+
+def headers_of(found: Any) -> Mapping[str, str]:
+    """Return the headers of a record that was read, as the client gives them."""
+    return {name: value.decode() for name, value in found or ()}
