@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +35,32 @@ def commands() -> str:
 
 
 def free_ports(count: int) -> int:
-    """Return the first of so many ports that nobody listens on."""
+    """Return the first of so many ports that nobody listens on, below those that connections get by themselves."""
     while True:
-        with ExitStack() as stack:
-            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            try:
-                for port in range(first + 1, first + count):
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except (OSError, OverflowError):
-                continue
-            return int(first)
+        first = random.randrange(10_000, 30_000)
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+
+
+async def ran(script: str, *, folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
+    """Run a script to its end and return its status and what it said; nothing that it started outlives it."""
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", script),
+        cwd=folder,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(200):
+            output, errors = await process.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode or 0, output.decode(), errors.decode()
 
 
 def ask_for_passwords(servers: OwnServers) -> None:
@@ -77,21 +95,12 @@ async def test_the_howto_decides_an_application_with_one_process_a_part_each_und
             "PORT": str(free_ports(PORTS)),
         }
         (run_in := tmp_path / "run").mkdir()
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["bash", "-euc", commands()],
-            cwd=run_in,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
+        status, output, errors = await ran(commands(), folder=run_in, environment=environment)
     logs = {file.name: file.read_text() for file in sorted(run_in.glob("*.log"))}
-    assert done.returncode == 0, (done.stdout, done.stderr, logs)
-    ready = [orjson.loads(found) for found in re.findall(r'^\{"ready".*$', done.stdout, re.MULTILINE)]
+    assert status == 0, (output, errors, logs)
+    ready = [orjson.loads(found) for found in re.findall(r'^\{"ready".*$', output, re.MULTILINE)]
     assert [answer["ready"] for answer in ready] == [True] * 8
-    assert '"outcome":"approved"' in done.stdout
+    assert '"outcome":"approved"' in output
     assert not (run_in / ".faregate" / "postgres").exists()
     assert len(logs) == 9
 

@@ -97,7 +97,7 @@ async def test_metrics_tell_the_lag_of_each_consumer_group_and_how_many_members_
     async def rendered() -> str:
         return (await metrics.render()).decode()
 
-    count_lag(metrics, credit, groups=["readers"])
+    count_lag(metrics, credit, groups=["readers"], members_max=16)
     async with (
         running_log(credit=credit, admin=admin) as log,
         running(log.member(handler=handle_when_told)),

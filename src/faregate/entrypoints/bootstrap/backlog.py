@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.gateway.store.backlog import due_intents
 from faregate.infra.database import Connection, Database
-from faregate.infra.eventlog import PARTITIONS, lag, unsequenced
+from faregate.infra.eventlog import lag, unsequenced
 from faregate.infra.scaling import Backlog, members_wanted
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.infra.workflow import waiting_for_a_worker
@@ -49,7 +49,7 @@ def count_intents(metrics: Metrics, gateway: Database) -> None:
     _count(metrics, gateway, kind="intents", count=due_intents)
 
 
-def count_lag(metrics: Metrics, database: Database, *, groups: Sequence[str]) -> None:
+def count_lag(metrics: Metrics, database: Database, *, groups: Sequence[str], members_max: int) -> None:
     """Show how far these consumer groups are behind, and how many members that asks for."""
     events = metrics.gauge("faregate_consumer_lag_events", "Events still to handle", labels=("group",))
     seconds = metrics.gauge("faregate_consumer_lag_seconds", "Age of the oldest of them", labels=("group",))
@@ -63,7 +63,7 @@ def count_lag(metrics: Metrics, database: Database, *, groups: Sequence[str]) ->
         for group in found:
             events.labels(group.group).set(group.events)
             seconds.labels(group.group).set(group.seconds)
-            wanted.labels(group.group).set(members_wanted(group.events, members_max=PARTITIONS))
+            wanted.labels(group.group).set(members_wanted(group.events, members_max=members_max))
 
     metrics.add_probe(probe)
 

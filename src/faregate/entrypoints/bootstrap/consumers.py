@@ -9,7 +9,7 @@ from faregate.credit.consumers import ConsumerGroup, consumer_groups
 from faregate.credit.handlers.status import StatusSnapshots
 from faregate.entrypoints.bootstrap.backlog import count_events, count_lag
 from faregate.entrypoints.bootstrap.decisions import decision_service
-from faregate.entrypoints.bootstrap.events import event_source
+from faregate.entrypoints.bootstrap.events import event_source, partitions
 from faregate.entrypoints.bootstrap.process import Loop, Opened, Process
 from faregate.infra.database import Database
 from faregate.infra.eventlog import CaughtUp, EventSource
@@ -32,7 +32,8 @@ async def consumers(process: Process, *, only: str | None = None) -> Opened:
     source, snapshots = await process.once(_source), await process.once(_snapshots)
     known = consumer_groups(service=await process.once(decision_service), snapshots=snapshots)
     groups = [group for group in known if only in (None, group.name)]
-    count_lag(process.metrics, database, groups=[group.name for group in groups])
+    names, most = [group.name for group in groups], partitions(settings)
+    count_lag(process.metrics, database, groups=names, members_max=most)
     count_events(process.metrics, database)
     urgent = await process.once(_urgent_database)
     return Opened(

@@ -8,7 +8,7 @@ from datetime import timedelta
 from faregate.entrypoints.bootstrap.process import Loop
 from faregate.events import AGGREGATE_OF, URGENT_TYPES, schema_id
 from faregate.infra.database import Database
-from faregate.infra.eventlog import EventSource, Listener, PostgresEventSource
+from faregate.infra.eventlog import PARTITIONS, EventSource, Listener, PostgresEventSource
 from faregate.infra.kafka import KafkaAddress, KafkaEventSource, Relay, Topics
 from faregate.infra.settings import Settings
 
@@ -21,6 +21,11 @@ async def event_source(stack: AsyncExitStack, settings: Settings, database: Data
     return KafkaEventSource(
         address=address, topics=kafka_topics(settings), attempts_max=settings.event_attempts_max or None
     )
+
+
+def partitions(settings: Settings) -> int:
+    """Return into how many the bus divides events by their key: more members of a group would have nothing to do."""
+    return PARTITIONS if settings.kafka_bootstrap is None else settings.kafka_partitions
 
 
 async def relay_loop(stack: AsyncExitStack, settings: Settings, log: Database, *, holder: str) -> Loop | None:
