@@ -19,7 +19,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 NAME ?= submit
 ARGS ?=
 
-.PHONY: help demo up test check lint types format bench fuzz schemas clean
+.PHONY: help demo up test check lint types format bench fuzz soak schemas clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "; print "faregate: make TARGET\n"} \
@@ -49,6 +49,9 @@ format: $(VENV)/ready ## Rewrite the layout of the code as `lint` wants it
 schemas: $(VENV)/ready ## Write schemas/ anew from the code
 	@$(BIN)/python -m faregate.events.schemas
 	@$(BIN)/python -m faregate.entrypoints.openapi
+
+soak: $(VENV)/ready ## The tests that take minutes: a rolling restart of every process under traffic
+	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 fuzz: $(VENV)/ready ## Hold a running API to its OpenAPI document with generated requests (ARGS="--max-time 600")
 	@$(BIN)/python -m tools.fuzz $(ARGS)

@@ -23,6 +23,7 @@ APPLICATIONS = 150
 PATIENCE_S = 120.0
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(400)
 @pytest.mark.requirement("P2")
 async def test_no_request_fails_beyond_one_retry_and_nothing_is_lost_while_every_process_is_restarted(
