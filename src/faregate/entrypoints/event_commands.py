@@ -175,9 +175,7 @@ def forget(
     typer.echo(f"forgot {group}")
 
 
-@app.command(
-    "topics", epilog="Example: FAREGATE_KAFKA_BOOTSTRAP=localhost:9092 faregate events topics --apply"
-)
+@app.command("topics", epilog="Example: faregate events topics --apply")
 def topics(
     apply: Annotated[
         bool, typer.Option("--apply", help="Make what is missing; adapt partitions and retention.")

@@ -40,10 +40,10 @@ class ChaosRun:
     outages: Sequence[Outage]
     stranded: int
     chain: ChainReport
-    topics: TopicsFound | None
     begin: float
     fault_s: float
     settle_s: float
+    topics: TopicsFound | None = None
 
     def availability(self, kind: str | None = None, *, to_the_instant: bool = False) -> Availability:
         """Return the availability of one kind of operation, or of all.
