@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
 BACKLOG_WATCH_S = 1.0
-WORKER_NICENESS = 10
+WORKER_NICENESS = 5
 """Somebody waits for an answer of the API; nobody notices whether a decision comes a moment later."""
 _API, _WORKER, _CONTEXT, _ROLE = "api-", "worker-", "serve-", "work-"
 """How the processes are called: numbers for those that do all, names for those that do one thing."""
