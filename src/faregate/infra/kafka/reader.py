@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, kafka_errors, unavailable
 from faregate.infra.kafka.topics import MESSAGE_BYTES_MAX, Topics
@@ -20,7 +20,6 @@ Join = Callable[[Sequence[Place]], dict[Place, int | None]]
 COMMIT_EVERY_S = 1.0
 _TIMEOUT_S = 10.0
 _FETCHED_BYTES_MAX = 16 * 1024
-_PASSING = {KafkaError._PARTITION_EOF}
 
 
 @dataclass(slots=True)
@@ -135,8 +134,6 @@ class Reader:
         read: dict[Place, list[Message]] = {}
         for message in found:
             if (error := message.error()) is not None:
-                if error.code() in _PASSING:
-                    continue
                 raise unavailable(KafkaException(error))
             place = (message.topic(), message.partition())
             if place in self.shares:
