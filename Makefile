@@ -50,7 +50,7 @@ schemas: $(VENV)/ready ## Write schemas/ anew from the code
 	@$(BIN)/python -m faregate.events.schemas
 	@$(BIN)/python -m faregate.entrypoints.openapi
 
-soak: $(VENV)/ready ## The tests that take minutes: a rolling restart of every process under traffic
+soak: $(VENV)/ready ## The tests that take minutes: a rolling restart under traffic, faults on every bus
 	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 fuzz: $(VENV)/ready ## Hold a running API to its OpenAPI document with generated requests (ARGS="--max-time 600")

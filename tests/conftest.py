@@ -6,8 +6,9 @@ import itertools
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -111,6 +112,12 @@ def kafka() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def kafka_address(kafka: str) -> KafkaAddress:
     return KafkaAddress(bootstrap=kafka)
+
+
+@pytest.fixture(scope="module")
+def bus_of_module() -> Mapping[str, Any]:
+    """The settings of the bus that carries a module's events: none, for the log in PostgreSQL."""
+    return {}
 
 
 @pytest.fixture

@@ -6,17 +6,19 @@
 `system` is the fixture that they give. It serves all tests of a module: each takes people of its own
 (`new_person`) and scripts its faults before it submits. Providers are given up after `TIMEOUT_S` instead of three
 seconds, and look-ups lag 0.3 s; nothing else differs from `faregate work`. What processes do is proved in `tests/e2e`.
+Events come by the log in PostgreSQL; a module that also imports `both_buses` runs once more with them on Kafka.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import psycopg
@@ -50,6 +52,7 @@ __all__ = [
     "STRAIGHT",
     "TIMEOUT_S",
     "CreditSystem",
+    "both_buses",
     "new_person",
     "quiet_system",
     "servers_of_module",
@@ -277,9 +280,21 @@ async def open_system(settings: Settings, *, folder: Path) -> AsyncIterator[Cred
         yield system
 
 
+@pytest.fixture(scope="module", params=["postgres", "kafka"], name="bus_of_module")
+def both_buses(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    """For a module whose tests must pass whichever bus carries events: the settings of each in turn."""
+    if request.param == "postgres":
+        return {}
+    bootstrap: str = request.getfixturevalue("kafka")
+    return {"kafka_bootstrap": bootstrap, "kafka_topic_prefix": f"t{uuid4().hex[:12]}."}
+
+
 @pytest.fixture(scope="module")
 def servers_of_module(
-    postgres_url: str, valkey_socket: Path, tmp_path_factory: pytest.TempPathFactory
+    postgres_url: str,
+    valkey_socket: Path,
+    bus_of_module: Mapping[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Settings]:
     """Settings with a fresh, migrated database for one module of tests."""
     name = f"credit_{next(_databases)}"
@@ -287,7 +302,8 @@ def servers_of_module(
         server.execute(f"create database {name} template faregate strategy file_copy")
         url = postgres_url.replace("/faregate?", f"/{name}?")
         prepare(url)
-        yield _settings(url, valkey_socket, home=tmp_path_factory.mktemp("home"))
+        settings = _settings(url, valkey_socket, home=tmp_path_factory.mktemp("home"))
+        yield settings.model_copy(update=dict(bus_of_module))
         server.execute(f"drop database {name} with (force)")
 
 

@@ -13,11 +13,12 @@ from faregate.bench.credit import wait_drained
 from faregate.bench.partner import Habits, Operation, Partner
 from faregate.bench.verdict import judge
 from faregate.entrypoints.local_client import connected, new_token, set_faults
-from faregate.entrypoints.processes import RELAY, ROLES
+from faregate.entrypoints.processes import roles_of
 from faregate.infra.local_system import LocalSystem, Plan, local_system
 from faregate.infra.supervisor import poll_until
 from faregate.sandbox.people import application
 from faregate.sandbox.plans import PLANS
+from tests.servers import require_kafka
 
 APPLICATIONS = 150
 PATIENCE_S = 120.0
@@ -25,17 +26,22 @@ PATIENCE_S = 120.0
 
 @pytest.mark.soak
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("kafka", [False, True], ids=["log", "kafka"])
 @pytest.mark.requirement("P2")
 async def test_no_request_fails_beyond_one_retry_and_nothing_is_lost_while_every_process_is_restarted(
-    tmp_path: Path, database_url: str, valkey_socket: Path
+    tmp_path: Path, database_url: str, valkey_socket: Path, kafka: bool
 ) -> None:
+    if kafka:
+        require_kafka()
     plan = Plan(
         home=tmp_path / "home",
+        temporary=True,
         apis=2,
         workers=0,
-        roles=tuple(role for role in ROLES if role != RELAY),
+        roles=roles_of(kafka=kafka),
         database_url=database_url,
         valkey_url=f"unix://{valkey_socket}",
+        kafka=kafka,
     )
     operations: list[Operation] = []
     async with local_system(plan) as system, connected(system) as (site, credit, session):

@@ -12,6 +12,7 @@ from faregate.bench.chaos.plan import ChaosPlan
 from faregate.bench.chaos.report import checks_of, document_of
 from faregate.entrypoints.chaos import run_chaos
 from faregate.infra.settings import ENV_PREFIX
+from tests.servers import require_kafka
 
 
 @pytest.fixture
@@ -21,6 +22,15 @@ def blind_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@pytest.mark.parametrize(
+    ("kafka", "processes"),
+    [
+        pytest.param(False, False, id="log"),
+        pytest.param(False, True, id="log-processes", marks=pytest.mark.soak),
+        pytest.param(True, False, id="kafka", marks=pytest.mark.soak),
+        pytest.param(True, True, id="kafka-processes"),
+    ],
+)
 @pytest.mark.timeout(500)
 @pytest.mark.requirement("C5")
 @pytest.mark.requirement("C19")
@@ -29,8 +39,13 @@ def blind_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.requirement("C28")
 @pytest.mark.requirement("C29")
 @pytest.mark.usefixtures("blind_to_the_environment")
-async def test_nothing_is_lost_pulled_twice_or_stranded_while_everything_fails(tmp_path: Path) -> None:
-    short = replace(ChaosPlan.of_minutes(0.25, applications=120, seed=11), fault_s_max=2.0)
+async def test_nothing_is_lost_pulled_twice_or_stranded_while_everything_fails(
+    tmp_path: Path, kafka: bool, processes: bool
+) -> None:
+    if kafka:
+        require_kafka()
+    plan = ChaosPlan.of_minutes(0.25, applications=120, seed=11, kafka=kafka, processes=processes)
+    short = replace(plan, fault_s_max=2.0)
     run = await run_chaos(short, home=tmp_path / "home", on_event=print)
     assert all(run.faults.get(kind) for kind in short.kinds), run.faults
     # How available it was is measured by `faregate chaos credit` on a machine of its own, not beside other tests.

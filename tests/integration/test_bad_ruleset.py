@@ -12,6 +12,7 @@ from faregate.credit.handlers.decide import RULESET_NAME
 from tests.credit_worker import (  # noqa: F401
     STRAIGHT,
     CreditSystem,
+    both_buses,
     quiet_system,
     servers_of_module,
     system_of_module,

@@ -6,6 +6,7 @@ import pytest
 
 from tests.credit_worker import (  # noqa: F401
     CreditSystem,
+    both_buses,
     quiet_system,
     servers_of_module,
     system_of_module,

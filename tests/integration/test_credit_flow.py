@@ -29,6 +29,7 @@ from tests.credit_worker import (  # noqa: F401
     SLOW,
     STRAIGHT,
     CreditSystem,
+    both_buses,
     new_person,
     quiet_system,
     servers_of_module,

@@ -24,6 +24,7 @@ from tests.credit_worker import (  # noqa: F401
     SLOW,
     STRAIGHT,
     CreditSystem,
+    both_buses,
     quiet_system,
     servers_of_module,
     system_of_module,

@@ -52,6 +52,7 @@ VERDICT = Verdict(
     replayed=100,
     share_with_all_checks=1.0,
     scorecards=frozenset({"german-1"}),
+    pulled_again=(),
 )
 ABOVE = Phase(
     report=replace(REPORT, accepted=40, refused=60, statuses={"202": 40, "429": 60}),

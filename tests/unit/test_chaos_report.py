@@ -42,6 +42,7 @@ def good_run() -> ChaosRun:
         replayed=1,
         share_with_all_checks=1.0,
         scorecards=frozenset({"german-1"}),
+        pulled_again=(),
     )
     chain = Verification(at=datetime(2026, 1, 1, tzinfo=UTC), links=9, broken=None)
     return ChaosRun(

@@ -153,6 +153,12 @@ class Checks(RuleBasedStateMachine):
         self.claims = 0
         self.told: dict[str, list[str]] = {}
         self.stopped: list[Call] = []
+        self.frozen_until = START
+
+    @rule(seconds=st.sampled_from([1.0, 4.0, 8.0]))
+    def the_provider_stands_still(self, seconds: float) -> None:
+        """What comes meanwhile waits in its buffers: it answers nothing, and executes what it got only afterwards."""
+        self.frozen_until = self.now + timedelta(seconds=seconds)
 
     def declare(self) -> None:
         subject_id = f"app_{len(self.told)}"
@@ -248,6 +254,9 @@ class Checks(RuleBasedStateMachine):
         call.started_at = self.now
         if step is Step.SEND:
             call.outcome = self.send(call.intent.provider_request_id, fate)
+            if self.now < self.frozen_until:
+                self.provider.send_ended(call.intent.provider_request_id, self.frozen_until, lag=1.0)
+                call.outcome = Unknown("timeout")
 
     def send(self, request_id: str, fate: str) -> Outcome:
         if request_id in self.provider.refused:
@@ -314,12 +323,16 @@ class Checks(RuleBasedStateMachine):
             self.provider.send_ended(request_id, ended, lag)
             change = after_send(call.intent, call.outcome, at=moment, rules=rules)
         elif call.started_at:
-            found = self.provider.look_up(request_id, call.started_at)
+            found = self.looked_up(request_id, call.started_at, ended)
             change = after_look_up(call.intent, found, at=moment, rules=rules)
         else:
             change = at_deadline(call.intent, at=moment, rules=rules)
         if self.tokens[request_id] == call.token:
             self.write(change)
+
+    def looked_up(self, request_id: str, started_at: datetime, ended: datetime) -> Outcome:
+        answered_at = max(started_at, self.frozen_until)
+        return Unknown("timeout") if answered_at > ended else self.provider.look_up(request_id, answered_at)
 
     def write(self, change: Change) -> None:
         self.rows[change.intent.provider_request_id] = change.intent

@@ -77,6 +77,8 @@ def shape(change: Change) -> tuple[str, str | None, str | None]:
 
 
 UNKNOWN_SENT = {"state": State.UNKNOWN, "sent_end": second(1), "doubtful": True}
+NOT_FOUND_ONCE = UNKNOWN_SENT | {"reason": "not_found", "looks": 1}
+"""A first look-up found nothing at 1 s."""
 
 
 @pytest.mark.requirement("C23")
@@ -117,7 +119,7 @@ def test_a_send_is_judged_by_this_table(
 @pytest.mark.parametrize(
     ("outcome", "sends", "started", "rules", "expected"),
     [
-        # The send ended at 1 s and the provider may lag by 2 s: "not found" is final only after 3 s.
+        # Nothing was found at 1 s, and the provider may lag by 2 s: "not found" is final only after 3 s.
         (FACTS, 1, 2, ONE_SHOT, ("done", "done", None)),
         (Accepted(1.0), 1, 2, ONE_SHOT, ("accepted", None, None)),
         (LOST, 1, 2, ONE_SHOT, ("unknown", None, None)),
@@ -138,9 +140,25 @@ def test_a_send_is_judged_by_this_table(
 def test_a_look_up_is_judged_by_this_table(
     outcome: Outcome, sends: int, started: float, rules: Rules, expected: tuple[str, str | None, str | None]
 ) -> None:
-    asked = intent(**UNKNOWN_SENT, sends=sends)  # type: ignore[arg-type]
+    asked = intent(**NOT_FOUND_ONCE, sends=sends)  # type: ignore[arg-type]
     change = after_look_up(asked, outcome, at=at(started + 0.1, started=started), rules=rules)
     assert shape(change) == expected
+
+
+@pytest.mark.requirement("C5")
+def test_the_lag_counts_from_the_first_answer_of_a_provider_that_may_have_stood_still() -> None:
+    asked = intent(**UNKNOWN_SENT, sends=1)  # type: ignore[arg-type]
+    first = after_look_up(asked, NOT_FOUND, at=at(6, started=5), rules=ONE_SHOT)
+    early = after_look_up(first.intent, NOT_FOUND, at=at(8.1, started=8), rules=ONE_SHOT)
+    final = after_look_up(first.intent, NOT_FOUND, at=at(8.1, started=8.01), rules=ONE_SHOT)
+    assert [shape(change)[0] for change in (first, early, final)] == ["unknown", "unknown", "not_done"]
+
+
+@pytest.mark.requirement("C5")
+def test_a_look_up_without_an_answer_lets_the_lag_begin_anew() -> None:
+    silent = after_look_up(intent(**NOT_FOUND_ONCE), LOST, at=at(4), rules=ONE_SHOT)  # type: ignore[arg-type]
+    again = after_look_up(silent.intent, NOT_FOUND, at=at(5), rules=ONE_SHOT)
+    assert (again.intent.state, again.intent.sent_end) == (State.UNKNOWN, second(5))
 
 
 @pytest.mark.requirement("C9")
@@ -214,7 +232,7 @@ def test_a_provider_that_asks_for_more_patience_than_there_is_makes_room_for_the
 
 
 def test_a_further_attempt_carries_what_was_sent_before() -> None:
-    asked = intent(**UNKNOWN_SENT, traceparent="00-1-2-01")  # type: ignore[arg-type]
+    asked = intent(**NOT_FOUND_ONCE, traceparent="00-1-2-01")  # type: ignore[arg-type]
     change = after_look_up(asked, NOT_FOUND, at=at(4, chance=0.5), rules=ONE_SHOT)
     assert change.successor == NewIntent(
         subject_id="app_1",
@@ -230,7 +248,7 @@ def test_a_further_attempt_carries_what_was_sent_before() -> None:
 
 def test_an_early_not_found_is_asked_again_as_soon_as_it_can_be_final() -> None:
     patient = replace(ONE_SHOT, retry=RetryPolicy(look_up_s=5.0))
-    asked = intent(**UNKNOWN_SENT)  # type: ignore[arg-type]
+    asked = intent(**NOT_FOUND_ONCE)  # type: ignore[arg-type]
     change = after_look_up(asked, NOT_FOUND, at=at(2), rules=patient)
     assert second(3) < (change.intent.next_at or START) < second(3.01)
 

@@ -178,7 +178,7 @@ class _Generator:
         self._refusal_faults: Counter[str] = Counter()
         self._bodies: list[bytes] = []
         self._open: set[_Connection] = set()
-        self._idle: deque[_Connection] = deque()
+        self._idle: list[_Connection] = []
         self._waiting: deque[float] = deque()
         self._reconnects: set[asyncio.Task[None]] = set()
         self._due = self._sent = self._dropped = self._late = 0
@@ -256,7 +256,9 @@ class _Generator:
             self._drop_late(now)
             self._drop_rest_if_nobody_listens(now)
             while self._idle and self._has_work():
-                self.freed(self._idle.popleft())
+                self.freed(
+                    self._idle.pop()
+                )  # used last: a server closes those that stay idle, maybe just now
             if now >= next_sweep:
                 next_sweep = now + 0.5
                 self._sweep(now)

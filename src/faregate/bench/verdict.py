@@ -22,7 +22,10 @@ ANSWERED_SHARE_MIN = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The checks by their sentence, and the figures behind them."""
+    """The checks by their sentence, and the figures behind them.
+
+    `pulled_again` holds what the sandbox executed for each application and check that was pulled more than once.
+    """
 
     checks: Mapping[str, bool]
     outcomes: Mapping[str, str]
@@ -32,6 +35,7 @@ class Verdict:
     replayed: int
     share_with_all_checks: float
     scorecards: frozenset[str]
+    pulled_again: Sequence[Mapping[str, Any]]
 
     @property
     def is_good(self) -> bool:
@@ -65,6 +69,7 @@ async def judge(
         replayed=replay.replayed,
         share_with_all_checks=_share(rows),
         scorecards=frozenset(row["scorecard_version"] for row in decided),
+        pulled_again=[await _executions(session, sandbox_url, pull) for pull in pulls["pulls"]],
     )
 
 
@@ -79,6 +84,13 @@ def percentile(values_sorted: Sequence[float], percent: int) -> float:
     if len(values_sorted) < 2:
         return values_sorted[0] if values_sorted else 0.0
     return quantiles(values_sorted, n=100, method="inclusive")[percent - 1]
+
+
+async def _executions(
+    session: aiohttp.ClientSession, sandbox_url: str, pull: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    query = f"application={pull['application']}&check={pull['check']}"
+    return {**pull, **await _get(session, f"{sandbox_url}/admin/executions?{query}")}
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> Any:

@@ -21,7 +21,7 @@ from faregate.bench.partner import Habits, Operation, Partner, wait_until
 from faregate.entrypoints.bootstrap.events import kafka_topics
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.local_client import connected, new_token
-from faregate.entrypoints.processes import ROLES
+from faregate.entrypoints.processes import roles_of
 from faregate.infra.eventlog import lag
 from faregate.infra.kafka import RELAY_GROUP, KafkaAddress
 from faregate.infra.local_system import LocalSystem, Plan, local_system
@@ -52,9 +52,9 @@ async def run_chaos(
     local = Plan(
         home=home,
         temporary=True,
-        workers=0 if plan.kafka else WORKERS,
+        workers=0 if plan.processes else WORKERS,
         apis=APIS,
-        roles=tuple(ROLES) if plan.kafka else (),
+        roles=roles_of(kafka=plan.kafka) if plan.processes else (),
         kafka=plan.kafka,
         faults_file=_written(faults, home),
         environment=ENVIRONMENT,

@@ -33,10 +33,11 @@ def credit(
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed breaks the same things in the same order.")] = 1,
     kafka: Annotated[
+        bool, typer.Option("--kafka", help="On Kafka, whose broker and relay die too; topics are compared.")
+    ] = False,
+    processes: Annotated[
         bool,
-        typer.Option(
-            "--kafka", help="On Kafka, each role a process of its own; broker, relay, consumers die too."
-        ),
+        typer.Option("--processes", help="Each role a process of its own; that of the consumers dies too."),
     ] = False,
     json_to: Annotated[
         str | None, typer.Option("--json", help="Write the result as JSON to this path; - prints it.")
@@ -52,7 +53,9 @@ def credit(
     from faregate.entrypoints.chaos import run_chaos
     from faregate.infra.telemetry.logs import configure_logging
 
-    plan = ChaosPlan.of_minutes(minutes, applications=applications, seed=seed, kafka=kafka)
+    plan = ChaosPlan.of_minutes(
+        minutes, applications=applications, seed=seed, kafka=kafka, processes=processes
+    )
     console = Console(stderr=True, log_path=False)
     configure_logging(format="console", level=logging.ERROR)  # deaths are meant here, and told
     with (

@@ -48,6 +48,12 @@ ROLES: Mapping[str, Purpose] = {
 }
 """What a worker process may do."""
 
+
+def roles_of(*, kafka: bool) -> tuple[str, ...]:
+    """Return the roles that have something to do, on Kafka or without it."""
+    return tuple(role for role in ROLES if kafka or role != RELAY)
+
+
 COMMANDS: Mapping[str, Mapping[str, Purpose]] = {"serve": CONTEXTS, "work": ROLES}
 
 

@@ -11,7 +11,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from faregate.entrypoints.processes import CONTEXTS, RELAY, ROLES
+from faregate.entrypoints.processes import CONTEXTS, roles_of
 from faregate.infra.lifetime import stop_event
 from faregate.infra.local_system import Plan, local_system
 from faregate.infra.scaling import ScalingPolicy
@@ -64,7 +64,7 @@ def plan_of(
         workers=0 if processes else workers,
         apis=0 if processes else 1,
         contexts=tuple(CONTEXTS) if processes else (),
-        roles=tuple(role for role in ROLES if on_kafka or role != RELAY) if processes else (),
+        roles=roles_of(kafka=on_kafka) if processes else (),
         sandbox=sandbox,
         api_port=settings.api_port,
         sandbox_port=settings.sandbox_port,

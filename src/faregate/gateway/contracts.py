@@ -18,8 +18,8 @@ class Capabilities:
     """What a provider can do; decides how the gateway treats an outcome that it does not know.
 
     `deduplicates`: the same request id is executed once, so that sending it again is safe.
-    `look_up_lag_s_max`: an executed call is visible to a look-up after at most this many seconds; "not found"
-    counts as not done only later than this after our last send ended.
+    `look_up_lag_s_max`: an executed call is visible to a look-up after at most this many seconds in which the
+    provider works; "not found" counts as not done only later than this after a look-up said so for the first time.
     `polls`: results are fetched by asking; `callback`: results are sent to us.
     `refusal_is_executed`: a refusal comes after the work and counts as a pull, so that no other provider may be asked
     for the same check after it.

@@ -66,8 +66,8 @@ class Intent:
     """One row of the journal.
 
     `next_at`: when it needs somebody next (the lease's end while it is claimed), None when nobody.
-    `sent_end`: when our last send had certainly ended. `doubtful`: a send may have been executed without our
-    knowing. `settled`: what the owner was told, None before.
+    `sent_end`: when our last send had certainly ended; while `reason` is "not_found", when a look-up first said so.
+    `doubtful`: a send may have been executed without our knowing. `settled`: what the owner was told, None before.
     """
 
     provider_request_id: str

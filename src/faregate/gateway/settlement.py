@@ -135,8 +135,9 @@ def after_look_up(intent: Intent, outcome: Outcome, *, at: Moment, rules: Rules)
             return _not_found(looked, at, rules)
         case NotDone(retryable=False):
             return _not_done(looked, outcome, at, rules, fresh=True)
-        case _:
-            return _wait(looked, _look_up_s(looked, at, rules), at, rules)
+        case Unknown(reason=reason):
+            looked = replace(looked, reason=reason)
+    return _wait(looked, _look_up_s(looked, at, rules), at, rules)
 
 
 def after_callback(intent: Intent, outcome: Outcome, *, at: Moment, rules: Rules) -> Change | None:
@@ -167,8 +168,16 @@ def _done(intent: Intent, outcome: Done) -> Change:
 
 
 def _not_found(intent: Intent, at: Moment, rules: Rules) -> Change:
+    """Judge "not found": final only if an earlier look-up said so, this one began later than the lag after that, and
+    none in between was without an answer.
+
+    A provider that stands still executes what waits for it when it goes on, perhaps after it has answered look-ups:
+    as long as it answers nothing, time proves nothing.
+    """
     capabilities = rules.capabilities
-    final_from = (intent.sent_end or at.started_at) + timedelta(seconds=capabilities.look_up_lag_s_max)
+    since = intent.sent_end if intent.reason == NOT_FOUND else None
+    intent = replace(intent, reason=NOT_FOUND, sent_end=since or at.now)
+    final_from = (since or at.now) + timedelta(seconds=capabilities.look_up_lag_s_max)
     if at.started_at > final_from:
         refusal = NotDone(NOT_FOUND, retryable=True)
         return _not_done(intent, refusal, at, rules, fresh=not capabilities.deduplicates)

@@ -49,18 +49,6 @@ TRACKS: Final[Mapping[str, tuple[Kind, ...]]] = {
         Kind.PROVIDER_SLOW,
     ),
 }
-ON_KAFKA: Final[Mapping[str, tuple[Kind, ...]]] = {
-    "processes": (
-        Kind.KILL_API,
-        Kind.KILL_WORKER,
-        Kind.KILL_CONSUMERS,
-        Kind.KILL_RELAY,
-        Kind.KILL_SANDBOX,
-        Kind.FREEZE_SANDBOX,
-    ),
-    "servers": (*TRACKS["servers"], Kind.KILL_KAFKA),
-    "providers": TRACKS["providers"],
-}
 HAPPENED_TO_CALLBACKS: Final = ("duplicates", "overtaken", "skewed_accepted", "stale_refused", "faulty")
 """What the sandbox must have counted of its callbacks."""
 NEVER_TO_CALLBACKS: Final = ("skewed_refused", "stale_accepted", "faulty_accepted")
@@ -95,11 +83,19 @@ class ChaosPlan:
     settle_s_max: float = 60.0
     seed: int = 1
     kafka: bool = False
+    processes: bool = False
 
     @property
     def tracks(self) -> Mapping[str, tuple[Kind, ...]]:
-        """What is broken, by track."""
-        return ON_KAFKA if self.kafka else TRACKS
+        """What is broken, by track: a part that runs inside of another is killed with it."""
+        consumers = (Kind.KILL_CONSUMERS,) if self.processes else ()
+        relay = (Kind.KILL_RELAY,) if self.processes and self.kafka else ()
+        broker = (Kind.KILL_KAFKA,) if self.kafka else ()
+        return {
+            **TRACKS,
+            "processes": TRACKS["processes"] + consumers + relay,
+            "servers": TRACKS["servers"] + broker,
+        }
 
     @property
     def kinds(self) -> Sequence[Kind]:
@@ -108,7 +104,13 @@ class ChaosPlan:
 
     @classmethod
     def of_minutes(
-        cls, minutes: float, *, applications: int | None = None, seed: int = 1, kafka: bool = False
+        cls,
+        minutes: float,
+        *,
+        applications: int | None = None,
+        seed: int = 1,
+        kafka: bool = False,
+        processes: bool = False,
     ) -> ChaosPlan:
         """Return a plan of so many minutes, with clients as busy as five minutes of 2,000 applications need."""
         return cls(
@@ -118,6 +120,7 @@ class ChaosPlan:
             operations_min=round(minutes * OPERATIONS_A_MINUTE),
             seed=seed,
             kafka=kafka,
+            processes=processes,
         )
 
 

@@ -101,6 +101,7 @@ def document_of(run: ChaosRun) -> dict[str, Any]:
         "share_with_all_checks": round(run.verdict.share_with_all_checks, 4),
         "decision_s": {f"p{p}": round(percentile(waited, p), 3) for p in (50, 95, 99)},
         "provider_calls": {name: run.verdict.world[name] for name in ("executed", "duplicates")},
+        "pulled_again": list(run.verdict.pulled_again),
         "topics": None if run.topics is None else asdict(run.topics),
         "audit_links": run.chain.verification.links,
         "checks": dict(checks_of(run)),

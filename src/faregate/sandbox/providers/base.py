@@ -33,7 +33,7 @@ class NotOffered(InvalidError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What a provider promises. `look_up_lag_s_max`: a look-up sees an executed call after that long.
+    """What a provider promises. `look_up_lag_s_max`: a look-up sees an executed call after it worked for that long.
 
     `signs_time`: the signature of its callbacks covers the time of the signing.
     """
