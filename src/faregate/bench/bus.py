@@ -32,11 +32,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusPlan:
-    """How much of each. `per_s` events a second for `seconds`, in transactions of `batch`, tell the latency."""
+    """How much of each. `per_s` events a second for `seconds`, in transactions of `batch`, tell the latency.
+
+    Before that they come for `warm_up_s`, so that members which have just met have shared the partitions among them.
+    """
 
     events: int = 50_000
     per_s: float = 1_000.0
     seconds: float = 10.0
+    warm_up_s: float = 5.0
     batch: int = 5
     transactions: int = 400
     consumers: Sequence[int] = (1, 4)
@@ -125,8 +129,10 @@ async def figures_of(
         await watch.until(backlog)
         rate = (backlog - had) / max(time.perf_counter() - began, 1e-9)
         say(f"{bus.name}, {consumers} consumer(s): latency at {plan.per_s:g}/s")
-        committed = await _offered(database, plan)
-        await watch.until(backlog + len(committed))
+        warmed_up = await _offered(database, plan, seconds=plan.warm_up_s)
+        committed = await _offered(database, plan, seconds=plan.seconds)
+        expected = backlog + len(warmed_up) + len(committed)
+        await watch.until(expected)
     waits = sorted((watch.at[id_] - at) * 1000 for id_, at in committed.items())
     return BusFigures(
         bus=bus.name,
@@ -134,7 +140,7 @@ async def figures_of(
         events_per_s=rate,
         latency_ms_p50=percentile(waits, 50),
         latency_ms_p99=percentile(waits, 99),
-        expected=backlog + len(committed),
+        expected=expected,
         handled=watch.handled,
         in_order=watch.in_order,
     )
@@ -157,12 +163,12 @@ async def _members(
             stop.set()
 
 
-async def _offered(database: Database, plan: BusPlan) -> dict[UUID, float]:
-    """Append at a steady rate; return when each event was committed."""
+async def _offered(database: Database, plan: BusPlan, *, seconds: float) -> dict[UUID, float]:
+    """Append at a steady rate for so long; return when each event was committed."""
     committed: dict[UUID, float] = {}
     every_s = plan.batch / plan.per_s
     begun = time.perf_counter()
-    for number in range(int(plan.per_s * plan.seconds / plan.batch)):
+    for number in range(int(plan.per_s * seconds / plan.batch)):
         await asyncio.sleep(max(0.0, begun + number * every_s - time.perf_counter()))
         events = new_events(plan.batch, start=number * plan.batch)
         async with database.transaction() as conn:
