@@ -28,13 +28,17 @@ from faregate.infra.settings import Settings
 from tests.servers import copy_of_used_home, own_servers
 
 COMMAND = """
-import os, sys
+import asyncio, sys
 from pathlib import Path
-from faregate.infra.embedded import embedded_servers, servers_of
-home = Path(sys.argv[1])
-with embedded_servers(home, end_with_us="end_with_us" in sys.argv):
+from faregate.infra.embedded import BOTH, embedded_servers, servers_of
+from faregate.infra.embedded.keeper import servers_kept_running
+home, end_with_us = Path(sys.argv[1]), "end_with_us" in sys.argv
+async def keep():
+    async with servers_kept_running(home, wanted=BOTH, end_with_us=end_with_us):
+        await asyncio.to_thread(sys.stdin.read)
+with embedded_servers(home, end_with_us=end_with_us):
     print(*(server.pid() for server in servers_of(home)), flush=True)
-    sys.stdin.read()
+    asyncio.run(keep()) if "keep" in sys.argv else sys.stdin.read()
 """
 NOBODY = 65534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
@@ -199,6 +203,17 @@ def test_servers_of_a_private_home_end_with_their_owner_even_if_it_is_killed(hom
         pids = [int(pid) for pid in pids_seen_by(owner).split()]
         owner.kill()
     assert processes.wait_for(lambda: not any(map(processes.is_alive, pids)), timeout_s=30)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+async def test_servers_of_a_private_home_that_were_started_again_end_with_their_owner_too(home: Path) -> None:
+    with command(home, "end_with_us", "keep") as owner:
+        for pid in pids_seen_by(owner).split():
+            os.kill(int(pid), signal.SIGKILL)
+            await until_both_answer_without(int(pid), home)
+        again = running(home)
+        owner.kill()
+    assert processes.wait_for(lambda: not any(map(processes.is_alive, again)), timeout_s=30)
 
 
 @pytest.mark.parametrize("killed_after_s", [0.3, 0.6])

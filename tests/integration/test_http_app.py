@@ -221,8 +221,8 @@ async def test_a_head_that_does_not_end_in_time_is_answered_and_the_connection_c
         assert raw_problem(await reader.read()) == (408, 408)
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_a_connection_that_never_sends_anything_is_closed() -> None:
+async def test_a_connection_that_never_sends_anything_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faregate.infra.http.server.KEEP_ALIVE_S", 0.2)
     async with raw_connection() as (reader, _):
         assert await reader.read() == b""
 

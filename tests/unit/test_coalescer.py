@@ -55,6 +55,27 @@ async def test_a_batch_never_exceeds_its_limit() -> None:
     assert max(map(len, writer.batches)) <= 3
 
 
+async def test_what_follows_a_batch_closely_waits_for_more_and_forms_one_batch() -> None:
+    writer = Writer()
+    writer.gate.set()
+    coalescer = Coalescer(write=writer, every_s=1.0)
+    await coalescer.submit(0)
+    tasks = []
+    for n in range(1, 6):
+        tasks.append(asyncio.create_task(coalescer.submit(n)))
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*tasks)
+    assert writer.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+async def test_a_full_batch_does_not_wait() -> None:
+    writer = Writer()
+    writer.gate.set()
+    coalescer = Coalescer(write=writer, batch_max=2, every_s=3600.0)
+    await coalescer.submit(0)
+    assert await asyncio.gather(coalescer.submit(1), coalescer.submit(2)) == [10, 20]
+
+
 async def test_a_bad_item_fails_alone() -> None:
     writer = Writer()
     writer.gate.set()

@@ -23,16 +23,14 @@ from faregate.bench.bus import (
 from faregate.bench.report import BenchResult
 from faregate.entrypoints.bootstrap.process import Loop
 from faregate.infra.database import Database
-from faregate.infra.embedded import ServerName, embedded_servers
 from faregate.infra.embedded.kafka import embedded_kafka
-from faregate.infra.eventlog import Listener, PostgresEventSource, Sequencer, append
+from faregate.infra.eventlog import Listener, PostgresEventSource, append
 from faregate.infra.kafka import RELAY_GROUP, KafkaAddress, KafkaEventSource, Relay, Topics, ensure_topics
-from faregate.infra.migrations import migrate
+from faregate.infra.local_system import Plan, local_system
 from faregate.infra.telemetry.logs import configure_logging
 
 Say = Callable[[str], None]
 _CHUNK = 1_000
-ONLY_POSTGRES: frozenset[ServerName] = frozenset({"postgres"})
 
 
 async def bench_bus(plan: BusPlan, *, home: Path, kafka: bool, say: Say) -> BenchResult:
@@ -40,11 +38,11 @@ async def bench_bus(plan: BusPlan, *, home: Path, kafka: bool, say: Say) -> Benc
     configure_logging(format="console", level=logging.ERROR)
     async with AsyncExitStack() as stack:
         say("starting PostgreSQL" + (" and Kafka" if kafka else ""))
-        servers = await asyncio.to_thread(
-            stack.enter_context, embedded_servers(home, wanted=ONLY_POSTGRES, end_with_us=True)
+        only_sequencer = Plan(
+            home=home, temporary=True, apis=0, workers=0, sandbox=False, roles=("sequencer",)
         )
-        await asyncio.to_thread(migrate, servers.database_url)
-        world = await _World.open(stack, servers.database_url)
+        system = await stack.enter_async_context(local_system(only_sequencer))
+        world = await _World.open(stack, system.database_url)
         cost = await append_cost(world.credit, plan)
         say(f"appending {plan.events:,} events")
         sequenced_per_s = await world.fill(plan.events)
@@ -65,7 +63,7 @@ async def bench_bus(plan: BusPlan, *, home: Path, kafka: bool, say: Say) -> Benc
 
 
 class _World:
-    """The log, its sequencer, and both ways to read it."""
+    """The log, which a process of its own sequences, and both ways to read it."""
 
     def __init__(self, *, credit: Database, log: Database, listener: Listener) -> None:
         self.credit = credit
@@ -79,7 +77,6 @@ class _World:
         for database in (credit, log):
             stack.push_async_callback(database.close)
         listener = await stack.enter_async_context(Listener(credit))
-        _run(stack, Sequencer(database=log, holder=uuid4().hex).run)
         return cls(credit=credit, log=log, listener=listener)
 
     async def fill(self, events: int) -> float:

@@ -14,7 +14,7 @@ from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.processes import CONTEXTS, acts_as, require_known
 from faregate.entrypoints.servers import kept_running, observe, site_of
 from faregate.infra.http.server import listen, serving
-from faregate.infra.lifetime import stop_event
+from faregate.infra.lifetime import freeze_start_up, stop_event
 from faregate.infra.logins import require_roles
 from faregate.infra.settings import Settings
 
@@ -37,5 +37,6 @@ async def _serve(site: Site, contexts: Sequence[str]) -> None:
         app = await api_app(stack, site, contexts)
         listener = listen(host=site.settings.api_host, port=site.settings.api_port)
         url = await stack.enter_async_context(serving(app, listener=listener))
+        freeze_start_up()
         _log.info("api_ready", url=url, contexts=list(contexts) or "all")
         await stop.wait()

@@ -17,7 +17,7 @@ from faregate.entrypoints.servers import kept_running, observe, site_of
 from faregate.infra.http.app import create_app
 from faregate.infra.http.health import Check
 from faregate.infra.http.server import listen, serving
-from faregate.infra.lifetime import stop_event
+from faregate.infra.lifetime import freeze_start_up, stop_event
 from faregate.infra.logins import require_roles
 from faregate.infra.loops import LoopKeeper
 from faregate.infra.settings import Settings
@@ -41,6 +41,7 @@ async def _work(site: Site, roles: Sequence[str]) -> None:
         opened = await worker(stack, site, roles)
         keeper = LoopKeeper(opened.loops)
         await stack.enter_async_context(_health(site, opened, keeper))
+        freeze_start_up()
         _log.info("worker_ready", roles=list(roles) or "all", loops=sorted(opened.loops))
         await keeper.run(stop)
 

@@ -27,7 +27,9 @@ STALL_S = 1.0
 
 
 class Coalescer(Generic[Item, Result]):
-    """Calls `write` with up to `batch_max` items, from at most `writers_max` tasks at once.
+    """Calls `write` with up to `batch_max` items, from at most `writers_max` tasks at once, every `every_s` at most.
+
+    A batch costs much the same whatever its size: one that began at once, under load, would be small.
 
     `write` returns one result an item, in order. A batch that fails is halved until the item at fault
     stands alone, so that it takes nobody with it; unavailability is reported to all without more tries.
@@ -39,11 +41,14 @@ class Coalescer(Generic[Item, Result]):
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         batch_max: int = 200,
         writers_max: int = 2,
+        every_s: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write
         self._batch_max = batch_max
         self._writers_max = writers_max
+        self._every_s = every_s
+        self._next_at = 0.0  # when a batch that is not full may begin
         self._monotonic = monotonic
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
@@ -81,8 +86,13 @@ class Coalescer(Generic[Item, Result]):
         writer = cast("asyncio.Task[None]", asyncio.current_task())
         try:
             while self._waiting:
+                now = self._monotonic()
+                if now < self._next_at and len(self._waiting) < self._batch_max:
+                    await asyncio.sleep(self._next_at - now)
+                    continue
+                self._next_at = now + self._every_s
                 size = min(len(self._waiting), self._batch_max)
-                self._begun[writer] = self._monotonic()
+                self._begun[writer] = now
                 await self._write_batch([self._waiting.popleft() for _ in range(size)])
         finally:
             # At once, not by a callback: what is handed over in between would wait for a writer that has ended.

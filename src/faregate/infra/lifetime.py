@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,15 @@ def stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
+
+
+def freeze_start_up() -> None:
+    """Take everything that was made so far, modules and routes above all, out of the garbage collector's sight.
+
+    It stays until the process ends, and to walk over it stopped a busy API for 0.16 s every few seconds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def end_with_parent_if_asked() -> None:

@@ -211,9 +211,10 @@ def _kafka(plan: Plan, servers: ExitStack) -> str | None:
 @asynccontextmanager
 async def _kept_running(plan: Plan) -> AsyncIterator[None]:
     async with AsyncExitStack() as keepers:
-        await keepers.enter_async_context(servers_kept_running(plan.home, wanted=plan.embedded))
+        kept = servers_kept_running(plan.home, wanted=plan.embedded, end_with_us=plan.temporary)
+        await keepers.enter_async_context(kept)
         if plan.kafka:
-            await keepers.enter_async_context(kafka_kept_running(plan.home))
+            await keepers.enter_async_context(kafka_kept_running(plan.home, end_with_us=plan.temporary))
         yield
 
 

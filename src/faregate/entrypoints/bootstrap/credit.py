@@ -25,6 +25,9 @@ from faregate.infra.settings import Settings
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.rules.api import Rulesets
 
+SUBMISSIONS_EVERY_S = 0.005
+"""Least time between two batches of submissions: their statements cost more than what is in them."""
+
 
 async def credit_api(
     stack: AsyncExitStack,
@@ -40,7 +43,7 @@ async def credit_api(
     reads = await site.reads(stack, primary=database, metrics=metrics)
     vault = identity_vault(settings)
     submitter = Submitter(database=database, tools=tools(), vault=vault, policy=_policy(settings))
-    submissions: Coalescer[Submission, Answer] = Coalescer(write=submitter)
+    submissions: Coalescer[Submission, Answer] = Coalescer(write=submitter, every_s=SUBMISSIONS_EVERY_S)
     known_keys: Coalescer[Attempt, KeyState] = Coalescer(write=partial(known_answers, database))
     for coalescer in (submissions, known_keys):
         stack.push_async_callback(coalescer.close)

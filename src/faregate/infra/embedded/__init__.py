@@ -64,12 +64,14 @@ def embedded_servers(
                 discard_socket_folder(home)
 
 
-def start_again(home: Path, *, wanted: Collection[ServerName] = BOTH) -> tuple[ServerName, ...]:
+def start_again(
+    home: Path, *, wanted: Collection[ServerName] = BOTH, end_with_us: bool = False
+) -> tuple[ServerName, ...]:
     """Start again those wanted servers of a home that died, and return their names; for one of their users. Blocks.
 
-    They get the settings of `embedded_servers` without any of its options.
+    They get the settings of `embedded_servers` without those that its caller gave.
     """
-    servers = _wanted(*servers_of(home), wanted)
+    servers = _wanted(*servers_of(home, end_with_us=end_with_us), wanted)
     if not _dead(servers):  # seen without the lock, for this is asked all the time
         return ()
     with exclusive(home / START_LOCK):

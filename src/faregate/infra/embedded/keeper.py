@@ -24,16 +24,26 @@ def unnamed_servers(*, database_url: str | None, valkey_url: str | None) -> froz
 
 
 @asynccontextmanager
-async def servers_kept_running(home: Path, *, wanted: Collection[ServerName]) -> AsyncIterator[None]:
+async def servers_kept_running(
+    home: Path, *, wanted: Collection[ServerName], end_with_us: bool = False
+) -> AsyncIterator[None]:
     """Start those embedded servers of `home` again whenever one dies. Only within `embedded_servers` of them."""
-    async with _kept_running("embedded servers", lambda: start_again(home, wanted=wanted)):
+
+    def start() -> tuple[str, ...]:
+        return start_again(home, wanted=wanted, end_with_us=end_with_us)
+
+    async with _kept_running("embedded servers", start):
         yield
 
 
 @asynccontextmanager
-async def kafka_kept_running(home: Path) -> AsyncIterator[None]:
+async def kafka_kept_running(home: Path, *, end_with_us: bool = False) -> AsyncIterator[None]:
     """Start the embedded broker of `home` again whenever it dies. Only within `embedded_kafka` of it."""
-    async with _kept_running("embedded Kafka", lambda: ("kafka",) if start_kafka_again(home) else ()):
+
+    def start() -> tuple[str, ...]:
+        return ("kafka",) if start_kafka_again(home, end_with_us=end_with_us) else ()
+
+    async with _kept_running("embedded Kafka", start):
         yield
 
 

@@ -76,10 +76,11 @@ class _Protocol(HttpToolsProtocol):
     _owed = 0  # requests whose answers have not ended
     _refusal: bytes | None = None
     _head_timer: asyncio.TimerHandle | None = None  # runs while a head is awaited and no request is answered
+    _is_silent = True  # not a byte came yet
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_S_MAX, self._head_timed_out)
+        self._head_timer = self.loop.call_later(KEEP_ALIVE_S, self._head_timed_out)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
@@ -88,6 +89,9 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:
             return
+        if self._is_silent:
+            self._is_silent = False
+            self._stop_head_timer()
         if self._in_message:
             self._plain_bytes += len(data)
         super().data_received(data)

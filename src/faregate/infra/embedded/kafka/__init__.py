@@ -65,9 +65,9 @@ def embedded_kafka(
                 server.stop()
 
 
-def start_kafka_again(home: Path) -> bool:
+def start_kafka_again(home: Path, *, end_with_us: bool = False) -> bool:
     """Start the broker of a home again if it died, and tell whether it had; for one of its users. Blocks."""
-    server = kafka_of(home)
+    server = kafka_of(home, end_with_us=end_with_us)
     if server.pid() is not None:  # seen without the lock, for this is asked all the time
         return False
     with exclusive(home / START_LOCK):
