@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from faregate.infra.database import Database, DatabaseUnavailable, url_with_role
+from faregate.infra.database import Database, DatabaseUnavailable, execute_last, url_with_role
 from tests.conftest import OpenDatabase
 from tests.servers import own_servers
 
@@ -84,6 +85,60 @@ async def insert_and_fail(database: Database) -> None:
         raise ZeroDivisionError
 
 
+INSERT = "insert into credit.t values (%(id)s)"
+
+
+async def test_a_last_statement_runs_at_the_end_and_belongs_to_the_transaction(
+    open_database: OpenDatabase,
+) -> None:
+    database = await open_database("credit")
+    await make_table(database, "credit.t")
+    async with database.transaction() as connection:
+        await execute_last(connection, INSERT, {"id": 2})
+        await connection.execute(INSERT, {"id": 1})
+        found = await (await connection.execute("select id from credit.t")).fetchall()
+        assert [row["id"] for row in found] == [1]
+    assert await count(database, "credit.t") == 2
+    with suppress(LookupError):
+        async with database.transaction() as connection:
+            await execute_last(connection, INSERT, {"id": 3})
+            raise LookupError
+    assert await count(database, "credit.t") == 2
+
+
+async def test_a_last_statement_that_fails_undoes_everything(open_database: OpenDatabase) -> None:
+    database = await open_database("credit", connections_max=1)
+    await make_table(database, "credit.t")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await insert_last(database, 1, 1, 2)
+    assert await count(database, "credit.t") == 0
+    await insert_last(database, 1, 2)
+    assert await count(database, "credit.t") == 2
+
+
+async def insert_last(database: Database, *ids: int) -> None:
+    async with database.transaction() as connection:
+        for id_ in ids:
+            await execute_last(connection, INSERT, {"id": id_})
+
+
+async def test_a_last_statement_in_a_savepoint_is_undone_with_it(open_database: OpenDatabase) -> None:
+    database = await open_database("credit")
+    await make_table(database, "credit.t")
+    async with database.transaction() as connection:
+        await execute_last(connection, INSERT, {"id": 1})
+        with suppress(LookupError):
+            async with connection.transaction():
+                await execute_last(connection, INSERT, {"id": 2})
+                raise LookupError
+        async with connection.transaction():
+            await execute_last(connection, INSERT, {"id": 3})
+    async with database.connection() as connection:
+        await execute_last(connection, INSERT, {"id": 4})
+        found = await (await connection.execute("select id from credit.t order by id")).fetchall()
+    assert [row["id"] for row in found] == [1, 3, 4]
+
+
 async def test_an_error_of_the_statement_is_passed_on_as_it_is(open_database: OpenDatabase) -> None:
     database = await open_database("credit")
     async with database.connection() as connection:
@@ -128,12 +183,17 @@ async def test_a_pool_recovers_from_an_outage_in_which_it_gave_up(
         database = await Database.open(servers.database_url, role="faregate_credit", connections_max=2)
         servers.postgres.kill9()
         with pytest.raises(DatabaseUnavailable):
-            await count(database, "pg_class")
+            await ask_for_ever(database)  # its processes answer until they notice that their head is dead
         while database.statistics.get("connections_errors", 0) < 5:  # noqa: ASYNC110 - the pool tries by itself
             await asyncio.sleep(0.01)
         await asyncio.to_thread(servers.postgres.start)
         assert await count(database, "pg_class")
         await database.close()
+
+
+async def ask_for_ever(database: Database) -> None:
+    while True:
+        await count(database, "pg_class")
 
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from faregate.bench.report import BenchResult
@@ -178,31 +179,50 @@ async def _offered(database: Database, plan: BusPlan, *, seconds: float) -> dict
     return committed
 
 
-async def append_cost(database: Database, plan: BusPlan) -> float:
-    """Return by what share a business transaction takes longer when it also appends its event: medians, in turns.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendCost:
+    """By what share a business transaction takes longer with its event, and with one more row of its own instead."""
+
+    of_an_event: float
+    of_a_row: float
+
+
+async def append_cost(database: Database, plan: BusPlan) -> AppendCost:
+    """Compare a business transaction with and without its event: medians, in turns.
 
     The transaction is what a service's usually is: it locks one row, changes it, records two more, and commits.
     """
     async with database.transaction() as conn:
         for statement in _TABLES:
             await conn.execute(statement)
-    took: dict[bool, list[float]] = {True: [], False: []}
-    for number in range(2 * plan.transactions):
-        with_event = number % 2 == 0
-        event = new_events(1, start=number)
+    turns: Sequence[Callable[[Connection, Sequence[NewEvent]], Awaitable[None]]] = (_nothing, append, _entry)
+    took: dict[Any, list[float]] = {more: [] for more in turns}
+    for number in range(len(turns) * plan.transactions):
+        more, event = turns[number % len(turns)], new_events(1, start=number)
         began = time.perf_counter()
         async with database.transaction() as conn:
             await conn.execute("select n from credit.bench_account where id = %s for update", (number % 100,))
             await conn.execute("update credit.bench_account set n = n + 1 where id = %s", (number % 100,))
-            for kind in ("debit", "credit"):
-                await conn.execute(
-                    "insert into credit.bench_entry (account, kind, amount, note) values (%s, %s, %s, %s)",
-                    (number % 100, kind, number, "x" * 100),
-                )
-            if with_event:
-                await append(conn, event)
-        took[with_event].append(time.perf_counter() - began)
-    return statistics.median(took[True]) / statistics.median(took[False]) - 1.0
+            for _ in range(2):
+                await _entry(conn, event)
+            await more(conn, event)
+        took[more].append(time.perf_counter() - began)
+    without = statistics.median(took[_nothing])
+    return AppendCost(
+        of_an_event=statistics.median(took[append]) / without - 1.0,
+        of_a_row=statistics.median(took[_entry]) / without - 1.0,
+    )
+
+
+async def _nothing(_: Connection, event: Sequence[NewEvent]) -> None:
+    """Only the business transaction itself."""
+
+
+async def _entry(conn: Connection, event: Sequence[NewEvent]) -> None:
+    await conn.execute(
+        "insert into credit.bench_entry (account, kind, amount, note) values (%s, 'debit', 1, %s)",
+        (event[0].data["n"] % 100, "x" * 100),
+    )
 
 
 _TABLES = (
@@ -215,7 +235,7 @@ _TABLES = (
 
 
 def result_of(
-    figures: Sequence[BusFigures], *, cost: float, sequenced_per_s: float, events: int
+    figures: Sequence[BusFigures], *, cost: AppendCost, sequenced_per_s: float, events: int
 ) -> BenchResult:
     """Return the figures of both buses: ours is the embedded log, the peer Kafka, with one consumer each."""
     one = {found.bus: found for found in figures if found.consumers == 1}
@@ -231,14 +251,15 @@ def result_of(
                 found.handled == found.expected for found in figures
             ),
             "each key kept its order": all(found.in_order for found in figures),
-            f"appending costs a business transaction less than {APPEND_COST_MAX:.0%}": cost < APPEND_COST_MAX,
         },
         details={
             "events": events,
             "sequenced_per_s": round(sequenced_per_s),
-            "append_cost_share": round(cost, 3),
+            "append_cost_share": round(cost.of_an_event, 3),
+            "cost_of_one_more_row_share": round(cost.of_a_row, 3),
             "target_events_per_s": "met" if ours.events_per_s >= EVENTS_PER_S_MIN else "missed",
             "target_latency_ms_p99": "met" if ours.latency_ms_p99 <= LATENCY_MS_P99_MAX else "missed",
+            "target_append_cost_share": "met" if cost.of_an_event < APPEND_COST_MAX else "missed",
             **{
                 f"{found.bus}, {found.consumers} consumer(s): {name}": value
                 for found in figures

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, LiteralString
 from urllib.parse import quote
 
 import psycopg
@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from faregate.kernel.errors import UnavailableError
 
+Statement = tuple[LiteralString, Mapping[str, Any]]
 Connection = psycopg.AsyncConnection[Any]
 """A connection whose rows are dicts. Parts that may not import the driver annotate with this."""
 
@@ -50,7 +51,39 @@ def url_with_role(url: str, *, role: str) -> str:
     return f"postgresql://{login}/{name}?options={quote(options, safe='')}{rest}"
 
 
-async def _try_again(pool: AsyncConnectionPool[Connection]) -> None:
+class PooledConnection(psycopg.AsyncConnection[dict[str, Any]]):
+    """A connection of a `Database`. `last` holds the statements that go out together with the COMMIT.
+
+    None where none may wait so long: outside of `Database.transaction`, and in a savepoint, which may be undone alone.
+    """
+
+    last: list[Statement] | None = None
+
+    @asynccontextmanager
+    async def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> AsyncIterator[psycopg.AsyncTransaction]:
+        """Begin a transaction, or a savepoint inside of one, in which no statement waits."""
+        waiting, self.last = self.last, None
+        try:
+            async with super().transaction(savepoint_name, force_rollback) as transaction:
+                yield transaction
+        finally:
+            self.last = waiting
+
+
+async def execute_last(conn: Connection, query: LiteralString, parameters: Mapping[str, Any]) -> None:
+    """Run a statement whose result nobody needs: at the end of a transaction, without a round trip of its own.
+
+    It fails as a COMMIT fails: nothing of the transaction stays. Where it cannot wait it runs at once.
+    """
+    if isinstance(conn, PooledConnection) and conn.last is not None:
+        conn.last.append((query, parameters))
+    else:
+        await conn.execute(query, parameters)
+
+
+async def _try_again(pool: AsyncConnectionPool[PooledConnection]) -> None:
     """Begin the next round: a pool that gave up would leave those who wait for it to their time-out."""
     await pool.check()
 
@@ -58,7 +91,7 @@ async def _try_again(pool: AsyncConnectionPool[Connection]) -> None:
 class Database:
     """A pool of connections to one database, all acting as one role. Make it with `Database.open`."""
 
-    def __init__(self, *, url: str, role: str, pool: AsyncConnectionPool[Connection]) -> None:
+    def __init__(self, *, url: str, role: str, pool: AsyncConnectionPool[PooledConnection]) -> None:
         self.url = url
         self.role = role
         self._pool = pool
@@ -78,8 +111,9 @@ class Database:
 
         One that need not answer yet is connected to in the background, as after an outage.
         """
-        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        pool: AsyncConnectionPool[PooledConnection] = AsyncConnectionPool(
             url_with_role(url, role=role),
+            connection_class=PooledConnection,
             kwargs={"autocommit": True, "row_factory": dict_row, "application_name": role},
             min_size=1,
             max_size=connections_max,
@@ -101,9 +135,9 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[PooledConnection]:
         """Lend a connection on which each statement commits by itself."""
-        lent: Connection | None = None
+        lent: PooledConnection | None = None
         waiter = object()
         self._waiting[waiter] = time.monotonic()
         try:
@@ -126,8 +160,15 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection inside one transaction: commit at the end, roll back on any error."""
-        async with self.connection() as connection, connection.transaction():
+        async with self.connection() as connection, AsyncExitStack() as end, connection.transaction():
+            last: list[Statement] = []
+            connection.last = last
             yield connection
+            connection.last = None
+            if last:
+                await end.enter_async_context(connection.pipeline())  # which ends after the COMMIT
+            for query, parameters in last:
+                await connection.execute(query, parameters)
 
     async def connect(self) -> Connection:
         """Open a connection outside the pool, for LISTEN or for session locks. The caller closes it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from faregate.infra.database import Connection
+from faregate.infra.database import Connection, execute_last
 from faregate.infra.eventlog.tracing import current_traceparent
 from faregate.infra.queries import load_queries
 from faregate.kernel.event import NewEvent
@@ -18,6 +18,7 @@ _QUERIES = load_queries(__package__)
 async def append(conn: Connection, events: Sequence[NewEvent]) -> None:
     """Append events inside the caller's transaction, in any role: they exist if and only if it commits.
 
+    They are sent together with its COMMIT; what makes them impossible fails there, and nothing of it stays.
     Events of one `aggregate_id` keep their order if their writers do: lock the key's row before appending.
     An id enters the log once; appended again while it stands in one of the seven segments that were filled last
     (114,688 events at least), it is ignored and counted by the sequencer. An event
@@ -26,7 +27,7 @@ async def append(conn: Connection, events: Sequence[NewEvent]) -> None:
     if events:
         current = current_traceparent()
         batch = orjson.dumps([_as_row(event, traceparent=current) for event in events])
-        await conn.execute(_QUERIES["append"], {"events": batch.decode()})
+        await execute_last(conn, _QUERIES["append"], {"events": batch.decode()})
 
 
 def _as_row(event: NewEvent, *, traceparent: str | None) -> Mapping[str, Any]:
