@@ -39,6 +39,9 @@ def credit(
         bool,
         typer.Option("--processes", help="Each role a process of its own; that of the consumers dies too."),
     ] = False,
+    settle_seconds: Annotated[
+        float, typer.Option(help="How long afterwards everything may take to be decided.", min=1)
+    ] = 60.0,
     json_to: Annotated[
         str | None, typer.Option("--json", help="Write the result as JSON to this path; - prints it.")
     ] = None,
@@ -54,7 +57,12 @@ def credit(
     from faregate.infra.telemetry.logs import configure_logging
 
     plan = ChaosPlan.of_minutes(
-        minutes, applications=applications, seed=seed, kafka=kafka, processes=processes
+        minutes,
+        applications=applications,
+        seed=seed,
+        kafka=kafka,
+        processes=processes,
+        settle_s_max=settle_seconds,
     )
     console = Console(stderr=True, log_path=False)
     configure_logging(format="console", level=logging.ERROR)  # deaths are meant here, and told

@@ -111,6 +111,7 @@ class ChaosPlan:
         seed: int = 1,
         kafka: bool = False,
         processes: bool = False,
+        settle_s_max: float = 60.0,
     ) -> ChaosPlan:
         """Return a plan of so many minutes, with clients as busy as five minutes of 2,000 applications need."""
         return cls(
@@ -121,6 +122,7 @@ class ChaosPlan:
             seed=seed,
             kafka=kafka,
             processes=processes,
+            settle_s_max=settle_s_max,
         )
 
 
