@@ -28,7 +28,7 @@ def blind_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(False, False, id="log"),
         pytest.param(False, True, id="log-processes", marks=pytest.mark.soak),
         pytest.param(True, False, id="kafka", marks=pytest.mark.soak),
-        pytest.param(True, True, id="kafka-processes"),
+        pytest.param(True, True, id="kafka-processes", marks=pytest.mark.soak),
     ],
 )
 @pytest.mark.timeout(500)

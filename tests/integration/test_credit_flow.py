@@ -29,7 +29,6 @@ from tests.credit_worker import (  # noqa: F401
     SLOW,
     STRAIGHT,
     CreditSystem,
-    both_buses,
     new_person,
     quiet_system,
     servers_of_module,

@@ -145,7 +145,7 @@ async def local_system(plan: Plan) -> AsyncIterator[LocalSystem]:
             *([_sandbox(plan, environment, sandbox_port)] if plan.sandbox else []),
             *(_api(plan, environment, name, url) for name, url in urls.items()),
             *(_worker(plan, environment, f"{_WORKER}{n}") for n in range(1, plan.workers + 1)),
-            *(_role(plan, environment, role) for role in plan.roles),
+            *(_worker(plan, environment, f"{_ROLE}{role}", role) for role in plan.roles),
         ]
         async with _kept_running(plan), Supervisor(parts, on_restart=plan.on_restart) as supervisor:
             yield LocalSystem(
@@ -252,12 +252,6 @@ def _api(plan: Plan, environment: Mapping[str, str], name: str, url: str) -> Par
         log=_log_file(plan, name),
         ready_url=f"{url}/readyz",
     )
-
-
-def _role(plan: Plan, environment: Mapping[str, str], role: str) -> Part:
-    """Return a part that is restarted in place and never given up, unlike a worker: it keeps its name to Kafka."""
-    name = f"{_ROLE}{role}"
-    return _worker(plan, {**environment, "FAREGATE_KAFKA_INSTANCE": name}, name, role)
 
 
 def _worker(plan: Plan, environment: Mapping[str, str], name: str, *roles: str) -> Part:

@@ -51,10 +51,6 @@ class Settings(BaseSettings):
         default="",
         description="Begins the name of each topic: tells several installations on one Kafka apart.",
     )
-    kafka_instance: str | None = Field(
-        default=None,
-        description="Name of this process among all, the same after a restart: it goes on with its partitions at once.",
-    )
     kafka_partitions: int = Field(
         default=16,
         description="Partitions of each topic: 16, 32, 64, 128 or 256; there may only be more later.",

@@ -19,10 +19,7 @@ async def event_source(stack: AsyncExitStack, settings: Settings, database: Data
     if address is None:
         return PostgresEventSource(listener=await stack.enter_async_context(Listener(database)))
     return KafkaEventSource(
-        address=address,
-        topics=kafka_topics(settings),
-        instance=settings.kafka_instance,
-        attempts_max=settings.event_attempts_max or None,
+        address=address, topics=kafka_topics(settings), attempts_max=settings.event_attempts_max or None
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -18,7 +18,7 @@ from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.outage import OUTAGES, Backoff, is_outage, pause_after
 from faregate.infra.eventlog.port import Handler
 from faregate.infra.eventlog.tracing import link_to
-from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable
+from faregate.infra.kafka.client import KafkaAddress
 from faregate.infra.kafka.dead_letters import DeadLetters
 from faregate.infra.kafka.reader import Place, Reader, open_reader
 from faregate.infra.kafka.records import event_of, headers_of
@@ -56,7 +56,6 @@ class KafkaConsumer:
         handler: Handler,
         batch_max: int,
         session_s: float,
-        instance: str | None,
         retry_max_s: float,
         attempts_max: int | None,
         dead_letters: DeadLetters,
@@ -69,7 +68,6 @@ class KafkaConsumer:
         self._handler = handler
         self._batch_max = batch_max
         self._session_s = session_s
-        self._instance = instance
         self._retry_max_s = retry_max_s
         self._attempts_max = attempts_max
         self._dead_letters = dead_letters
@@ -81,16 +79,15 @@ class KafkaConsumer:
             try:
                 await self._stay(stop, backoff)
             except OUTAGES as error:
-                await self._wait("kafka.consumer_disconnected", error, stop, backoff)
-
-    async def _wait(self, event: str, error: Exception, stop: asyncio.Event, backoff: Backoff) -> None:
-        pause_s = backoff.next_s()
-        _log.warning(event, group=self._group, error=str(error), retry_s=pause_s)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), pause_s)
+                pause_s = backoff.next_s()
+                _log.warning(
+                    "kafka.consumer_disconnected", group=self._group, error=str(error), retry_s=pause_s
+                )
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), pause_s)
 
     async def _stay(self, stop: asyncio.Event, backoff: Backoff) -> None:
-        """Be a member of the group until `stop` is set or Kafka is not there. The client has a thread of its own."""
+        """Be a member of the group until `stop` is set or an outage ends it. The client has a thread of its own."""
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix=f"kafka-{self._group}") as thread:
 
@@ -107,7 +104,6 @@ class KafkaConsumer:
                 names=[*self._topics.carrying(self._types), self._topics.retries],
                 group=self._group,
                 session_s=self._session_s,
-                instance=self._instance,
                 join=join,
             )
             try:
@@ -115,25 +111,9 @@ class KafkaConsumer:
                     read = await call(reader.read, records_max=self._batch_max, wait_s=POLL_S)
                     backoff.reset()
                     if read:
-                        await self._handle_in_time(reader, read, call, stop, backoff)
+                        await self._handle(reader, read, call)
             finally:
                 await call(reader.close)
-
-    async def _handle_in_time(
-        self, reader: Reader, read: Read, call: Callable[..., Any], stop: asyncio.Event, backoff: Backoff
-    ) -> None:
-        """Handle what was read, or wait until what it needs is there again: leaving the group would stop all of it."""
-        work: Callable[[], Awaitable[None]] = partial(self._handle, reader, read, call)
-        while not stop.is_set():
-            try:
-                await work()
-            except KafkaUnavailable:
-                raise
-            except OUTAGES as error:
-                await self._wait("kafka.consumer_waits", error, stop, backoff)
-                work = partial(call, reader.go_to, read)
-            else:
-                return
 
     async def _join(self, places: Sequence[Place]) -> dict[Place, int | None]:
         given = {

@@ -43,7 +43,6 @@ class Reader:
         names: Sequence[str],
         group: str,
         session_s: float,
-        instance: str | None,
         join: Join,
     ) -> None:
         self.shares: dict[Place, Share] = {}
@@ -59,7 +58,6 @@ class Reader:
                 partition_assignment_strategy="cooperative-sticky",
                 session_timeout_ms=int(session_s * 1000),
                 heartbeat_interval_ms=int(session_s * 1000 / 4),
-                **({"group_instance_id": instance} if instance else {}),
                 fetch_wait_max_ms=50,
                 fetch_error_backoff_ms=50,
                 message_max_bytes=MESSAGE_BYTES_MAX,

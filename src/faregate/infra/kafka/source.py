@@ -20,10 +20,8 @@ ATTEMPTS_MAX = 20
 class KafkaEventSource:
     """Makes consumers of one cluster.
 
-    `session_s`: how long a silent member keeps its partitions. `instance`: the name of this process among all, which
-    it has again after a restart and then goes on at once with those of its predecessor; one without a name that dies
-    leaves them to the others after its session. `retry_max_s`: longest pause before a failed event is tried again.
-    After `attempts_max` it goes to the dead letters and its partition goes on; None: it is tried for ever.
+    `session_s`: how long a silent member keeps its partitions. `retry_max_s`: longest pause before a failed event is
+    tried again. After `attempts_max` it goes to the dead letters and its partition goes on; None: it is tried for ever.
     """
 
     def __init__(
@@ -32,14 +30,12 @@ class KafkaEventSource:
         address: KafkaAddress,
         topics: Topics,
         session_s: float = 10.0,
-        instance: str | None = None,
         retry_max_s: float = RETRY_MAX_S,
         attempts_max: int | None = ATTEMPTS_MAX,
     ) -> None:
         self._address = address
         self._topics = topics
         self._session_s = session_s
-        self._instance = instance
         self._retry_max_s = retry_max_s
         self._attempts_max = attempts_max
         self._dead_letters = DeadLetters(address=address, topics=topics)
@@ -63,7 +59,6 @@ class KafkaEventSource:
             handler=handler,
             batch_max=batch_max,
             session_s=self._session_s,
-            instance=self._instance,
             retry_max_s=self._retry_max_s,
             attempts_max=self._attempts_max,
             dead_letters=self._dead_letters,
