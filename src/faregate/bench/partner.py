@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -114,8 +114,8 @@ class Partner:
         self._random = random.Random(habits.seed)  # noqa: S311 - habits, not secrets
         self.submitted = Submitted()
 
-    async def submit(self, numbers: Sequence[int], *, on_progress: Callable[[int], None]) -> Submitted:
-        """Submit the applications of these numbers and return what came of it."""
+    async def submit(self, numbers: Iterable[int], *, on_progress: Callable[[int], None]) -> Submitted:
+        """Submit the applications of these numbers, taken one by one when their time has come; return what came."""
         waiting = enumerate(numbers)
         begin = perf_counter()
         pace_s = 1 / self._habits.rate_per_s if self._habits.rate_per_s else 0.0

@@ -68,8 +68,8 @@ _SLOW: Final = Latency(kind="lognormal", median_ms=1500, sigma=0.3, max_ms=5000)
 class ChaosPlan:
     """How much of everything. Times in seconds; `operations_min` counts submissions and reads of a status.
 
-    The faults stop after `seconds`, but not before each has happened and the clients have done their part; a run
-    that does not get there within `seconds_max` says so by its checks.
+    The faults stop after `seconds`, but not before each has happened and the clients have done their part, who go on
+    until then; a run that does not get there within `seconds_max` says so by its checks.
     """
 
     seconds: float

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count, takewhile
 from time import perf_counter
 
 import aiohttp
@@ -95,17 +96,16 @@ class Chaos:
             asyncio.create_task(self._world.watch()),
             asyncio.create_task(readers.run(rate_per_s=self._reads_per_s())),
         ]
+        faults = asyncio.create_task(self._break_things(begin, partner))
         submitting = asyncio.create_task(
-            partner.submit(range(self._plan.applications), on_progress=self._progress)
+            partner.submit(self._numbers(until=faults), on_progress=self._progress)
         )
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._plan.seconds_max):
-                await self._injector.run(is_enough=lambda: self._is_enough(begin, submitting))
+        await faults
         await self._world.set_plan(self._calm)
-        submitted = await submitting
         stopped = perf_counter()
         self._on_event(f"the faults have stopped after {stopped - begin:.0f} s")
-        stranded = await self._settle()
+        submitted = await submitting
+        stranded = await self._settle(by=stopped + self._plan.settle_s_max)
         settled = perf_counter()
         for task in background:
             task.cancel()
@@ -130,13 +130,23 @@ class Chaos:
             settle_s=settled - stopped,
         )
 
+    async def _break_things(self, begin: float, partner: Partner) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._plan.seconds_max):
+                await self._injector.run(is_enough=lambda: self._is_enough(begin, partner))
+
+    def _numbers(self, *, until: asyncio.Task[None]) -> Iterator[int]:
+        """Number the applications: as many as planned, and more until the faults stop, so that each meets some."""
+        return takewhile(lambda number: number < self._plan.applications or not until.done(), count())
+
     def _reads_per_s(self) -> float:
         reads = self._plan.operations_min * READ_HEADROOM - self._plan.applications
         return max(reads, 1) / self._plan.seconds
 
-    def _is_enough(self, begin: float, submitting: asyncio.Task[Submitted]) -> bool:
+    def _is_enough(self, begin: float, partner: Partner) -> bool:
         is_time = perf_counter() - begin >= self._plan.seconds
-        return is_time and submitting.done() and len(self._operations) >= self._plan.operations_min
+        is_submitted = len(partner.submitted.application_ids) >= self._plan.applications
+        return is_time and is_submitted and len(self._operations) >= self._plan.operations_min
 
     def _progress(self, accepted: int) -> None:
         self._on_progress(
@@ -144,9 +154,9 @@ class Chaos:
             f"{len(self._operations):,} operations, {self._injector.counts.total()} faults"
         )
 
-    async def _settle(self) -> int:
+    async def _settle(self, *, by: float) -> int:
         """Wait until nothing is being processed; return what still is when the time is up."""
-        await wait_until(self._is_settled, timeout_s=self._plan.settle_s_max)
+        await wait_until(self._is_settled, timeout_s=max(0.0, by - perf_counter()))
         for name in self._supervisor.pids():
             await self._supervisor.wait_ready(name)
         return dict(await self._credit.counts_by_status()).get("processing", 0)
