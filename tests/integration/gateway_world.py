@@ -77,12 +77,13 @@ async def _answer(answer: Answer) -> Outcome:
 
 @dataclass
 class RememberingOwner:
-    """Hooks that keep what they are told, and fail for the subjects in `failing`."""
+    """Hooks that keep what they are told, and fail for the subjects in `failing`, or once for each of `outages`."""
 
     told: list[Settled] = field(default_factory=list)
     announced: list[Intent] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
     unloadable: set[str] = field(default_factory=set)
+    outages: list[Exception] = field(default_factory=list)
     loading: Callable[[], Awaitable[None]] | None = None
 
     async def lock(self, conn: Connection, subject_ids: Collection[str]) -> None:
@@ -92,6 +93,8 @@ class RememberingOwner:
         self.announced.extend(intents)
 
     async def settled(self, conn: Connection, results: Sequence[Settled]) -> None:
+        if self.outages:
+            raise self.outages.pop()
         if any(result.subject_id in self.failing for result in results):
             raise RuntimeError("the owner cannot take this")
         self.told.extend(results)

@@ -10,7 +10,7 @@ import pytest
 from faregate.gateway import api
 from faregate.gateway.api import ProviderRequestNotFound
 from faregate.gateway.contracts import Callback
-from faregate.infra.database import Database
+from faregate.infra.database import Database, DatabaseUnavailable
 from faregate.kernel.outcome import Accepted, Done, NotDone, Outcome, Unknown
 from tests.conftest import OpenDatabase
 from tests.integration.gateway_world import ONE_SHOT, ScriptedProvider, World, new_intent, until
@@ -212,6 +212,35 @@ async def test_a_callback_at_fault_does_not_hold_up_the_others(
     stop.set()
     await settling
     assert await results(open_database) == ["applied", "failed", "applied"]
+
+
+async def test_those_of_a_failed_batch_are_taken_singly_and_the_next_ones_together_again(
+    credit: Database,
+) -> None:
+    world = World(credit, [ScriptedProvider()])
+    world.owner.failing.add("app_2")
+    await declare(credit, *(f"app_{number}" for number in range(1, 7)))
+    for number in (1, 2, 3):
+        await call_back(credit, VERIFIED, key=f"msg_{number}", request_id=f"app_{number}:bureau:1")
+    settler = world.settler()
+    with pytest.raises(RuntimeError):
+        await settler.settle()
+    for number in (4, 5, 6):
+        await call_back(credit, VERIFIED, key=f"msg_{number}", request_id=f"app_{number}:bureau:1")
+    assert [await settler.settle() for _ in range(4)] == [1, 1, 1, 3]
+
+
+@pytest.mark.requirement("C28")
+async def test_after_an_outage_callbacks_are_settled_together(credit: Database) -> None:
+    world = World(credit, [ScriptedProvider()])
+    world.owner.outages.append(DatabaseUnavailable("the connection was lost"))
+    await declare(credit, "app_1", "app_2", "app_3")
+    for number in (1, 2, 3):
+        await call_back(credit, VERIFIED, key=f"msg_{number}", request_id=f"app_{number}:bureau:1")
+    settler = world.settler()
+    with pytest.raises(DatabaseUnavailable):
+        await settler.settle()
+    assert await settler.settle() == 3
 
 
 async def test_several_settlers_settle_each_callback_once(credit: Database) -> None:

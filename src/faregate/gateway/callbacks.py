@@ -21,6 +21,7 @@ from faregate.gateway.settlement import Change, Moment, after_callback
 from faregate.gateway.store import journal
 from faregate.gateway.store.journal import ClaimedCallback, Write
 from faregate.infra.database import Connection, Database
+from faregate.infra.eventlog.outage import is_outage
 from faregate.kernel.outcome import Done, NotDone
 
 _log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ class CallbackSettler:
         self._policies = policies
         self._chance = chance
         self._options = options or SettlerOptions()
-        self._most = self._options.batch_max
+        self._singly = 0
         self._poller = Poller(name="callbacks", work=self.settle, intervals=self._options.intervals)
 
     def wake(self) -> None:
@@ -64,22 +65,30 @@ class CallbackSettler:
         await self._poller.run(stop)
 
     async def settle(self) -> int:
-        """Process one batch and return its size. After a batch that failed they are taken one by one."""
-        most, self._most = self._most, 1
-        async with self._database.transaction() as conn:
-            claimed = await journal.claim_callbacks(conn, most=most)
-            if claimed and most == 1:
-                await self._apply_or_put_off(conn, claimed)
-            elif claimed:
-                await self._apply(conn, claimed)
-        self._most = most if claimed else self._options.batch_max
+        """Process one batch and return its size. Those of a batch that failed by itself are taken one by one."""
+        most = 1 if self._singly else self._options.batch_max
+        claimed: Sequence[ClaimedCallback] = ()
+        try:
+            async with self._database.transaction() as conn:
+                claimed = await journal.claim_callbacks(conn, most=most)
+                if claimed and most == 1:
+                    await self._apply_or_put_off(conn, claimed)
+                elif claimed:
+                    await self._apply(conn, claimed)
+        except Exception as error:
+            if most > 1 and not is_outage(error):
+                self._singly = len(claimed)
+            raise
+        self._singly = max(0, self._singly - 1) if claimed else 0
         return len(claimed)
 
     async def _apply_or_put_off(self, conn: Connection, claimed: Sequence[ClaimedCallback]) -> None:
         try:
             async with conn.transaction():
                 await self._apply(conn, claimed)
-        except Exception:  # noqa: BLE001 - one callback at fault must not hold up the others
+        except Exception as error:  # one callback at fault must not hold up the others
+            if is_outage(error):
+                raise
             _log.exception("gateway.callback_failed", ords=[callback.ord for callback in claimed])
             results = {callback.ord: "failed" for callback in claimed}
             await journal.close_callbacks(conn, results=results, retry_s=self._options.put_off_s)
