@@ -1,0 +1,1 @@
+"""Points: the ledger of the loyalty programme, its rules, and what it owes its members."""

@@ -1,0 +1,1 @@
+"""What callers of points pass and get: frozen, without rows and requests."""

@@ -1,0 +1,390 @@
+"""What a batch of operations reads under its locks, and what it writes, each in as few round trips as it can.
+
+Everything is read for all operations of the batch at once, and only as far as it may be needed: the lots of an account
+from its frontier on, until there is enough for what may be cut. Deciding does not belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+import orjson
+import psycopg
+
+from faregate.infra.database import Connection, Database, execute_last
+from faregate.infra.queries import load_queries
+from faregate.kernel.errors import ConflictError
+from faregate.points.contracts.ledger import Balance, Kind, Layer, Operation, Refusal
+from faregate.points.domain.account import Account
+from faregate.points.domain.case import Decided, Reservation, Subject
+from faregate.points.domain.lots import OpenLots, Piece, Stretch
+from faregate.points.store.rows import account_of, piece_of, reservation_of, stretch_of
+
+_Q = load_queries("faregate.points.store")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What stands under a key: the operation, and what was asked in `details`."""
+
+    operation: Operation
+    details: Mapping[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Locked:
+    """What was read under the locks. `now` is the database's clock; `numbers` are drawn for the operations to come."""
+
+    accounts: dict[str, Account]
+    known: dict[str, Known]
+    reservations: list[Mapping[str, Any]]
+    numbers: list[int]
+    now: datetime
+
+
+class KeyTaken(ConflictError):
+    """A key was used by somebody else while this batch was decided."""
+
+
+@asynccontextmanager
+async def batch(database: Database) -> AsyncIterator[Connection]:
+    """Lend a connection for the transaction of a batch. Raises KeyTaken when it ends."""
+    try:
+        async with database.transaction() as conn:
+            yield conn
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name != "operation_key_key":
+            raise
+        raise KeyTaken(str(error.diag.message_detail)) from error
+
+
+async def open_accounts(conn: Connection, member_ids: Iterable[str], *, at: datetime) -> None:
+    """Open accounts of members; those that have one keep it as it is."""
+    await conn.execute(_Q["open_accounts"], {"member_ids": sorted(set(member_ids)), "at": at})
+
+
+async def account_numbers(conn: Connection, member_ids: Iterable[str]) -> dict[str, int]:
+    """Return the account numbers of members. They never change."""
+    found = await conn.execute(_Q["account_numbers"], {"member_ids": list(member_ids)})
+    return {row["member_id"]: row["no"] for row in await found.fetchall()}
+
+
+async def subjects(conn: Connection, numbers: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    """Return the operations that others refer to and that were done, as far as they never change."""
+    found = await conn.execute(_Q["subjects"], {"numbers": list(numbers)})
+    return {row["no"]: row for row in await found.fetchall()}
+
+
+async def lock(
+    conn: Connection,
+    *,
+    accounts: Sequence[int],
+    keys: Sequence[str],
+    subjects: Sequence[int],
+    now: datetime | None,
+) -> Locked:
+    """Lock accounts, and read how they stand, what their keys mean already, and the holds whose time is over.
+
+    The lots are not read yet. `now` None: by the database's clock.
+    """
+    async with conn.pipeline():
+        rows = await conn.execute(_Q["lock_accounts"], {"numbers": sorted(accounts)})
+        known = await conn.execute(_Q["known_keys"], {"keys": list(keys)})
+        given = {"subjects": list(subjects), "accounts": list(accounts), "now": now}
+        reservations = await conn.execute(_Q["reservations"], given)
+        numbers = await conn.execute(_Q["draw_numbers"], {"count": len(keys)})
+    drawn = await numbers.fetchall()
+    return Locked(
+        accounts={row["member_id"]: account_of(row) for row in await rows.fetchall()},
+        known={row["key"]: _known(row) for row in await known.fetchall()},
+        reservations=await reservations.fetchall(),
+        numbers=[row["no"] for row in drawn],
+        now=now or drawn[0]["now"],
+    )
+
+
+async def draw_numbers(conn: Connection, count: int) -> list[int]:
+    """Return numbers for so many operations more."""
+    found = await conn.execute(_Q["draw_numbers"], {"count": count})
+    return [row["no"] for row in await found.fetchall()]
+
+
+async def load_lots(
+    conn: Connection,
+    *,
+    accounts: Mapping[int, Account],
+    wanted: Mapping[int, int],
+    earned: Iterable[tuple[int, date]],
+    today: date,
+) -> None:
+    """Read the lots of accounts: as much from the frontier on as may be cut, and the newest of days of earns."""
+    days = sorted(set(earned))
+    ahead = [account for no, account in accounts.items() if wanted.get(no) is not None]
+    frontiers = [account.fixed.frontier for account in ahead]
+    async with conn.pipeline():
+        found = await conn.execute(
+            _Q["buckets"],
+            {
+                "numbers": [account.no for account in ahead],
+                "on": [place.expires_on for place in frontiers],
+                "buckets": [place.bucket for place in frontiers],
+                "offsets": [place.offset for place in frontiers],
+                "wanted": [wanted[account.no] for account in ahead],
+                "today": today,
+            },
+        )
+        given = {"numbers": [no for no, _ in days], "days": [day for _, day in days]}
+        newest = await conn.execute(_Q["newest_buckets"], given) if days else None
+    for row in await found.fetchall():
+        _take_in_buckets(accounts[row["account_no"]].fixed, row)
+    for row in await newest.fetchall() if newest else ():
+        accounts[row["account_no"]].fixed.amounts[row["expires_on"], row["no"]] = row["amount"]
+
+
+async def load_moves(
+    conn: Connection, *, accounts: Mapping[int, Account], cut_by: Sequence[int], earned_by: Sequence[int]
+) -> tuple[dict[int, list[Stretch]], dict[int, list[Piece]], dict[int, int]]:
+    """Read what operations cut and earned, with the buckets in between, and how much of each was reversed."""
+    cuts: dict[int, list[Stretch]] = {}
+    lots: dict[int, list[Piece]] = {}
+    async with conn.pipeline():
+        found = await conn.execute(_Q["cuts"], {"numbers": list(cut_by)})
+        between = await conn.execute(_Q["cut_buckets"], {"numbers": list(cut_by)})
+        earned = await conn.execute(_Q["lots"], {"numbers": list(earned_by)})
+        reversed_ = await conn.execute(_Q["reversals"], {"numbers": list(earned_by)})
+    for row in await found.fetchall():
+        cuts.setdefault(row["operation_no"], []).append(stretch_of(row))
+    for row in await between.fetchall():
+        accounts[row["account_no"]].fixed.amounts[row["expires_on"], row["no"]] = row["amount"]
+    for row in await earned.fetchall():
+        lots.setdefault(row["operation_no"], []).append(piece_of(row))
+    return cuts, lots, {row["subject_no"]: row["amount"] for row in await reversed_.fetchall()}
+
+
+async def save(conn: Connection, decided: Sequence[Decided], *, accounts: Iterable[Account]) -> None:
+    """Write what was decided, together with the COMMIT of the transaction."""
+    done = [one for one in decided if one.refusal is None]
+    touched = {one.subject.no: one.subject for one in done if one.subject is not None}
+    changed = list(accounts)
+    for name, rows in (
+        ("insert_operations", [_operation_row(one) for one in decided]),
+        ("insert_entries", [row for one in done for row in _entry_rows(one)]),
+        ("insert_lots", [row for one in done for row in _lot_rows(one)]),
+        ("insert_cuts", [row for one in done for row in _cut_rows(one)]),
+        ("save_buckets", [row for account in changed for row in _bucket_rows(account)]),
+        ("save_reservations", [*_new_reservations(done), *_resolved(touched.values())]),
+        ("save_reversals", [_reversal_row(one) for one in touched.values() if _is_reversed(one, done)]),
+        ("save_balances", [_balance_row(account) for account in changed]),
+    ):
+        if rows:
+            await execute_last(conn, _Q[name], {"rows": orjson.dumps(rows).decode()})
+
+
+def new_reservation(decided: Decided) -> Reservation | None:
+    """Return what a hold or a pending earn that was just done keeps back."""
+    if decided.kind is Kind.HOLD:
+        return Reservation(amount=decided.amount, layer=Layer.HELD, expires_at=decided.expires_at)
+    if decided.kind is Kind.EARN_PENDING:
+        return Reservation(amount=decided.amount, layer=Layer.PENDING)
+    return None
+
+
+def subject_of(
+    row: Mapping[str, Any],
+    *,
+    reservation: Mapping[str, Any] | None,
+    reversed_amount: int,
+    cuts: Sequence[Stretch],
+    lots: Sequence[Piece],
+) -> Subject:
+    """Put together what is known of an earlier operation."""
+    return Subject(
+        no=row["no"],
+        kind=Kind(row["kind"]),
+        account_no=row["account_no"],
+        member_id=row["member_id"],
+        amount=abs(row["amount"]),
+        details=row["details"] or {},
+        reservation=None if reservation is None else reservation_of(reservation),
+        left=abs(row["amount"]) - reversed_amount,
+        cuts=cuts,
+        lots=lots,
+    )
+
+
+def hold_of(row: Mapping[str, Any], *, cuts: Sequence[Stretch]) -> Subject:
+    """Put together what is known of a hold to which nobody refers, because its time is over."""
+    return Subject(
+        no=row["operation_no"],
+        kind=Kind.HOLD,
+        account_no=row["account_no"],
+        member_id=row["member_id"],
+        amount=row["amount"],
+        details={},
+        reservation=reservation_of(row),
+        cuts=cuts,
+    )
+
+
+def _take_in_buckets(track: OpenLots, row: Mapping[str, Any]) -> None:
+    track.buckets = list(zip(row["days"] or (), row["numbers"] or (), strict=True))
+    track.amounts |= dict(zip(track.buckets, row["amounts"] or (), strict=True))
+    track.is_complete = row["is_complete"]
+
+
+def _known(row: Mapping[str, Any]) -> Known:
+    details = dict(row["details"] or {})
+    member_id = row["member_id"] or details.pop("member_id", "")
+    is_done = row["posted"] is not None
+    operation = Operation(
+        no=row["no"],
+        key=row["key"],
+        kind=Kind(row["kind"]),
+        member_id=member_id,
+        amount=row["amount"],
+        at=row["at"],
+        refusal=None if row["refusal"] is None else Refusal(row["refusal"]),
+        balance=Balance(**{name: row[name] for name in _BALANCES}) if is_done else None,
+        subject=row["subject_no"],
+        is_replay=True,
+    )
+    return Known(operation=operation, details=details)
+
+
+_BALANCES: Final = ("posted", "pending", "held", "owed")
+
+
+def _operation_row(one: Decided) -> Mapping[str, Any]:
+    details = dict(one.details)
+    if one.account is None and one.member_id:
+        details["member_id"] = one.member_id
+    balance = one.balance
+    return {
+        "no": one.no,
+        "account_no": one.account.no if one.account else None,
+        "amount": one.amount,
+        "subject_no": one.follows.no if one.follows else one.subject_no,
+        "at": one.at,
+        "posted": balance.posted if balance else None,
+        "pending": balance.pending if balance else None,
+        "held": balance.held if balance else None,
+        "owed": balance.owed if balance else None,
+        "kind": one.kind,
+        "key": one.key,
+        "asked_by": one.by,
+        "refusal": one.refusal,
+        "details": details or None,
+    }
+
+
+def _entry_rows(one: Decided) -> Iterable[Mapping[str, Any]]:
+    for line, entry in enumerate(one.changes.entries):
+        yield {
+            "operation_no": one.no,
+            "line": line,
+            "debit_no": entry.debit,
+            "credit_no": entry.credit,
+            "amount": entry.amount,
+            "layer": entry.layer,
+        }
+
+
+def _lot_rows(one: Decided) -> Iterable[Mapping[str, Any]]:
+    for lot in one.changes.lots:
+        yield {
+            "operation_no": one.no,
+            "account_no": one.account.no if one.account else None,
+            "expires_on": lot.expires_on,
+            "bucket": lot.bucket,
+            "first": lot.begin,
+            "amount": lot.amount,
+        }
+
+
+def _cut_rows(one: Decided) -> Iterable[Mapping[str, Any]]:
+    for line, cut in enumerate(one.changes.cuts):
+        yield {
+            "operation_no": one.no,
+            "line": line,
+            "amount": cut.amount,
+            "from_on": cut.begin.expires_on,
+            "from_bucket": cut.begin.bucket,
+            "from_offset": cut.begin.offset,
+            "to_on": cut.end.expires_on,
+            "to_bucket": cut.end.bucket,
+            "to_offset": cut.end.offset,
+            "newest": cut.newest,
+        }
+
+
+def _bucket_rows(account: Account) -> Iterable[Mapping[str, Any]]:
+    for track in (account.fixed, account.rolling):
+        for key in sorted(track.fresh):
+            yield {"account_no": account.no, "expires_on": key[0], "no": key[1], "amount": track.amounts[key]}
+
+
+def _new_reservations(done: Sequence[Decided]) -> Iterable[Mapping[str, Any]]:
+    for one in done:
+        reservation = new_reservation(one)
+        if reservation is not None and one.account is not None:
+            yield _reservation_row(one.no, one.account.no, reservation)
+
+
+def _resolved(touched: Iterable[Subject]) -> Iterable[Mapping[str, Any]]:
+    for subject in touched:
+        if subject.reservation is not None:
+            yield _reservation_row(subject.no, subject.account_no, subject.reservation)
+
+
+def _reservation_row(no: int, account_no: int, reservation: Reservation) -> Mapping[str, Any]:
+    return {
+        "operation_no": no,
+        "account_no": account_no,
+        "amount": reservation.amount,
+        "posted": reservation.posted,
+        "expires_at": reservation.expires_at,
+        "layer": reservation.layer,
+        "resolved_by": reservation.resolved_by,
+    }
+
+
+def _is_reversed(subject: Subject, done: Sequence[Decided]) -> bool:
+    return subject.left < subject.amount and any(
+        one.kind is Kind.REVERSE and one.subject is subject for one in done
+    )
+
+
+def _reversal_row(subject: Subject) -> Mapping[str, Any]:
+    return {"subject_no": subject.no, "amount": subject.amount - subject.left}
+
+
+def _balance_row(account: Account) -> Mapping[str, Any]:
+    fixed, rolling = account.fixed, account.rolling
+    return {
+        "account_no": account.no,
+        "status": account.status,
+        "floor": account.floor,
+        "posted": account.posted,
+        "pending": account.pending,
+        "held": account.held,
+        "owed": account.owed,
+        "version": account.version,
+        "last_at": account.last_at,
+        "frontier_on": fixed.frontier.expires_on,
+        "frontier_bucket": fixed.frontier.bucket,
+        "frontier_offset": fixed.frontier.offset,
+        "newest_bucket": fixed.newest,
+        "newest_behind": fixed.newest_behind,
+        "rolling_offset": rolling.frontier.offset,
+        "rolling_until": account.rolling_until,
+        "gaps": _ranges(rolling.gaps, fixed.gaps),
+        "holes": _ranges(rolling.holes, fixed.holes),
+    }
+
+
+def _ranges(*tracks: Sequence[Piece]) -> list[list[Any]] | None:
+    return [list(piece) for pieces in tracks for piece in pieces] or None

@@ -1,0 +1,80 @@
+"""What rows of the ledger mean to the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Final
+
+from faregate.points.contracts.ledger import Kind, Layer, Status
+from faregate.points.domain.account import Account
+from faregate.points.domain.case import Reservation
+from faregate.points.domain.lots import ROLLING, OpenLots, Piece, Place, Stretch
+
+_ROLLING_BUCKET: Final = 1
+
+
+def account_of(row: Mapping[str, Any]) -> Account:
+    """Return an account as it stands, without the dated lots from its frontier on."""
+    gaps, holes = _pieces(row["gaps"]), _pieces(row["holes"])
+    fixed = OpenLots(
+        frontier=Place(row["frontier_on"], row["frontier_bucket"], row["frontier_offset"]),
+        buckets=[],
+        amounts={},
+        gaps=[gap for gap in gaps if gap.expires_on != ROLLING],
+        holes=[hole for hole in holes if hole.expires_on != ROLLING],
+        newest=row["newest_bucket"],
+        newest_behind=row["newest_behind"],
+    )
+    bucket = (ROLLING, _ROLLING_BUCKET)
+    rolling = OpenLots(
+        frontier=Place(*bucket, row["rolling_offset"]),
+        buckets=[bucket] if row["rolling"] else [],
+        amounts={bucket: row["rolling"]} if row["rolling"] else {},
+        gaps=[gap for gap in gaps if gap.expires_on == ROLLING],
+        holes=[hole for hole in holes if hole.expires_on == ROLLING],
+        newest=_ROLLING_BUCKET if row["rolling"] else 0,
+    )
+    return Account(
+        no=row["account_no"],
+        member_id=row["member_id"],
+        fixed=fixed,
+        rolling=rolling,
+        status=Status(row["status"]),
+        floor=row["floor"],
+        posted=row["posted"],
+        pending=row["pending"],
+        held=row["held"],
+        owed=row["owed"],
+        version=row["version"],
+        last_at=row["last_at"],
+        rolling_until=row["rolling_until"],
+    )
+
+
+def reservation_of(row: Mapping[str, Any]) -> Reservation:
+    """Return a hold or a pending earn."""
+    return Reservation(
+        amount=row["amount"],
+        layer=Layer(row["layer"]),
+        expires_at=row["expires_at"],
+        resolved_by=None if row["resolved_by"] is None else Kind(row["resolved_by"]),
+        posted=row["posted"],
+    )
+
+
+def _pieces(ranges: Sequence[Sequence[Any]] | None) -> list[Piece]:
+    return [Piece(date.fromisoformat(day), *rest) for day, *rest in ranges or ()]
+
+
+def stretch_of(row: Mapping[str, Any]) -> Stretch:
+    """Return what an operation cut out of the lots."""
+    begin = Place(row["from_on"], row["from_bucket"], row["from_offset"])
+    return Stretch(
+        begin, Place(row["to_on"], row["to_bucket"], row["to_offset"]), row["newest"], row["amount"]
+    )
+
+
+def piece_of(row: Mapping[str, Any]) -> Piece:
+    """Return a lot."""
+    return Piece(row["expires_on"], row["bucket"], row["first"], row["first"] + row["amount"])

@@ -1,0 +1,339 @@
+"""What the ledger must do, done as plainly as possible: lists of lots, and one operation after the other.
+
+The tests compare every answer of the ledger with this. It shares no code with `faregate.points.domain`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from faregate.points.contracts.ledger import (
+    Adjust,
+    Burn,
+    Confirm,
+    Convert,
+    Earn,
+    EarnPending,
+    Hold,
+    OfMember,
+    Post,
+    Refusal,
+    Request,
+    SetFloor,
+    SetStatus,
+    Status,
+    Transfer,
+)
+
+ALONE_MAX = 50
+ROLLING = None
+
+
+@dataclass(eq=False)
+class Lot:
+    day: date | None
+    age: int
+    amount: int
+
+
+@dataclass
+class Past:
+    """An operation that was done."""
+
+    request: Request
+    member: str
+    amount: int
+    left: int = 0
+    parts: list[tuple[Lot, int]] = field(default_factory=list)
+    lots: list[Lot] = field(default_factory=list)
+    ends: datetime | None = None
+    resolved: str = ""
+
+
+@dataclass
+class ModelAccount:
+    status: Status = Status.OPEN
+    floor: int = 0
+    lots: list[Lot] = field(default_factory=list)
+    pending: int = 0
+    held: int = 0
+    owed: int = 0
+    rolling_until: date | None = None
+
+    @property
+    def there(self) -> int:
+        return sum(lot.amount for lot in self.lots)
+
+    def balance(self) -> tuple[int, int, int, int]:
+        return self.there + self.held, self.pending, self.held, self.owed
+
+
+class No(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+
+class Model:
+    """The ledger. `now` and `today` are the test's to move."""
+
+    def __init__(self, members: list[str], *, now: datetime, today: date) -> None:
+        self.accounts = {member: ModelAccount() for member in members}
+        self.past: dict[int, Past] = {}
+        self.now, self.today = now, today
+        self.age = 0
+
+    def ask(self, request: Request) -> Refusal | tuple[int, int, int, int]:
+        """Do what is asked; the operation becomes number 0, until `keep` names it."""
+        past = self.past.get(getattr(request, "subject", -1))
+        member = past.member if past else getattr(request, "member_id", "")
+        for name in {member, getattr(request, "to_member_id", member)} & self.accounts.keys():
+            self.settle(name)
+        try:
+            self.latest = self._do(request, past, member)
+        except No as no:
+            return no.refusal
+        balance = self._after(self.accounts[member])
+        if isinstance(request, Transfer):
+            self._after(self.accounts[request.to_member_id])
+            self.settle(request.to_member_id)
+        self.settle(member)
+        return balance
+
+    def keep(self, number: int) -> None:
+        self.past[number] = self.latest
+
+    def settle(self, member: str) -> None:
+        """Release holds whose time is over; let points expire whose day is."""
+        account = self.accounts[member]
+        for past in self.past.values():
+            over = past.ends is not None and past.ends <= self.now
+            if past.member == member and over and not past.resolved:
+                past.resolved = "time_out"
+                account.held -= past.amount
+                self._return(account, past.parts)
+        for lot in account.lots:
+            if self._day(account, lot) < self.today:
+                lot.amount = 0
+        self._after(account)
+
+    def _after(self, account: ModelAccount) -> tuple[int, int, int, int]:
+        if not any(lot.amount and self._day(account, lot) < self.today for lot in account.lots):
+            paid = min(account.owed, account.there)
+            self._take(account, paid)
+            account.owed -= paid
+        return account.balance()
+
+    def _day(self, account: ModelAccount, lot: Lot) -> date:
+        if lot.day is not ROLLING:
+            return lot.day
+        return account.rolling_until or date.max
+
+    def _order(self, account: ModelAccount) -> list[Lot]:
+        return sorted(account.lots, key=lambda lot: (self._day(account, lot), lot.day is ROLLING, lot.age))
+
+    def _take(self, account: ModelAccount, amount: int) -> list[tuple[Lot, int]]:
+        parts = []
+        for lot in self._order(account):
+            size = min(amount, lot.amount)
+            if size:
+                lot.amount -= size
+                amount -= size
+                parts.append((lot, size))
+        return parts
+
+    @staticmethod
+    def _return(account: ModelAccount, parts: list[tuple[Lot, int]]) -> None:
+        for lot, size in parts:
+            lot.amount += size
+
+    @staticmethod
+    def _split(
+        parts: list[tuple[Lot, int]], after: int
+    ) -> tuple[list[tuple[Lot, int]], list[tuple[Lot, int]]]:
+        first, rest = [], []
+        for lot, size in parts:
+            front = min(size, after)
+            after -= front
+            first += [(lot, front)] if front else []
+            rest += [(lot, size - front)] if size > front else []
+        return first, rest
+
+    def _add(self, account: ModelAccount, day: date | None, amount: int) -> Lot:
+        self.age += 1
+        account.lots.append(Lot(day, self.age, amount))
+        return account.lots[-1]
+
+    def _do(self, request: Request, past: Past | None, member: str) -> Past:
+        name = type(request).__name__.lower()
+        if not isinstance(request, OfMember) and past is None:
+            raise No(Refusal.SUBJECT_NOT_FOUND)
+        account = self.accounts.get(member)
+        kinds = {
+            "post": (Hold,), "void": (Hold,), "confirm": (EarnPending,), "cancel": (EarnPending,),
+            "reverse": (Earn, Confirm, Burn, Post, Adjust, Convert),
+        }  # fmt: skip
+        if past is not None and type(past.request) not in kinds[name]:
+            raise No(Refusal.SUBJECT_OF_ANOTHER_KIND)
+        if account is None:
+            raise No(Refusal.MEMBER_UNKNOWN)
+        if isinstance(request, Transfer):
+            if request.to_member_id not in self.accounts:
+                raise No(Refusal.RECEIVER_UNKNOWN)
+            if request.to_member_id == member:
+                raise No(Refusal.ACCOUNTS_EQUAL)
+        if account.status is Status.CLOSED and name not in ("post", "void", "cancel", "reverse"):
+            raise No(Refusal.ACCOUNT_CLOSED)
+        if isinstance(request, Transfer) and self.accounts[request.to_member_id].status is Status.CLOSED:
+            if account.status is Status.FROZEN:
+                raise No(Refusal.ACCOUNT_FROZEN)
+            raise No(Refusal.RECEIVER_CLOSED)
+        if account.status is Status.FROZEN and name in ("burn", "hold", "transfer", "convert"):
+            raise No(Refusal.ACCOUNT_FROZEN)
+        return getattr(self, f"_{name}")(request, past, member, account)
+
+    def _earn(self, request: Any, past: Any, member: str, account: ModelAccount) -> Past:
+        self._dates(request)
+        self._active(account, request.active_until)
+        lot = self._add(
+            account, ROLLING if request.is_rolling else request.expires_on or date.max, request.amount
+        )
+        return Past(request, member, request.amount, left=request.amount, lots=[lot])
+
+    def _earnpending(self, request: Any, past: Any, member: str, account: ModelAccount) -> Past:
+        self._dates(request)
+        account.pending += request.amount
+        return Past(request, member, request.amount)
+
+    def _dates(self, request: Any) -> None:
+        if request.occurred_at is not None and request.occurred_at > self.now + timedelta(minutes=1):
+            raise No(Refusal.IN_THE_FUTURE)
+        if request.occurred_at is not None and request.occurred_at < self.now - timedelta(days=400):
+            raise No(Refusal.TOO_LONG_AGO)
+        until = request.active_until if request.is_rolling else request.expires_on
+        if until is not None and until < self.today:
+            raise No(Refusal.ALREADY_EXPIRED)
+
+    @staticmethod
+    def _active(account: ModelAccount, until: date | None) -> None:
+        if until is not None:
+            account.rolling_until = max(until, account.rolling_until or until)
+
+    def _confirm(self, request: Any, past: Past, member: str, account: ModelAccount) -> Past:
+        amount = request.amount or past.amount
+        self._unresolved(past)
+        if amount > past.amount:
+            raise No(Refusal.MORE_THAN_RESERVED)
+        earn: Any = past.request
+        if earn.expires_on is not None and earn.expires_on < self.today:
+            raise No(Refusal.ALREADY_EXPIRED)
+        past.resolved = "confirm"
+        account.pending -= past.amount
+        self._active(account, earn.active_until)
+        lot = self._add(account, ROLLING if earn.is_rolling else earn.expires_on or date.max, amount)
+        return Past(request, member, amount, left=amount, lots=[lot])
+
+    def _cancel(self, request: Any, past: Past, member: str, account: ModelAccount) -> Past:
+        self._unresolved(past)
+        past.resolved = "cancel"
+        account.pending -= past.amount
+        return Past(request, member, past.amount)
+
+    @staticmethod
+    def _unresolved(past: Past) -> None:
+        refusals = {
+            "post": Refusal.ALREADY_POSTED, "confirm": Refusal.ALREADY_POSTED, "void": Refusal.ALREADY_VOIDED,
+            "cancel": Refusal.ALREADY_VOIDED, "time_out": Refusal.HOLD_EXPIRED,
+        }  # fmt: skip
+        if past.resolved:
+            raise No(refusals[past.resolved])
+
+    def _spend(self, request: Any, member: str, account: ModelAccount, amount: int) -> Past:
+        if account.there - amount < account.floor:
+            raise No(Refusal.INSUFFICIENT_POINTS)
+        self._active(account, getattr(request, "active_until", None))
+        return Past(request, member, amount, left=amount, parts=self._take(account, amount))
+
+    def _burn(self, request: Any, past: Any, member: str, account: ModelAccount) -> Past:
+        return self._spend(request, member, account, request.amount)
+
+    _convert = _burn
+
+    def _adjust(self, request: Any, past: Any, member: str, account: ModelAccount) -> Past:
+        if request.expires_on is not None and request.expires_on < self.today:
+            raise No(Refusal.ALREADY_EXPIRED)
+        if abs(request.amount) > ALONE_MAX and request.approved_by in ("", request.by):
+            raise No(Refusal.SECOND_PERSON_NEEDED)
+        if request.amount < 0:
+            return self._spend(request, member, account, -request.amount)
+        lot = self._add(account, request.expires_on or date.max, request.amount)
+        return Past(request, member, request.amount, left=request.amount, lots=[lot])
+
+    def _hold(self, request: Any, past: Any, member: str, account: ModelAccount) -> Past:
+        done = self._spend(request, member, account, request.amount)
+        account.held += request.amount
+        done.ends = self.now + timedelta(seconds=request.expires_in_s)
+        return done
+
+    def _post(self, request: Any, past: Past, member: str, account: ModelAccount) -> Past:
+        amount = request.amount or past.amount
+        self._unresolved(past)
+        if amount > past.amount:
+            raise No(Refusal.MORE_THAN_RESERVED)
+        self._active(account, request.active_until)
+        past.resolved = "post"
+        account.held -= past.amount
+        spent, released = self._split(past.parts, amount)
+        self._return(account, released)
+        return Past(request, member, amount, left=amount, parts=spent)
+
+    def _void(self, request: Any, past: Past, member: str, account: ModelAccount) -> Past:
+        self._unresolved(past)
+        past.resolved = "void"
+        account.held -= past.amount
+        self._return(account, past.parts)
+        return Past(request, member, past.amount)
+
+    def _reverse(self, request: Any, past: Past, member: str, account: ModelAccount) -> Past:
+        if past.left == 0:
+            raise No(Refusal.ALREADY_REVERSED)
+        amount = request.amount or past.left
+        if amount > past.left:
+            raise No(Refusal.MORE_THAN_LEFT)
+        if past.lots:
+            left = amount
+            for lot in past.lots:
+                size = min(left, lot.amount)
+                lot.amount -= size
+                left -= size
+            left -= sum(size for _, size in self._take(account, left))
+            account.owed += left
+        else:
+            kept, _ = self._split(past.parts, past.left)
+            _, returned = self._split(kept, past.left - amount)
+            self._return(account, returned)
+        past.left -= amount
+        return Past(request, member, amount)
+
+    def _transfer(self, request: Any, past: Any, member: str, account: ModelAccount) -> Past:
+        receiver = self.accounts[request.to_member_id]
+        done = self._spend(request, member, account, request.amount)
+        days: dict[date | None, int] = {}
+        for lot, size in done.parts:
+            days[lot.day] = days.get(lot.day, 0) + size
+        for day in sorted(days, key=lambda day: (day is ROLLING, day or date.max)):
+            self._add(receiver, day, days[day])
+        if ROLLING in days:
+            self._active(receiver, account.rolling_until)
+        return done
+
+    def _setstatus(self, request: SetStatus, past: Any, member: str, account: ModelAccount) -> Past:
+        if request.status is Status.CLOSED and account.balance() != (0, 0, 0, 0):
+            raise No(Refusal.ACCOUNT_NOT_EMPTY)
+        account.status = request.status
+        return Past(request, member, 0)
+
+    def _setfloor(self, request: SetFloor, past: Any, member: str, account: ModelAccount) -> Past:
+        account.floor = request.floor
+        return Past(request, member, 0)
