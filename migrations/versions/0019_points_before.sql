@@ -150,6 +150,13 @@ create table points.reversal (
     amount bigint not null check (amount > 0)
 );
 
+-- The last day whose points have been let expire. Whoever needs an account on a later day does it for that one at once.
+create table points.due (
+    only_row boolean primary key default true check (only_row),
+    expired_until date not null default '0001-01-02'
+);
+insert into points.due default values;
+
 create function points.refuse_change() returns trigger language plpgsql as $$
 begin
     raise exception 'points.% is only ever added to: % refused', tg_table_name, lower(tg_op)

@@ -31,6 +31,7 @@ CONTEXTS: Mapping[str, Purpose] = {
     "webhooks": Purpose(says="clients' webhook endpoints", acts_as=("access", "webhooks")),
     "review": Purpose(says="the queue of manual review", acts_as=("access", "credit")),
     "gateway": Purpose(says="how providers are treated", acts_as=("access", "gateway")),
+    "points": Purpose(says="the points ledger", acts_as=("access", "points")),
 }
 """The routes that a process may serve, in the order of their documentation."""
 
@@ -42,6 +43,7 @@ ROLES: Mapping[str, Purpose] = {
     "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
     "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),
     "webhooks": Purpose(says="delivers to clients' endpoints", acts_as=("webhooks",)),
+    "points": Purpose(says="releases holds, lets points expire", acts_as=("points",)),
     "housekeeping": Purpose(
         says="decides what is overdue, forgets what is due", acts_as=("credit", "eventlog")
     ),

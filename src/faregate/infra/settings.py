@@ -107,6 +107,14 @@ class Settings(BaseSettings):
         description="A process whose events waited longer is not ready until it caught up once; inf: never mind.",
     )
 
+    # Points
+    programme_time_zone: str = Field(
+        default="UTC", description="Time zone whose midnight ends the day on which points expire."
+    )
+    points_adjust_alone_max: int = Field(
+        default=10_000, ge=0, description="Largest correction of points that one person may make alone."
+    )
+
     # Credit
     working_steps_max: int = Field(
         default=64, gt=0, description="Most workflow steps that work at one moment, over all processes."

@@ -24,6 +24,7 @@ from faregate.credit.routes import (
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.decisions import known_adapters
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
+from faregate.entrypoints.bootstrap.points import points_api
 from faregate.entrypoints.bootstrap.process import Process
 from faregate.entrypoints.bootstrap.review import count_reviews, review_api
 from faregate.entrypoints.bootstrap.site import Site
@@ -44,6 +45,7 @@ from faregate.infra.rate import Rate
 from faregate.infra.settings import Settings
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.infra.token_bucket import TokenBuckets
+from faregate.points.routes import ledger_routes
 from faregate.webhooks.routes import webhook_routes
 
 TITLE = "faregate"
@@ -104,6 +106,7 @@ def describe() -> dict[str, Any]:
             webhook_routes(webhooks=nothing, authenticator=authenticator, gate=nothing),
             _review_router(reviews, authenticator),
             gateway_routes(desk=nothing, authenticator=authenticator),
+            ledger_routes(points=nothing, authenticator=authenticator, gate=nothing),
         ],
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
@@ -200,9 +203,27 @@ async def _gateway(front: Front) -> list[APIRouter]:
     return [gateway_routes(desk=desk, authenticator=front.authenticator)]
 
 
+async def _points(front: Front) -> list[APIRouter]:
+    process = front.process
+    database = await process.database("points")
+    points = await points_api(process.stack, process.site, database=database)
+    admission = Admission(
+        delay_s_max=process.site.settings.admission_delay_s_max,
+        signals=[
+            Signal(name="event_loop", delay_s=front.lag.standing_s, works=tuple(Work)),
+            Signal(name="points_writer", delay_s=points.writer.delay_s, works=(Work.SUBMIT,)),
+            Signal(name="points_database", delay_s=database.waited_s, works=(Work.READ, Work.LIST)),
+        ],
+        metrics=process.metrics,
+    )
+    gate = Gate(limits=front.limits, admission=admission)
+    return [ledger_routes(points=points, authenticator=front.authenticator, gate=gate)]
+
+
 OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "credit": _credit,
     "webhooks": _webhooks,
     "review": _review,
     "gateway": _gateway,
+    "points": _points,
 }

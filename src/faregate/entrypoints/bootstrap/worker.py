@@ -11,6 +11,7 @@ from faregate.entrypoints.bootstrap.audit import audit
 from faregate.entrypoints.bootstrap.consumers import consumers, group_names
 from faregate.entrypoints.bootstrap.gateway import providers
 from faregate.entrypoints.bootstrap.housekeeping import housekeeping
+from faregate.entrypoints.bootstrap.points import points
 from faregate.entrypoints.bootstrap.process import Loop, Opened, Process
 from faregate.entrypoints.bootstrap.runs import runs
 from faregate.entrypoints.bootstrap.sequencer import relay, sequencer
@@ -32,6 +33,7 @@ OPENS: Mapping[str, Open] = {
     "providers": providers,
     "audit": audit,
     "webhooks": deliveries,
+    "points": points,
     "housekeeping": housekeeping,
 }
 

@@ -12,7 +12,7 @@ from faregate.kernel.errors import InvalidError
 
 AMOUNT_MAX: Final = 10**15
 """The most that one operation moves, and that one account holds: far from the end of 64 bits."""
-KEY_MAX: Final = 200
+KEY_MAX: Final = 400
 
 
 class Kind(StrEnum):

@@ -86,6 +86,10 @@ class LedgerWriter:
         """Carry out a request, or return what came of it before. None for `Settle`, which is no operation."""
         return await self._coalescer.submit(request)
 
+    def delay_s(self) -> float:
+        """Return for how long a request that is handed over now would be under way."""
+        return self._coalescer.delay_s()
+
     async def close(self) -> None:
         """Wait until all that was handed over is written."""
         await self._coalescer.close()

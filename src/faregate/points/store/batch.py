@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any
 
 import orjson
 import psycopg
@@ -18,11 +18,19 @@ import psycopg
 from faregate.infra.database import Connection, Database, execute_last
 from faregate.infra.queries import load_queries
 from faregate.kernel.errors import ConflictError
-from faregate.points.contracts.ledger import Balance, Kind, Layer, Operation, Refusal
+from faregate.points.contracts.ledger import Kind, Layer, Operation
 from faregate.points.domain.account import Account
 from faregate.points.domain.case import Decided, Reservation, Subject
-from faregate.points.domain.lots import OpenLots, Piece, Stretch
-from faregate.points.store.rows import account_of, piece_of, reservation_of, stretch_of
+from faregate.points.domain.lots import Piece, Stretch
+from faregate.points.store.rows import (
+    account_of,
+    details_of,
+    operation_of,
+    piece_of,
+    reservation_of,
+    stretch_of,
+    take_in_buckets,
+)
 
 _Q = load_queries("faregate.points.store")
 
@@ -140,7 +148,7 @@ async def load_lots(
         given = {"numbers": [no for no, _ in days], "days": [day for _, day in days]}
         newest = await conn.execute(_Q["newest_buckets"], given) if days else None
     for row in await found.fetchall():
-        _take_in_buckets(accounts[row["account_no"]].fixed, row)
+        take_in_buckets(accounts[row["account_no"]].fixed, row)
     for row in await newest.fetchall() if newest else ():
         accounts[row["account_no"]].fixed.amounts[row["expires_on"], row["no"]] = row["amount"]
 
@@ -230,32 +238,8 @@ def hold_of(row: Mapping[str, Any], *, cuts: Sequence[Stretch]) -> Subject:
     )
 
 
-def _take_in_buckets(track: OpenLots, row: Mapping[str, Any]) -> None:
-    track.buckets = list(zip(row["days"] or (), row["numbers"] or (), strict=True))
-    track.amounts |= dict(zip(track.buckets, row["amounts"] or (), strict=True))
-    track.is_complete = row["is_complete"]
-
-
 def _known(row: Mapping[str, Any]) -> Known:
-    details = dict(row["details"] or {})
-    member_id = row["member_id"] or details.pop("member_id", "")
-    is_done = row["posted"] is not None
-    operation = Operation(
-        no=row["no"],
-        key=row["key"],
-        kind=Kind(row["kind"]),
-        member_id=member_id,
-        amount=row["amount"],
-        at=row["at"],
-        refusal=None if row["refusal"] is None else Refusal(row["refusal"]),
-        balance=Balance(**{name: row[name] for name in _BALANCES}) if is_done else None,
-        subject=row["subject_no"],
-        is_replay=True,
-    )
-    return Known(operation=operation, details=details)
-
-
-_BALANCES: Final = ("posted", "pending", "held", "owed")
+    return Known(operation=operation_of(row, is_replay=True), details=details_of(row))
 
 
 def _operation_row(one: Decided) -> Mapping[str, Any]:

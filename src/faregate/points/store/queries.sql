@@ -245,3 +245,80 @@ select layer::text, sum(change) as amount from (
     select layer, debit_no, -sum(amount) from points.entry group by 1, 2
 ) as moved
 group by layer
+
+-- name: account_state
+-- How an account stands, without a lock.
+select a.member_id, b.*, clock_timestamp() as now,
+  (select amount from points.bucket r where r.account_no = b.account_no and expires_on = '0001-01-01') as rolling
+from points.balance b join points.account a on a.no = b.account_no
+where a.member_id = %(member_id)s
+
+-- name: open_reservations
+-- What is reserved of an account.
+select r.operation_no, r.account_no, %(member_id)s as member_id, r.amount, r.posted, r.expires_at, r.layer::text,
+  r.resolved_by::text
+from points.reservation r
+where r.account_no = %(account_no)s and r.resolved_by is null
+order by r.operation_no
+
+-- name: balance_at
+-- The balances after the last operation up to an instant.
+select posted, pending, held, owed
+from points.operation
+where account_no = %(account_no)s and at <= %(at)s and refusal is null
+order by at desc
+limit 1
+
+-- name: account_of_member
+-- The account of a member.
+select no, opened_at from points.account where member_id = %(member_id)s
+
+-- name: operation
+-- One operation.
+select o.asked_by, o.no, o.key, o.kind::text, o.amount, o.subject_no, o.at, o.refusal, o.details, o.posted, o.pending, o.held,
+  o.owed, a.member_id
+from points.operation o left join points.account a on a.no = o.account_no
+where o.no = %(no)s
+
+-- name: operations_before
+-- The operations of an account, the newest first. A page goes on before an operation, 0: begins.
+select o.no, o.key, o.kind::text, o.amount, o.subject_no, o.at, o.refusal, o.details, o.posted, o.pending, o.held,
+  o.owed, a.member_id
+from points.operation o join points.account a on a.no = o.account_no
+where o.account_no = %(account_no)s
+  and (o.at, o.no) < (coalesce((select at from points.operation where no = %(before)s), 'infinity'), %(before)s)
+order by o.at desc, o.no desc
+limit %(limit)s
+
+-- name: members_of_due_holds
+-- Members with holds whose time is over, those first that are longest over.
+select distinct member_id
+from (
+    select account_no from points.reservation
+    where resolved_by is null and expires_at <= coalesce(%(now)s, clock_timestamp())
+    order by expires_at
+    limit %(limit)s
+) as due join points.account a on a.no = due.account_no
+
+-- name: expired_until
+-- The last day whose points have been let expire.
+select expired_until, coalesce(%(now)s, clock_timestamp()) as now from points.due
+
+-- name: note_expired_until
+-- Remembers that the points of all days up to one have been let expire.
+update points.due set expired_until = greatest(expired_until, %(day)s)
+
+-- name: members_with_expiring
+-- Members after an account who may have points that are over: of a day since `since`, or with their activity.
+select no, member_id from points.account where no in (
+    (select distinct e.account_no from points.bucket e
+     where e.expires_on > %(since)s and e.expires_on < %(today)s and e.account_no > %(after)s
+     order by e.account_no limit %(limit)s)
+    union
+    (select r.account_no from points.bucket r join points.balance b using (account_no)
+     where r.expires_on = '0001-01-01' and r.amount > b.rolling_offset and b.rolling_until < %(today)s
+       and r.account_no > %(after)s
+     order by r.account_no limit %(limit)s)
+)
+order by no
+limit %(limit)s

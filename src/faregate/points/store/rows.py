@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from faregate.points.contracts.ledger import Kind, Layer, Status
+from faregate.points.contracts.ledger import Balance, Kind, Layer, Operation, Refusal, Status
 from faregate.points.domain.account import Account
 from faregate.points.domain.case import Reservation
 from faregate.points.domain.lots import ROLLING, OpenLots, Piece, Place, Stretch
@@ -78,3 +78,39 @@ def stretch_of(row: Mapping[str, Any]) -> Stretch:
 def piece_of(row: Mapping[str, Any]) -> Piece:
     """Return a lot."""
     return Piece(row["expires_on"], row["bucket"], row["first"], row["first"] + row["amount"])
+
+
+def take_in_buckets(track: OpenLots, row: Mapping[str, Any]) -> None:
+    """Give a track of lots its buckets from the frontier on."""
+    track.buckets = list(zip(row["days"] or (), row["numbers"] or (), strict=True))
+    track.amounts |= dict(zip(track.buckets, row["amounts"] or (), strict=True))
+    track.is_complete = row["is_complete"]
+
+
+def operation_of(row: Mapping[str, Any], *, is_replay: bool = False) -> Operation:
+    """Return an operation. Of a member who has no account the name stands in the details."""
+    return Operation(
+        no=row["no"],
+        key=row["key"],
+        kind=Kind(row["kind"]),
+        member_id=row["member_id"] or (row["details"] or {}).get("member_id", ""),
+        amount=row["amount"],
+        at=row["at"],
+        refusal=None if row["refusal"] is None else Refusal(row["refusal"]),
+        balance=None if row["posted"] is None else balance_of(row),
+        subject=row["subject_no"],
+        is_replay=is_replay,
+    )
+
+
+def details_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what was asked for beside what has a column of its own."""
+    details = dict(row["details"] or {})
+    if row["member_id"] is None:
+        details.pop("member_id", None)
+    return details
+
+
+def balance_of(row: Mapping[str, Any]) -> Balance:
+    """Return the balances of a row that has all of them."""
+    return Balance(posted=row["posted"], pending=row["pending"], held=row["held"], owed=row["owed"])

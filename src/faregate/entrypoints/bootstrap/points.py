@@ -1,0 +1,81 @@
+"""Points as clients use them, and what is due in the ledger by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import date, datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from faregate.entrypoints.bootstrap.process import Opened, Process
+from faregate.entrypoints.bootstrap.site import Site
+from faregate.infra.clock import SystemClock
+from faregate.infra.database import Database
+from faregate.infra.periodic import run_periodically
+from faregate.infra.settings import Settings
+from faregate.kernel.errors import InvalidError
+from faregate.kernel.ids import RANDOM_BYTES, uuid7
+from faregate.points.api import PointsApi
+from faregate.points.domain.case import Rules
+from faregate.points.handlers.announce import announcer
+from faregate.points.handlers.due import Due
+from faregate.points.handlers.writer import LedgerWriter
+
+HOLDS_S = 1.0
+EXPIRY_S = 60.0
+
+
+class TimeZoneUnknown(InvalidError):
+    """FAREGATE_PROGRAMME_TIME_ZONE names no time zone of the IANA database."""
+
+
+async def points_api(stack: AsyncExitStack, site: Site, *, database: Database) -> PointsApi:
+    """Open the ledger."""
+    day_of = programme_day(site.settings)
+    writer = LedgerWriter(
+        database=database,
+        day_of=day_of,
+        announce=announcer(new_id=_new_id),
+        rules=Rules(adjust_alone_max=site.settings.points_adjust_alone_max),
+    )
+    stack.push_async_callback(writer.close)
+    return PointsApi(database=database, writer=writer, day_of=day_of)
+
+
+async def points(process: Process) -> Opened:
+    """Open the loops that release holds and let points expire."""
+    database = await process.database("points")
+    api = await points_api(process.stack, process.site, database=database)
+    due = Due(database=database, writer=api.writer, day_of=api.day_of)
+
+    async def release_holds() -> None:
+        await due.release_holds()
+
+    async def expire_points() -> None:
+        await due.expire_points()
+
+    return Opened(
+        loops={
+            "points.holds": lambda stop: run_periodically(
+                stop, name="points.holds", every_s=HOLDS_S, work=release_holds
+            ),
+            "points.expiry": lambda stop: run_periodically(
+                stop, name="points.expiry", every_s=EXPIRY_S, work=expire_points
+            ),
+        }
+    )
+
+
+def programme_day(settings: Settings) -> Callable[[datetime], date]:
+    """Return what tells the programme's day of an instant. Raises TimeZoneUnknown."""
+    try:
+        zone = ZoneInfo(settings.programme_time_zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise TimeZoneUnknown(f"{settings.programme_time_zone!r} is no time zone") from error
+    return lambda instant: instant.astimezone(zone).date()
+
+
+def _new_id() -> UUID:
+    return uuid7(now=SystemClock().now(), random=os.urandom(RANDOM_BYTES))

@@ -1,0 +1,78 @@
+"""The door to points: operations of the ledger, one or many, and what stands in it.
+
+An operation that is refused is an answer, not an error: it stands under its key like one that was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from faregate.infra.database import Database
+from faregate.points.contracts.ledger import Answer, Operation, Request, RequestInvalid, Settle
+from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage
+from faregate.points.handlers import reading
+from faregate.points.handlers.approval import approved
+from faregate.points.handlers.reconcile import Reconciliation, reconcile
+from faregate.points.handlers.writer import LedgerWriter
+from faregate.points.store.batch import open_accounts
+
+BATCH_MAX = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsApi:
+    """What other parts and clients do. `day_of` tells the programme's day of an instant."""
+
+    database: Database
+    writer: LedgerWriter
+    day_of: Callable[[datetime], date]
+
+    async def open_accounts(self, member_ids: Sequence[str], *, at: datetime) -> None:
+        """Open accounts of members; one that is there stays as it is."""
+        async with self.database.transaction() as conn:
+            await open_accounts(conn, member_ids, at=at)
+
+    async def submit(self, request: Request) -> Answer:
+        """Carry out an operation, or return what came of it before. It is done together with what else arrives."""
+        answer = await self.writer.submit(request)
+        if answer is None:
+            raise RequestInvalid("that is no operation")
+        return answer
+
+    async def submit_many(self, requests: Sequence[Request]) -> list[Answer]:
+        """Carry out at most BATCH_MAX operations in one transaction, in their order; each is done or refused alone."""
+        if not 0 < len(requests) <= BATCH_MAX or any(isinstance(one, Settle) for one in requests):
+            raise RequestInvalid(f"a batch has 1 to {BATCH_MAX} operations")
+        return [answer for answer in await self.writer.write(requests) if answer is not None]
+
+    async def approve(self, no: int, *, by: str) -> Operation:
+        """Do a correction that waits for a second person, who is `by`; once, however often it is approved.
+
+        Raises OperationNotFound, NothingToApprove or SamePerson.
+        """
+        answer = await self.submit(await approved(self.database, no, by=by))
+        return answer if isinstance(answer, Operation) else await self.operation(no)
+
+    async def account(self, member_id: str) -> AccountState:
+        """Return an account as it stands. Raises AccountNotFound."""
+        return await reading.account_state(self.database, member_id, day_of=self.day_of)
+
+    async def balance_at(self, member_id: str, *, at: datetime) -> BalanceAt:
+        """Return the balances at an instant. Raises AccountNotFound."""
+        return await reading.balance_at(self.database, member_id, at=at)
+
+    async def operation(self, no: int) -> Operation:
+        """Return an operation. Raises OperationNotFound."""
+        return await reading.operation(self.database, no)
+
+    async def operations(self, member_id: str, *, before: int | None, limit: int) -> OperationPage:
+        """Return a page of a member's operations, the newest first. Raises AccountNotFound."""
+        return await reading.operations(self.database, member_id, before=before, limit=limit)
+
+    async def reconcile(
+        self, *, member_ids: Sequence[str] | None = None, on_progress: Callable[[int], None] = lambda _: None
+    ) -> Reconciliation:
+        """Check that entries, balances, lots, holds and reversals add up, of all members or of some."""
+        return await reconcile(self.database, member_ids=member_ids, on_progress=on_progress)

@@ -1,0 +1,69 @@
+"""What the ledger says when it is asked: balances, histories, statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from faregate.kernel.errors import NotFoundError
+from faregate.points.contracts.ledger import Balance, Operation, Status
+
+
+class AccountNotFound(NotFoundError):
+    """The member has no points account."""
+
+
+class OperationNotFound(NotFoundError):
+    """The ledger has no operation of this number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """Points that expire when a day is over, None for those that never do."""
+
+    expires_on: date | None
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenReservation:
+    """A hold, or a pending earn, which has no end."""
+
+    no: int
+    amount: int
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """An account at one instant: everything in it belongs together.
+
+    What is due counts as done: holds whose time is over are released, points whose day is over are gone.
+    """
+
+    member_id: str
+    at: datetime
+    status: Status
+    floor: int
+    balance: Balance
+    expiries: Sequence[Expiry]
+    holds: Sequence[OpenReservation]
+    pending: Sequence[OpenReservation]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceAt:
+    """The balances as they were at an instant, by the operations up to then."""
+
+    member_id: str
+    at: datetime
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationPage:
+    """Operations of a member, the newest first. `before` begins the next page, None ends the list."""
+
+    operations: Sequence[Operation]
+    before: int | None

@@ -1,0 +1,93 @@
+"""Answers what is asked of the ledger. What is due at that moment is done in memory first, so that it never shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from itertools import groupby
+
+from faregate.infra.database import Database
+from faregate.points.contracts.ledger import Layer, Operation
+from faregate.points.contracts.reading import (
+    AccountState,
+    BalanceAt,
+    Expiry,
+    OpenReservation,
+    OperationPage,
+)
+from faregate.points.domain.account import Account
+from faregate.points.domain.case import Desk
+from faregate.points.domain.lots import NEVER, ROLLING
+from faregate.points.domain.operations import settle_due
+from faregate.points.store import reading
+from faregate.points.store.reading import Standing
+
+ONE_INSTANT = "set transaction isolation level repeatable read, read only"
+
+
+async def account_state(
+    database: Database, member_id: str, *, day_of: Callable[[datetime], date]
+) -> AccountState:
+    """Return an account as it stands now, read at one instant. Raises AccountNotFound."""
+    async with database.transaction() as conn:
+        await conn.execute(ONE_INSTANT)
+        standing = await reading.standing(conn, member_id, today=date.max)
+    return _settled(standing, day_of=day_of)
+
+
+async def balance_at(database: Database, member_id: str, *, at: datetime) -> BalanceAt:
+    """Return the balances at an instant. Raises AccountNotFound."""
+    async with database.connection() as conn:
+        balance = await reading.balance_at(conn, member_id, at=at)
+    return BalanceAt(member_id=member_id, at=at, balance=balance)
+
+
+async def operation(database: Database, no: int) -> Operation:
+    """Return one operation. Raises OperationNotFound."""
+    async with database.connection() as conn:
+        return await reading.operation(conn, no)
+
+
+async def operations(database: Database, member_id: str, *, before: int | None, limit: int) -> OperationPage:
+    """Return a page of a member's operations, the newest first. Raises AccountNotFound."""
+    async with database.connection() as conn:
+        found = await reading.operations_before(conn, member_id, before=before or 0, limit=limit)
+    return OperationPage(operations=found, before=found[-1].no if len(found) == limit else None)
+
+
+def _settled(standing: Standing, *, day_of: Callable[[datetime], date]) -> AccountState:
+    account, now = standing.account, standing.now
+    due = [hold for hold in standing.holds if hold.reservation and _is_over(hold.reservation.expires_at, now)]
+    desk = Desk(accounts={}, subjects={}, due={account.no: due}, now=now, today=day_of(now))
+    settle_due(desk, account)
+    over = {hold.no for hold in due}
+    still_open = [
+        (row, OpenReservation(no=row["operation_no"], amount=row["amount"], expires_at=row["expires_at"]))
+        for row in standing.reservations
+        if row["operation_no"] not in over
+    ]
+    return AccountState(
+        member_id=account.member_id,
+        at=now,
+        status=account.status,
+        floor=account.floor,
+        balance=account.balance(),
+        expiries=list(_expiries(account)),
+        holds=[found for row, found in still_open if row["layer"] == Layer.HELD],
+        pending=[found for row, found in still_open if row["layer"] == Layer.PENDING],
+    )
+
+
+def _expiries(account: Account) -> Iterator[Expiry]:
+    """Return what can be spent by the day on which it expires, those without one last."""
+    pieces = [
+        (account.rolling_until or NEVER if piece.expires_on == ROLLING else piece.expires_on, piece.amount)
+        for track in (account.fixed, account.rolling)
+        for piece in track.open_pieces()
+    ]
+    for day, group in groupby(sorted(pieces), key=lambda piece: piece[0]):
+        yield Expiry(expires_on=None if day == NEVER else day, amount=sum(amount for _, amount in group))
+
+
+def _is_over(ends: datetime | None, now: datetime) -> bool:
+    return ends is not None and ends <= now
