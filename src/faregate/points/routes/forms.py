@@ -6,7 +6,7 @@ import re
 from datetime import date, datetime
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, Strict
 
 from faregate.points.contracts import ledger
 from faregate.points.contracts.ledger import AMOUNT_MAX, Balance, Kind, Operation, Refusal, Request, Status
@@ -19,8 +19,8 @@ NUMBER_MAX = 2**53 - 1
 MemberId = Annotated[
     str, Field(pattern=f"^{MEMBER_ID.pattern}$", examples=["mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
 ]
-Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, examples=[2500])]
-Number = Annotated[int, Field(ge=1, le=NUMBER_MAX, examples=[4711])]
+Amount = Annotated[int, Strict(), Field(ge=1, le=AMOUNT_MAX, examples=[2500])]
+Number = Annotated[int, Strict(), Field(ge=1, le=NUMBER_MAX, examples=[4711])]
 Words = Annotated[str, Field(max_length=200, pattern=_WORDS)]
 Reason = Annotated[str, Field(min_length=1, max_length=200, pattern=_WORDS)]
 Key = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
@@ -95,7 +95,7 @@ class HoldForm(OperationForm):
     kind: Literal["hold"]
     member_id: MemberId
     amount: Amount
-    expires_in_s: int = Field(default=900, ge=1, le=366 * 86_400)
+    expires_in_s: Annotated[int, Strict()] = Field(default=900, ge=1, le=366 * 86_400)
     reference: Words = ""
 
 
@@ -180,7 +180,7 @@ class SetFloorForm(OperationForm):
     scope = "points:adjust"
     kind: Literal["set_floor"]
     member_id: MemberId
-    floor: int = Field(ge=0, le=AMOUNT_MAX)
+    floor: Annotated[int, Strict()] = Field(ge=0, le=AMOUNT_MAX)
     reason: Reason
 
 
