@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 from faregate.infra.database import Database
 from faregate.points.contracts.ledger import Answer, Operation, Request, RequestInvalid, Settle
-from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage
+from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
 from faregate.points.handlers import reading
 from faregate.points.handlers.approval import approved
 from faregate.points.handlers.reconcile import Reconciliation, reconcile
@@ -70,6 +70,12 @@ class PointsApi:
     async def operations(self, member_id: str, *, before: int | None, limit: int) -> OperationPage:
         """Return a page of a member's operations, the newest first. Raises AccountNotFound."""
         return await reading.operations(self.database, member_id, before=before, limit=limit)
+
+    async def statement(self, member_id: str, *, since: datetime, until: datetime) -> Statement:
+        """Return what happened on an account from `since` and before `until`. Raises AccountNotFound."""
+        if until <= since:
+            raise PeriodEmpty("a statement ends after it begins")
+        return await reading.statement(self.database, member_id, since=since, until=until)
 
     async def reconcile(
         self, *, member_ids: Sequence[str] | None = None, on_progress: Callable[[int], None] = lambda _: None

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from faregate.kernel.errors import NotFoundError
-from faregate.points.contracts.ledger import Balance, Operation, Status
+from faregate.kernel.errors import InvalidError, NotFoundError
+from faregate.points.contracts.ledger import Balance, Kind, Operation, Status
 
 
 class AccountNotFound(NotFoundError):
@@ -16,6 +16,10 @@ class AccountNotFound(NotFoundError):
 
 class OperationNotFound(NotFoundError):
     """The ledger has no operation of this number."""
+
+
+class PeriodEmpty(InvalidError):
+    """A statement must end after it begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +71,41 @@ class OperationPage:
 
     operations: Sequence[Operation]
     before: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Points of a spend that came from one earn. `expires_on` None: they never did, or with the member's activity."""
+
+    operation: int
+    earned_at: datetime
+    expires_on: date | None
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementLine:
+    """One operation on a statement. `change` is of what is posted, `held` of what is held."""
+
+    operation: int
+    at: datetime
+    kind: Kind
+    words: str
+    change: int
+    held: int
+    balance: Balance
+    subject: int | None
+    reference: str
+    sources: Sequence[Source]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What happened on an account in a period: from `since`, before `until`."""
+
+    member_id: str
+    since: datetime
+    until: datetime
+    opening: Balance
+    closing: Balance
+    lines: Sequence[StatementLine]

@@ -14,11 +14,13 @@ from faregate.points.contracts.reading import (
     Expiry,
     OpenReservation,
     OperationPage,
+    Statement,
 )
 from faregate.points.domain.account import Account
 from faregate.points.domain.case import Desk
 from faregate.points.domain.lots import NEVER, ROLLING
 from faregate.points.domain.operations import settle_due
+from faregate.points.domain.statement import lines_of
 from faregate.points.store import reading
 from faregate.points.store.reading import Standing
 
@@ -53,6 +55,21 @@ async def operations(database: Database, member_id: str, *, before: int | None, 
     async with database.connection() as conn:
         found = await reading.operations_before(conn, member_id, before=before or 0, limit=limit)
     return OperationPage(operations=found, before=found[-1].no if len(found) == limit else None)
+
+
+async def statement(database: Database, member_id: str, *, since: datetime, until: datetime) -> Statement:
+    """Return what happened in a period, read at one instant. Raises AccountNotFound."""
+    async with database.transaction() as conn:
+        await conn.execute(ONE_INSTANT)
+        moved, lots, opening = await reading.moved_between(conn, member_id, since=since, until=until)
+    return Statement(
+        member_id=member_id,
+        since=since,
+        until=until,
+        opening=opening,
+        closing=moved[-1].balance if moved else opening,
+        lines=list(lines_of(moved, lots=lots, opening=opening)),
+    )
 
 
 def _settled(standing: Standing, *, day_of: Callable[[datetime], date]) -> AccountState:

@@ -38,6 +38,7 @@ from faregate.points.domain.lots import ROLLING
 from faregate.points.domain.operations import day_of_lots, decide, settle_due
 from faregate.points.store import batch as store
 from faregate.points.store.batch import Known, Locked
+from faregate.points.store.rows import cutter_of
 
 _log = structlog.get_logger(__name__)
 
@@ -190,7 +191,7 @@ class _Batch:
         due = [row for row in self._locked.reservations if self._is_due(row)]
         referred = {request.subject for request in self._fresh if isinstance(request, OfSubject)}
         subjects = [row for no, row in self._found.items() if no in referred]
-        cut_by = {_cutter(row) for row in subjects} | {row["operation_no"] for row in due}
+        cut_by = {cutter_of(row) for row in subjects} | {row["operation_no"] for row in due}
         if cut_by:
             await self._load_subjects(conn, subjects, due=due, cut_by=cut_by)
         wanted = self._wanted()
@@ -218,7 +219,7 @@ class _Batch:
                 row,
                 reservation=self._reservations.get(no),
                 reversed_amount=reversed_.get(no, 0),
-                cuts=cuts.get(_cutter(row), ()),
+                cuts=cuts.get(cutter_of(row), ()),
                 lots=lots.get(no, ()),
             )
         for row in due:
@@ -300,11 +301,6 @@ class _Batch:
             return self._desk.accounts.get(request.member_id)
         subject = self._desk.subjects.get(request.subject) if isinstance(request, OfSubject) else None
         return None if subject is None else self._by_no.get(subject.account_no)
-
-
-def _cutter(row: Mapping[str, Any]) -> int:
-    """Return the operation that cut what an operation spent: of a posted hold, the hold."""
-    return int(row["subject_no"] if row["kind"] == Kind.POST else row["no"])
 
 
 def _nothing() -> None:

@@ -366,3 +366,57 @@ class OperationsQuery(BaseModel):
 
     limit: int = Field(default=50, ge=1, le=500, description="How many at most.")
     before: int | None = Field(default=None, ge=1, le=NUMBER_MAX, description="`before` of the page before.")
+
+
+class SourceAnswer(BaseModel):
+    """Points of a spend that came from one earn."""
+
+    operation: int
+    earned_at: datetime
+    expires_on: date | None
+    amount: int
+
+
+class StatementBalanceAnswer(BaseModel):
+    """The balances at one instant."""
+
+    posted: int
+    pending: int
+    held: int
+    owed: int
+
+
+class StatementLineAnswer(BaseModel):
+    """One operation on a statement."""
+
+    operation: int
+    at: datetime
+    kind: Kind
+    words: str
+    change: int = Field(description="Of what is posted.")
+    held: int = Field(description="Change of what is held.")
+    balance: StatementBalanceAnswer
+    subject: int | None
+    reference: str
+    sources: list[SourceAnswer] = Field(description="The earns that a spend came from.")
+
+
+class StatementAnswer(BaseModel):
+    """What happened on an account in a period."""
+
+    member_id: str
+    since: datetime
+    until: datetime
+    opening: StatementBalanceAnswer
+    closing: StatementBalanceAnswer
+    lines: list[StatementLineAnswer]
+
+
+class StatementQuery(BaseModel):
+    """Which period, and as what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: AwareDatetime = Field(description="The instant at which it begins.")
+    until: AwareDatetime = Field(description="The instant before which it ends.")
+    format: Literal["json", "csv", "pdf"] = Field(default="json", description="The form of the answer.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from faregate.points.api import PointsApi
 from faregate.points.contracts.ledger import Answer as LedgerAnswer
 from faregate.points.contracts.ledger import KeyReused, Operation, RequestInvalid
 from faregate.points.contracts.ledger import Request as LedgerRequest
-from faregate.points.contracts.reading import AccountNotFound, OperationNotFound
+from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PeriodEmpty
 from faregate.points.domain.refusals import SENTENCES
 from faregate.points.handlers.approval import NothingToApprove, SamePerson
 from faregate.points.handlers.writer import LedgerBusy
@@ -45,7 +46,10 @@ from faregate.points.routes.forms import (
     OperationForm,
     OperationListAnswer,
     OperationsQuery,
+    StatementAnswer,
+    StatementQuery,
 )
+from faregate.points.routes.statement_files import FILES, MEDIA_TYPES
 
 READ_SCOPE, WRITE_SCOPE, ADJUST_SCOPE, APPROVE_SCOPE = (
     "points:read",
@@ -146,6 +150,16 @@ class Door:
         return enter
 
 
+_STATEMENT = operation(
+    summary="What happened in a period; each spend with the earns that it came from",
+    answers={200: Answer(description="JSON, CSV or PDF", model=StatementAnswer)},
+    problems=[AccountNotFound, PeriodEmpty, ValidationFailed, DatabaseUnavailable],
+    parameters=query_parameters(StatementQuery),
+    scope=READ_SCOPE,
+    limited=True,
+)
+
+
 def ledger_routes(*, points: PointsApi, authenticator: Authenticator, gate: Gate) -> APIRouter:
     """Return the routes of the ledger. A client's keys are its own."""
     router, door = make_router(tags=["points"]), Door(authenticator=authenticator, gate=gate)
@@ -213,6 +227,14 @@ def _add_reads(router: APIRouter, points: PointsApi, door: Door) -> None:
         wanted = validate(OperationsQuery, dict(request.query_params), strict=False)
         page = await points.operations(_member(request), before=wanted.before, limit=wanted.limit)
         return _json(OperationListAnswer.of(page))
+
+    @router.get(_ACCOUNT + "/statement", **_STATEMENT)
+    async def statement(request: Request) -> Response:
+        await may_list(request)
+        wanted = validate(StatementQuery, dict(request.query_params), strict=False)
+        found = await points.statement(_member(request), since=wanted.since, until=wanted.until)
+        file = await asyncio.to_thread(FILES[wanted.format], found)
+        return Response(file, media_type=MEDIA_TYPES[wanted.format])
 
 
 def _result(item: BatchItemForm, answer: LedgerAnswer) -> BatchResultAnswer:

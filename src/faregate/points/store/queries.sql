@@ -322,3 +322,17 @@ select no, member_id from points.account where no in (
 )
 order by no
 limit %(limit)s
+
+-- name: operations_between
+-- What was done on an account in a period.
+select no, kind::text, amount, at, subject_no, details, posted, pending, held, owed
+from points.operation
+where account_no = %(account_no)s and at >= %(since)s and at < %(until)s and refusal is null
+order by at
+
+-- name: lots_in_buckets
+-- The lots of some buckets of an account, and when they were earned.
+select l.operation_no, l.expires_on, l.bucket, l.first, l.amount, o.at
+from unnest(%(days)s::date[], %(numbers)s::int[]) as given (day, number)
+join points.lot l on l.account_no = %(account_no)s and l.expires_on = given.day and l.bucket = given.number
+join points.operation o on o.no = l.operation_no

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
-from faregate.points.contracts.ledger import Balance, Operation
+from faregate.points.contracts.ledger import Balance, Kind, Operation
 from faregate.points.contracts.reading import AccountNotFound, OperationNotFound
 from faregate.points.domain.account import ALL, Account
 from faregate.points.domain.case import Subject
+from faregate.points.domain.lots import ROLLING, Stretch
+from faregate.points.domain.statement import Lot, Moved
 from faregate.points.store.batch import hold_of, load_lots, load_moves
-from faregate.points.store.rows import account_of, balance_of, details_of, operation_of
+from faregate.points.store.rows import account_of, balance_of, cutter_of, details_of, operation_of, piece_of
 
 _Q = load_queries("faregate.points.store")
 
@@ -84,6 +86,58 @@ async def operations_before(conn: Connection, member_id: str, *, before: int, li
     given = {"account_no": account_no, "before": before, "limit": limit}
     rows = await (await conn.execute(_Q["operations_before"], given)).fetchall()
     return [operation_of(row) for row in rows]
+
+
+async def moved_between(
+    conn: Connection, member_id: str, *, since: datetime, until: datetime
+) -> tuple[list[Moved], list[Lot], Balance]:
+    """Return what was done in a period, the lots that it spent, and the balances before it.
+
+    The caller's transaction makes it one instant. Raises AccountNotFound.
+    """
+    account_no = await account_number(conn, member_id)
+    opening = await _one(conn, "balance_at", account_no=account_no, at=since - timedelta(microseconds=1))
+    given = {"account_no": account_no, "since": since, "until": until}
+    rows = await (await conn.execute(_Q["operations_between"], given)).fetchall()
+    row = await _one(conn, "account_state", member_id=member_id)
+    account = account_of(row or {})
+    cutters = {row["no"]: cutter_of(row) for row in rows}
+    cuts, _, _ = await load_moves(
+        conn, accounts={account_no: account}, cut_by=sorted(set(cutters.values())), earned_by=()
+    )
+    moved = [_moved(row, account, cuts.get(cutters[row["no"]], ())) for row in rows]
+    buckets = sorted({piece[:2] for one in moved for piece in one.pieces})
+    given = {
+        "account_no": account_no,
+        "days": [day for day, _ in buckets],
+        "numbers": [no for _, no in buckets],
+    }
+    lots = await (await conn.execute(_Q["lots_in_buckets"], given)).fetchall()
+    return moved, [_lot(row) for row in lots], Balance() if opening is None else balance_of(opening)
+
+
+def _moved(row: Mapping[str, Any], account: Account, cuts: Sequence[Stretch]) -> Moved:
+    kind = Kind(row["kind"])
+    pieces = [
+        piece
+        for cut in cuts
+        for piece in (account.rolling if cut.end.expires_on == ROLLING else account.fixed).pieces([cut])
+    ]
+    return Moved(
+        no=row["no"],
+        kind=kind,
+        at=row["at"],
+        amount=row["amount"],
+        subject=row["subject_no"],
+        balance=balance_of(row),
+        details=row["details"] or {},
+        pieces=pieces,
+        spent=0 if kind is Kind.HOLD else row["amount"] if kind is Kind.POST else ALL,
+    )
+
+
+def _lot(row: Mapping[str, Any]) -> Lot:
+    return Lot(operation=row["operation_no"], earned_at=row["at"], piece=piece_of(row))
 
 
 async def account_number(conn: Connection, member_id: str) -> int:

@@ -114,3 +114,8 @@ def details_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
 def balance_of(row: Mapping[str, Any]) -> Balance:
     """Return the balances of a row that has all of them."""
     return Balance(posted=row["posted"], pending=row["pending"], held=row["held"], owed=row["owed"])
+
+
+def cutter_of(row: Mapping[str, Any]) -> int:
+    """Return the number of the operation that cut what an operation spent: of a posted hold, the hold."""
+    return int(row["subject_no"] if row["kind"] == Kind.POST else row["no"])

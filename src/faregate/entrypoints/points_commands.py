@@ -1,0 +1,230 @@
+"""`faregate points`: accounts, operations and statements of members, corrections, and whether all adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from uuid import uuid4
+
+import typer
+from rich.progress import Progress
+
+from faregate.entrypoints.output import Json, echo_json, print_rows
+from faregate.entrypoints.servers import on_site
+from faregate.kernel.errors import ConflictError
+from faregate.points.contracts.ledger import (
+    Adjust,
+    KeyReused,
+    Operation,
+    Request,
+    SetFloor,
+    SetStatus,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from faregate.entrypoints.bootstrap.site import Site
+    from faregate.points.api import PointsApi
+
+Result = TypeVar("Result")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The points ledger: accounts, statements, corrections, and whether it adds up.",
+    epilog="Example: faregate points show mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R",
+)
+
+MemberId = Annotated[str, typer.Argument(help="Id of the member: mbr_….")]
+Number = Annotated[int, typer.Argument(help="Number of the operation.")]
+By = Annotated[str, typer.Option(help="Who you are; it is recorded.")]
+Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+Key = Annotated[str | None, typer.Option(help="Makes it happen at most once; a new one if not given.")]
+
+
+class LedgerRefused(ConflictError):
+    """The ledger refused the operation."""
+
+
+@app.command("show", epilog="Example: faregate points show mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R --json")
+def show(member_id: MemberId, as_json: Json = False) -> None:
+    """Show an account: its balances, what expires when, and what is held."""
+    found = _run(lambda points: points.account(member_id))
+    if as_json:
+        echo_json({**asdict(found), "available": found.balance.available})
+        return
+    balance = {**asdict(found.balance), "available": found.balance.available}
+    print_rows([{"member": member_id, "status": found.status, **balance}], as_json=False)
+    print_rows(
+        [{"expires on": one.expires_on or "never", "points": one.amount} for one in found.expiries],
+        as_json=False,
+    )
+    print_rows(
+        [{"hold": one.no, "points": one.amount, "until": one.expires_at} for one in found.holds],
+        as_json=False,
+    )
+
+
+@app.command(
+    "operations", epilog="Example: faregate points operations mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R --limit 20"
+)
+def operations(
+    member_id: MemberId,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
+    before: Annotated[int | None, typer.Option(help="Go on before this operation.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the operations of a member, the newest first."""
+    page = _run(lambda points: points.operations(member_id, before=before, limit=limit))
+    print_rows([_row(one) for one in page.operations], as_json=as_json)
+
+
+@app.command(
+    "statement",
+    epilog="Example: faregate points statement mbr_01J… --since 2026-01-01 --until 2026-04-01 --format pdf -o q1.pdf",
+)
+def statement(
+    member_id: MemberId,
+    since: Annotated[datetime, typer.Option(help="Where it begins, in UTC.")],
+    until: Annotated[datetime, typer.Option(help="Before which it ends, in UTC.")],
+    form: Annotated[Literal["json", "csv", "pdf"], typer.Option("--format", help="What to write.")] = "json",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; else printed.")
+    ] = None,
+) -> None:
+    """Write what happened in a period; each spend with the earns that it came from."""
+    from faregate.points.routes.statement_files import FILES
+
+    begin, end = (instant.replace(tzinfo=instant.tzinfo or UTC) for instant in (since, until))
+    file = FILES[form](_run(lambda points: points.statement(member_id, since=begin, until=end)))
+    if output is None:
+        typer.get_binary_stream("stdout").write(file)
+    else:
+        output.write_bytes(file)
+        typer.echo(f"wrote {output}")
+
+
+@app.command(
+    "adjust", epilog="Example: faregate points adjust mbr_01J… -500 --reason 'entered twice' --by ann"
+)
+def adjust(
+    member_id: MemberId,
+    amount: Annotated[int, typer.Argument(help="Points to add; negative takes away (after `--`).")],
+    reason: Reason,
+    by: By,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Correct a balance. A large correction waits for `approve` by somebody else."""
+    _do(Adjust(key=_key(key), by=by, member_id=member_id, amount=amount, reason=reason), as_json=as_json)
+
+
+@app.command("approve", epilog="Example: faregate points approve 4711 --by bob")
+def approve(number: Number, by: By, as_json: Json = False) -> None:
+    """Do a correction that was refused because it needs a second person, as that person."""
+    _print(_run(lambda points: points.approve(number, by=by)), as_json=as_json)
+
+
+@app.command(
+    "status", epilog="Example: faregate points status mbr_01J… frozen --reason 'card stolen' --by ann"
+)
+def set_status(
+    member_id: MemberId,
+    status: Annotated[Status, typer.Argument(help="What the account becomes.")],
+    reason: Reason,
+    by: By,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Freeze, open or close an account."""
+    _do(SetStatus(key=_key(key), by=by, member_id=member_id, status=status, reason=reason), as_json=as_json)
+
+
+@app.command("floor", epilog="Example: faregate points floor mbr_01J… 1000 --reason 'deposit' --by ann")
+def set_floor(
+    member_id: MemberId,
+    floor: Annotated[int, typer.Argument(min=0, help="Points that must stay available.")],
+    reason: Reason,
+    by: By,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Set what must stay available after a debit."""
+    _do(SetFloor(key=_key(key), by=by, member_id=member_id, floor=floor, reason=reason), as_json=as_json)
+
+
+@app.command("reconcile", epilog="Example: faregate points reconcile --json")
+def reconcile(
+    member: Annotated[list[str] | None, typer.Option(help="Only this member; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that entries, balances, lots, holds and reversals add up; exit status 1 if not."""
+    with Progress(transient=True, disable=as_json) as progress:
+        task = progress.add_task("accounts", total=None)
+        found = _run(
+            lambda points: points.reconcile(
+                member_ids=member, on_progress=lambda done: progress.update(task, completed=done)
+            )
+        )
+    if as_json:
+        echo_json({**asdict(found), "is_clean": found.is_clean})
+    else:
+        for name, sentences in found.breaks.items():
+            for sentence in sentences:
+                typer.echo(f"{name}: {sentence}")
+        for layer in found.unbalanced:
+            typer.echo(f"the entries do not add up to 0 in {layer}")
+        typer.echo(
+            f"{found.accounts:,} accounts, {found.operations:,} operations: {_verdict(found.is_clean)}"
+        )
+    if not found.is_clean:
+        raise typer.Exit(1)
+
+
+def _verdict(is_clean: bool) -> str:
+    return "everything adds up" if is_clean else "not everything adds up"
+
+
+def _do(request: Request, *, as_json: bool) -> None:
+    answer = _run(lambda points: points.submit(request))
+    if isinstance(answer, KeyReused):
+        raise LedgerRefused(f"the key {answer.key} was used with another {answer.field}")
+    _print(answer, as_json=as_json)
+
+
+def _print(done: Operation, *, as_json: bool) -> None:
+    from faregate.points.domain.refusals import SENTENCES
+
+    if done.refusal is not None:
+        raise LedgerRefused(f"{SENTENCES[done.refusal]} (operation {done.no})", operation=done.no)
+    print_rows([_row(done)], as_json=as_json)
+
+
+def _row(one: Operation) -> dict[str, Any]:
+    return {
+        "operation": one.no,
+        "at": one.at,
+        "kind": one.kind,
+        "amount": one.amount,
+        "subject": one.subject,
+        "refusal": one.refusal,
+        "posted": one.balance.posted if one.balance else None,
+        "available": one.balance.available if one.balance else None,
+    }
+
+
+def _key(given: str | None) -> str:
+    return f"cli:{given or uuid4().hex}"
+
+
+def _run(act: Callable[[PointsApi], Awaitable[Result]]) -> Result:
+    async def on(stack: AsyncExitStack, site: Site) -> Result:
+        from faregate.entrypoints.bootstrap.points import points_api
+
+        database = await site.database(stack, "points", connections_max=2)
+        return await act(await points_api(stack, site, database=database))
+
+    return on_site(on)
