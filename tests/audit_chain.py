@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from faregate.credit.contracts.record import Anchored
-from faregate.credit.domain.audit_chain import Break
-from faregate.credit.handlers.audit import inspect
-from faregate.credit.handlers.sealing import Sealer, Sealing
-from faregate.credit.store.audit import chain
+from faregate.credit.store.audit.chain import CHAIN
+from faregate.infra.chain.check import inspect
+from faregate.infra.chain.links import Anchored, Break
+from faregate.infra.chain.sealer import Sealer, Sealing
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Connection, Database
 
@@ -19,24 +18,24 @@ async def sealing(
     database: Database, *, holder: str = "test", batch_max: int = 1_000
 ) -> AsyncIterator[Sealing]:
     """Hold the sealer's lease for the length of a block."""
-    sealer = Sealer(database=database, clock=SystemClock(), holder=holder)
+    sealer = Sealer(store=CHAIN, database=database, clock=SystemClock(), holder=holder)
     async with database.connection() as conn:
         lease = await sealer.acquire(conn)
         assert lease is not None, "another holds the lease"
-        yield Sealing(lease=lease, clock=SystemClock(), batch_max=batch_max)
-        await chain.release_lease(conn, fence=lease.fence)
+        yield Sealing(store=CHAIN, lease=lease, clock=SystemClock(), batch_max=batch_max)
+        await CHAIN.release_lease(conn, fence=lease.fence)
 
 
 async def seal_all(database: Database, *, batch_max: int = 1_000) -> None:
     """Seal until nothing waits."""
     async with sealing(database, batch_max=batch_max) as held, database.connection() as conn:
-        while not await held.next_batch(conn) or (await chain.waiting(conn))[0]:
+        while not await held.next_batch(conn) or (await CHAIN.waiting(conn))[0]:
             pass
 
 
 async def broken_in(conn: Connection, *, anchors: Sequence[Anchored] = ()) -> Break | None:
     """Return the first broken row as this connection sees it, its own changes included."""
-    return (await inspect(conn, anchors=anchors))[1]
+    return (await inspect(conn, store=CHAIN, anchors=anchors))[1]
 
 
 @asynccontextmanager

@@ -11,9 +11,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from faregate.credit.contracts.record import Anchored
-from faregate.credit.domain.audit_chain import Head, link_sha256
-from faregate.credit.store.audit import chain
+from faregate.credit.store.audit.chain import CHAIN
+from faregate.infra.chain.links import Anchored, Head, link_sha256
 from tests.audit_chain import broken_in, seal_all, tampering
 from tests.credit_desk import BAD_ROW, Desk, desk_of_module, servers_of_module  # noqa: F401
 
@@ -32,7 +31,7 @@ async def desk_with_a_sealed_chain(desk: Desk) -> AsyncIterator[Desk]:
 
 async def head_of(desk: Desk) -> Head:
     async with desk.database.connection() as conn:
-        return (await chain.recorded_head(conn)).head
+        return (await CHAIN.recorded_head(conn)).head
 
 
 async def test_an_untouched_chain_holds_and_covers_every_row(sealed_desk: Desk) -> None:
@@ -237,7 +236,7 @@ async def test_an_anchor_finds_a_chain_that_was_computed_anew_over_a_changed_row
             "update credit.audit_entry set actor = 'nobody' where id = (select min(id) from credit.audit_entry)"
         )
         previous = bytes(32)
-        async for link, row in chain.links(conn):
+        async for link, row in CHAIN.links(conn):
             assert row is not None
             forged = replace(link, row_sha256=row.sha256, column_sums=row.column_sums)
             previous = link_sha256(forged, previous=previous)

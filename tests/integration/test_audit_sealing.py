@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
-from faregate.credit import handlers
-from faregate.credit.handlers.audit import note_anchor, verify_chain
-from faregate.credit.handlers.sealing import Sealer, Sealing
-from faregate.credit.store.audit import chain
+from faregate.credit.handlers.audit import verify_chain
+from faregate.credit.store.audit.chain import CHAIN
 from faregate.entrypoints.bootstrap.audit import count_unsealed
 from faregate.entrypoints.bootstrap.housekeeping import count_notices
+from faregate.infra.chain import sealer as sealer_module
+from faregate.infra.chain.check import note_anchor
+from faregate.infra.chain.sealer import Sealer, Sealing
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.leadership import LeadershipLost
@@ -63,7 +64,7 @@ async def test_an_open_transaction_holds_up_nobody_and_is_sealed_when_it_commits
             second = await append(conn)
             await held.next_batch(conn)
             assert await sealed_ords(conn) == [second]
-            assert (await chain.recorded_head(conn)).settled_ord < first
+            assert (await CHAIN.recorded_head(conn)).settled_ord < first
         await held.next_batch(conn)
         assert await sealed_ords(conn) == [second, first]
         assert await broken_in(conn) is None
@@ -77,7 +78,7 @@ async def test_a_writer_does_not_wait_for_a_batch_that_is_being_sealed(open_data
             await held.next_batch(conn)  # sealed, and not committed yet
             await other.execute("set lock_timeout = '1ms'")
             await append(other)
-        assert (await chain.waiting(conn))[0] == 1
+        assert (await CHAIN.waiting(conn))[0] == 1
 
 
 async def test_a_number_that_was_rolled_back_is_settled_and_a_row_put_under_it_later_is_found(
@@ -109,7 +110,7 @@ async def test_a_number_that_was_rolled_back_is_settled_and_a_row_put_under_it_l
 async def test_a_backlog_with_more_gaps_than_anybody_remembers_is_sealed_all_the_same(
     open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handlers.sealing, "MISSING_MAX", 0)
+    monkeypatch.setattr(sealer_module, "MISSING_MAX", 0)
     database = await open_database("credit")
     async with database.connection() as conn:
         for _ in range(3):
@@ -120,7 +121,7 @@ async def test_a_backlog_with_more_gaps_than_anybody_remembers_is_sealed_all_the
         async with writer(database) as slow:
             late = await append(slow)
             await seal_all(database, batch_max=2)
-            assert (await chain.recorded_head(conn)).settled_ord < late
+            assert (await CHAIN.recorded_head(conn)).settled_ord < late
         await settled(database, beyond=gap)
         assert {last, late} <= set(await sealed_ords(conn))
         assert await broken_in(conn) is None
@@ -132,7 +133,7 @@ async def settled(database: Database, *, beyond: int) -> None:
 
         async def settled_ord() -> int:
             await held.next_batch(conn)
-            return (await chain.recorded_head(conn)).settled_ord
+            return (await CHAIN.recorded_head(conn)).settled_ord
 
         await until(settled_ord, lambda reached: reached > beyond)
 
@@ -140,20 +141,20 @@ async def settled(database: Database, *, beyond: int) -> None:
 async def test_what_is_not_sealed_yet_is_told_with_its_age(open_database: OpenDatabase) -> None:
     database = await open_database("credit")
     async with database.connection() as conn:
-        assert await chain.waiting(conn) == (0, 0.0)
+        assert await CHAIN.waiting(conn) == (0, 0.0)
         await append(conn)
-        rows, seconds = await chain.waiting(conn)
+        rows, seconds = await CHAIN.waiting(conn)
         assert rows == 1
         assert seconds > 0
         await seal_all(database)
-        assert await chain.waiting(conn) == (0, 0.0)
+        assert await CHAIN.waiting(conn) == (0, 0.0)
 
 
 async def test_the_lease_is_for_one_and_goes_to_the_next_when_it_ends(open_database: OpenDatabase) -> None:
     database = await open_database("credit")
     async with database.connection() as conn:
-        first = Sealer(database=database, clock=SystemClock(), holder="first", lease_s=0.05)
-        second = Sealer(database=database, clock=SystemClock(), holder="second")
+        first = Sealer(store=CHAIN, database=database, clock=SystemClock(), holder="first", lease_s=0.05)
+        second = Sealer(store=CHAIN, database=database, clock=SystemClock(), holder="second")
         assert (old := await first.acquire(conn)) is not None
         new = await until(lambda: second.acquire(conn), bool)
         assert new is not None
@@ -180,7 +181,8 @@ async def test_two_running_sealers_seal_every_entry_once(open_database: OpenData
     database = await open_database("credit", connections_max=20)
     stop = asyncio.Event()
     sealers = [
-        Sealer(database=database, clock=SystemClock(), holder=name, lease_s=0.2, batch_max=7) for name in "ab"
+        Sealer(store=CHAIN, database=database, clock=SystemClock(), holder=name, lease_s=0.2, batch_max=7)
+        for name in "ab"
     ]
     running = [asyncio.create_task(sealer.run(stop)) for sealer in sealers]
     appended = await asyncio.gather(*(append_some(database) for _ in range(8)))
@@ -197,12 +199,12 @@ async def test_a_verification_holds_at_any_moment_while_others_append_and_seal(
 ) -> None:
     database = await open_database("credit", connections_max=20)
     stop, file = asyncio.Event(), tmp_path / "anchors.jsonl"
-    sealer = Sealer(database=database, clock=SystemClock(), holder="a", batch_max=5)
+    sealer = Sealer(store=CHAIN, database=database, clock=SystemClock(), holder="a", batch_max=5)
     running = asyncio.create_task(sealer.run(stop))
     appending = asyncio.gather(*(append_some(database) for _ in range(4)))
     verified = 0
     while not appending.done() or verified < 3:
-        await note_anchor(database, path=file, clock=SystemClock())
+        await note_anchor(database, store=CHAIN, path=file, clock=SystemClock())
         report = await verify_chain(database, anchor_file=file, clock=SystemClock())
         assert report.verification.broken is None
         verified += 1
@@ -269,10 +271,12 @@ class History:
         async with self.database.connection() as conn:
             if self.held is None:
                 await conn.execute("update credit.audit_sealer set expires_at = '-infinity'")
-                sealer = Sealer(database=self.database, clock=SystemClock(), holder=str(self.batches))
+                sealer = Sealer(
+                    store=CHAIN, database=self.database, clock=SystemClock(), holder=str(self.batches)
+                )
                 lease = await sealer.acquire(conn)
                 assert lease is not None
-                self.held = Sealing(lease=lease, clock=SystemClock(), batch_max=2)
+                self.held = Sealing(store=CHAIN, lease=lease, clock=SystemClock(), batch_max=2)
             await self.held.next_batch(conn)
             self.batches += 1
 
@@ -303,7 +307,7 @@ async def run_history(database_url: str, history: Sequence[str]) -> None:
         while run.open:
             await run.end("commit")
         async with database.connection() as conn:
-            while (await chain.waiting(conn))[0]:
+            while (await CHAIN.waiting(conn))[0]:
                 await run.seal()
             assert await broken_in(conn) is None
             rows = await (await conn.execute("select id from credit.audit_entry")).fetchall()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -50,67 +50,74 @@ def database(loop: asyncio.Runner, database_url: str) -> Iterator[Database]:
     loop.run(opened.close())
 
 
+class Ledger(RuleBasedStateMachine):
+    """A history of two members. `loop` and `database` are the test's."""
+
+    loop: ClassVar[asyncio.Runner]
+    database: ClassVar[Database]
+
+    @initialize()
+    def begin(self) -> None:
+        self.suffix = next(_examples)
+        self.beside = Beside(self.database, [f"{name}-{self.suffix}" for name in ("ada", "bob")])
+        self.loop.run(self.beside.open())
+        self.keys = count()
+
+    def ask(self, kind: type[Request], **fields: Any) -> None:
+        key = f"{self.suffix}-{next(self.keys)}"
+        self.loop.run(self.beside.ask([kind(key=key, **fields)]))
+        self.loop.run(self.beside.check())
+
+    def name(self, member: str) -> str:
+        return f"{member}-{self.suffix}"
+
+    def day(self, days: int | None) -> Any:
+        return None if days is None else self.beside.model.today + timedelta(days=days)
+
+    def subject(self, place: int) -> int:
+        numbers = self.beside.numbers
+        return numbers[-min(place, len(numbers))] if numbers else 999_999_999
+
+    @rule(member=members, amount=amounts, day=days, kind=st.sampled_from([Earn, Earn, EarnPending]))
+    def earn(self, member: str, amount: int, day: int | None, kind: type[Request]) -> None:
+        self.ask(kind, member_id=self.name(member), amount=amount, expires_on=self.day(day))
+
+    @rule(member=members, amount=amounts, active=st.integers(0, 3))
+    def earn_while_active(self, member: str, amount: int, active: int) -> None:
+        until = self.day(active)
+        self.ask(Earn, member_id=self.name(member), amount=amount, is_rolling=True, active_until=until)
+
+    @rule(member=members, amount=amounts)
+    def burn(self, member: str, amount: int) -> None:
+        self.ask(Burn, member_id=self.name(member), amount=amount)
+
+    @rule(member=members, amount=amounts, lasts=st.sampled_from([60, 86_400, 400_000]))
+    def hold(self, member: str, amount: int, lasts: int) -> None:
+        self.ask(Hold, member_id=self.name(member), amount=amount, expires_in_s=lasts)
+
+    @rule(place=places, amount=parts, kind=st.sampled_from([Post, Confirm, Reverse]))
+    def go_on_in_part(self, place: int, amount: int | None, kind: type[Request]) -> None:
+        self.ask(kind, subject=self.subject(place), amount=amount)
+
+    @rule(place=places, kind=st.sampled_from([Void, Cancel]))
+    def take_back(self, place: int, kind: type[Request]) -> None:
+        self.ask(kind, subject=self.subject(place))
+
+    @rule(amount=amounts)
+    def transfer(self, amount: int) -> None:
+        self.ask(Transfer, member_id=self.name("ada"), to_member_id=self.name("bob"), amount=amount)
+
+    @rule(wait=st.sampled_from([timedelta(seconds=1), timedelta(seconds=61), timedelta(days=1)]))
+    def wait(self, wait: timedelta) -> None:
+        self.beside.move(wait)
+
+
 @pytest.mark.requirement("L2")
 @pytest.mark.requirement("L13")
 def test_every_history_ends_as_in_the_model_and_adds_up_after_each_operation(
     loop: asyncio.Runner, database: Database
 ) -> None:
-    class Ledger(RuleBasedStateMachine):
-        @initialize()
-        def begin(self) -> None:
-            self.suffix = next(_examples)
-            self.beside = Beside(database, [f"{name}-{self.suffix}" for name in ("ada", "bob")])
-            loop.run(self.beside.open())
-            self.keys = count()
-
-        def ask(self, kind: type[Request], **fields: Any) -> None:
-            key = f"{self.suffix}-{next(self.keys)}"
-            loop.run(self.beside.ask([kind(key=key, **fields)]))
-            loop.run(self.beside.check())
-
-        def name(self, member: str) -> str:
-            return f"{member}-{self.suffix}"
-
-        def day(self, days: int | None) -> Any:
-            return None if days is None else self.beside.model.today + timedelta(days=days)
-
-        def subject(self, place: int) -> int:
-            numbers = self.beside.numbers
-            return numbers[-min(place, len(numbers))] if numbers else 999_999_999
-
-        @rule(member=members, amount=amounts, day=days, kind=st.sampled_from([Earn, Earn, EarnPending]))
-        def earn(self, member: str, amount: int, day: int | None, kind: type[Request]) -> None:
-            self.ask(kind, member_id=self.name(member), amount=amount, expires_on=self.day(day))
-
-        @rule(member=members, amount=amounts, active=st.integers(0, 3))
-        def earn_while_active(self, member: str, amount: int, active: int) -> None:
-            until = self.day(active)
-            self.ask(Earn, member_id=self.name(member), amount=amount, is_rolling=True, active_until=until)
-
-        @rule(member=members, amount=amounts)
-        def burn(self, member: str, amount: int) -> None:
-            self.ask(Burn, member_id=self.name(member), amount=amount)
-
-        @rule(member=members, amount=amounts, lasts=st.sampled_from([60, 86_400, 400_000]))
-        def hold(self, member: str, amount: int, lasts: int) -> None:
-            self.ask(Hold, member_id=self.name(member), amount=amount, expires_in_s=lasts)
-
-        @rule(place=places, amount=parts, kind=st.sampled_from([Post, Confirm, Reverse]))
-        def go_on_in_part(self, place: int, amount: int | None, kind: type[Request]) -> None:
-            self.ask(kind, subject=self.subject(place), amount=amount)
-
-        @rule(place=places, kind=st.sampled_from([Void, Cancel]))
-        def take_back(self, place: int, kind: type[Request]) -> None:
-            self.ask(kind, subject=self.subject(place))
-
-        @rule(amount=amounts)
-        def transfer(self, amount: int) -> None:
-            self.ask(Transfer, member_id=self.name("ada"), to_member_id=self.name("bob"), amount=amount)
-
-        @rule(wait=st.sampled_from([timedelta(seconds=1), timedelta(seconds=61), timedelta(days=1)]))
-        def wait(self, wait: timedelta) -> None:
-            self.beside.move(wait)
-
+    Ledger.loop, Ledger.database = loop, database
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Ledger,
         settings=settings(

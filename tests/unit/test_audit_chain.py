@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faregate.credit.domain.audit_chain import (
+from faregate.infra.chain.links import (
     SUM_BYTES,
     Break,
     Head,

@@ -26,7 +26,6 @@ from faregate.credit.contracts import (
     Submission,
 )
 from faregate.credit.contracts.record import (
-    Anchored,
     AuditTrace,
     ChainReport,
     ChainStatus,
@@ -35,7 +34,7 @@ from faregate.credit.contracts.record import (
 )
 from faregate.credit.domain.application import DecisionNotMade
 from faregate.credit.domain.fairness import Segmentation, fairness_report
-from faregate.credit.handlers.audit import chain_status, note_anchor, trace_of, verify_chain
+from faregate.credit.handlers.audit import chain_status, trace_of, verify_chain
 from faregate.credit.handlers.backtest import Period
 from faregate.credit.handlers.identity import IdentityVault, rotate_identities
 from faregate.credit.handlers.notices import NoticeDesk
@@ -49,11 +48,14 @@ from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
 from faregate.credit.handlers.submit import Answer
 from faregate.credit.store import applications, decisions, reviews
+from faregate.credit.store.audit.chain import CHAIN
 from faregate.credit.store.audit.segments import segment_counts
 from faregate.credit.store.redecisions import RedecisionNotFound
 from faregate.gateway.api import accept_callback, reseal_answers
 from faregate.gateway.contracts import Callback
 from faregate.infra.admission import Admission, Work
+from faregate.infra.chain.check import note_anchor
+from faregate.infra.chain.links import Anchored
 from faregate.infra.coalescer import Coalescer
 from faregate.infra.database import Database
 from faregate.infra.http.idempotency_store import Attempt, KeyState
@@ -78,7 +80,8 @@ class AuditApi:
 
     async def anchor(self, *, anchor_file: Path | None = None) -> Anchored:
         """Note the end of the chain in a file, unless it stands there already."""
-        return await note_anchor(self.database, path=anchor_file or self.anchor_file, clock=self.clock)
+        path = anchor_file or self.anchor_file
+        return await note_anchor(self.database, store=CHAIN, path=path, clock=self.clock)
 
     async def status(self) -> ChainStatus:
         """Return where the chain ends, what waits to be sealed, and the last verification."""

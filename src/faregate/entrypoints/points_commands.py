@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.servers import on_site
+from faregate.infra.clock import SystemClock
 from faregate.kernel.errors import ConflictError
 from faregate.points.contracts.ledger import (
     Adjust,
@@ -42,6 +43,9 @@ MemberId = Annotated[str, typer.Argument(help="Id of the member: mbr_….")]
 Number = Annotated[int, typer.Argument(help="Number of the operation.")]
 By = Annotated[str, typer.Option(help="Who you are; it is recorded.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+Anchors = Annotated[
+    Path | None, typer.Option(help="File of anchors; unset: points-anchors.jsonl in the home folder.")
+]
 Key = Annotated[str | None, typer.Option(help="Makes it happen at most once; a new one if not given.")]
 
 
@@ -182,6 +186,36 @@ def reconcile(
         )
     if not found.is_clean:
         raise typer.Exit(1)
+
+
+@app.command("verify", epilog="Example: faregate points verify --anchors /mnt/elsewhere/points-anchors.jsonl")
+def verify(anchors: Anchors = None, as_json: Json = False) -> None:
+    """Walk along the chain over all operations; name the first row that is not as it was sealed, and exit 1."""
+    report = _run(lambda points: points.verify(anchor_file=anchors))
+    if as_json:
+        echo_json(asdict(report))
+    else:
+        typer.echo(
+            f"{report.links:,} links hold, {report.anchors} anchors compared, {report.unsealed:,} operations not"
+            f" sealed yet (the oldest for {report.unsealed_s:.1f} s)"
+        )
+        if report.broken:
+            typer.echo(f"broken: {report.broken}")
+    if report.broken:
+        raise typer.Exit(1)
+
+
+@app.command("anchor", epilog="Example: faregate points anchor --anchors /mnt/elsewhere/points-anchors.jsonl")
+def anchor(anchors: Anchors = None, as_json: Json = False) -> None:
+    """Note the end of the chain in a file outside of the database, and print it."""
+    noted = _run(lambda points: points.anchor(clock=SystemClock(), anchor_file=anchors))
+    print_rows([asdict(noted)], as_json=as_json)
+
+
+@app.command("chain", epilog="Example: faregate points chain --json")
+def chain(as_json: Json = False) -> None:
+    """Show where the chain ends, and what waits to be sealed."""
+    print_rows([asdict(_run(lambda points: points.chain_end()))], as_json=as_json)
 
 
 def _verdict(is_clean: bool) -> str:

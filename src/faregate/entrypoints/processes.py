@@ -43,7 +43,7 @@ ROLES: Mapping[str, Purpose] = {
     "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
     "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),
     "webhooks": Purpose(says="delivers to clients' endpoints", acts_as=("webhooks",)),
-    "points": Purpose(says="releases holds, lets points expire", acts_as=("points",)),
+    "points": Purpose(says="releases holds, lets points expire, seals the ledger", acts_as=("points",)),
     "housekeeping": Purpose(
         says="decides what is overdue, forgets what is due", acts_as=("credit", "eventlog")
     ),

@@ -8,26 +8,36 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 
+from faregate.infra.chain.check import note_anchor
+from faregate.infra.chain.links import Anchored
 from faregate.infra.database import Database
+from faregate.kernel.clock import Clock
 from faregate.points.contracts.ledger import Answer, Operation, Request, RequestInvalid, Settle
 from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
 from faregate.points.handlers import reading
 from faregate.points.handlers.approval import approved
+from faregate.points.handlers.chain import ChainEnd, ChainReport, chain_end, verify
 from faregate.points.handlers.reconcile import Reconciliation, reconcile
 from faregate.points.handlers.writer import LedgerWriter
 from faregate.points.store.batch import open_accounts
+from faregate.points.store.chain import CHAIN
 
 BATCH_MAX = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointsApi:
-    """What other parts and clients do. `day_of` tells the programme's day of an instant."""
+    """What other parts and clients do. `day_of` tells the programme's day of an instant.
+
+    `anchor_file` is where the ends of the chain are noted.
+    """
 
     database: Database
     writer: LedgerWriter
     day_of: Callable[[datetime], date]
+    anchor_file: Path
 
     async def open_accounts(self, member_ids: Sequence[str], *, at: datetime) -> None:
         """Open accounts of members; one that is there stays as it is."""
@@ -76,6 +86,19 @@ class PointsApi:
         if until <= since:
             raise PeriodEmpty("a statement ends after it begins")
         return await reading.statement(self.database, member_id, since=since, until=until)
+
+    async def verify(self, *, anchor_file: Path | None = None) -> ChainReport:
+        """Walk along the chain over all operations. Raises AnchorsUnreadable."""
+        return await verify(self.database, anchor_file=anchor_file or self.anchor_file)
+
+    async def anchor(self, *, clock: Clock, anchor_file: Path | None = None) -> Anchored:
+        """Note the end of the chain in a file outside of the database."""
+        path = anchor_file or self.anchor_file
+        return await note_anchor(self.database, store=CHAIN, path=path, clock=clock)
+
+    async def chain_end(self) -> ChainEnd:
+        """Return where the chain ends, and what waits to be sealed."""
+        return await chain_end(self.database)
 
     async def reconcile(
         self, *, member_ids: Sequence[str] | None = None, on_progress: Callable[[int], None] = lambda _: None

@@ -20,15 +20,6 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Anchored:
-    """The end of the audit chain as it is noted outside of the database: its last link's number and hash, in hex."""
-
-    seq: int
-    sha256: str
-    anchored_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
     """The end of the audit chain, and what waits to be sealed, the oldest of it for `unsealed_s` seconds."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from faregate.credit.handlers.audit import chain_status, note_anchor
-from faregate.credit.handlers.sealing import Sealer
-from faregate.credit.store.audit.anchors import ANCHOR_FILE
+from faregate.credit.handlers.audit import chain_status
+from faregate.credit.store.audit.chain import ANCHOR_FILE, CHAIN
 from faregate.entrypoints.bootstrap.process import Opened, Process, instance
+from faregate.infra.chain.check import note_anchor
+from faregate.infra.chain.sealer import Sealer
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
 from faregate.infra.periodic import run_periodically
@@ -22,11 +23,11 @@ async def audit(process: Process) -> Opened:
     count_unsealed(process.metrics, database)
 
     async def anchor() -> None:
-        await note_anchor(database, path=path, clock=clock)
+        await note_anchor(database, store=CHAIN, path=path, clock=clock)
 
     return Opened(
         loops={
-            "sealer": Sealer(database=database, clock=clock, holder=instance()).run,
+            "sealer": Sealer(store=CHAIN, database=database, clock=clock, holder=instance()).run,
             "anchors": lambda stop: run_periodically(stop, name="anchors", every_s=ANCHOR_S, work=anchor),
         }
     )

@@ -13,7 +13,7 @@ from faregate.credit.handlers.redecide import Redecider
 from faregate.credit.handlers.rulesets import RulesetDesk
 from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import Answer, SubmitPolicy, Submitter, known_answers
-from faregate.credit.store.audit.anchors import ANCHOR_FILE
+from faregate.credit.store.audit.chain import ANCHOR_FILE
 from faregate.credit.store.issuer import ISSUER_FILE, load_issuer
 from faregate.entrypoints.bootstrap.site import Site, identity_vault, tools
 from faregate.infra.admission import Admission, LoopLag, Signal, Work

@@ -9,12 +9,14 @@ from datetime import date, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from faregate.entrypoints.bootstrap.process import Opened, Process
+from faregate.entrypoints.bootstrap.process import Opened, Process, instance
 from faregate.entrypoints.bootstrap.site import Site
+from faregate.infra.chain.sealer import Sealer
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
 from faregate.infra.periodic import run_periodically
 from faregate.infra.settings import Settings
+from faregate.infra.telemetry.metrics import Metrics
 from faregate.kernel.errors import InvalidError
 from faregate.kernel.ids import RANDOM_BYTES, uuid7
 from faregate.points.api import PointsApi
@@ -22,9 +24,12 @@ from faregate.points.domain.case import Rules
 from faregate.points.handlers.announce import announcer
 from faregate.points.handlers.due import Due
 from faregate.points.handlers.writer import LedgerWriter
+from faregate.points.store.chain import ANCHOR_FILE, CHAIN
 
 HOLDS_S = 1.0
 EXPIRY_S = 60.0
+ANCHOR_S = 300.0
+"""How often the end of the chain is noted: what is older cannot be rewritten unnoticed."""
 
 
 class TimeZoneUnknown(InvalidError):
@@ -41,11 +46,13 @@ async def points_api(stack: AsyncExitStack, site: Site, *, database: Database) -
         rules=Rules(adjust_alone_max=site.settings.points_adjust_alone_max),
     )
     stack.push_async_callback(writer.close)
-    return PointsApi(database=database, writer=writer, day_of=day_of)
+    return PointsApi(
+        database=database, writer=writer, day_of=day_of, anchor_file=site.settings.home / ANCHOR_FILE
+    )
 
 
 async def points(process: Process) -> Opened:
-    """Open the loops that release holds and let points expire."""
+    """Open the loops that release holds, let points expire, and seal what was done."""
     database = await process.database("points")
     api = await points_api(process.stack, process.site, database=database)
     due = Due(database=database, writer=api.writer, day_of=api.day_of)
@@ -56,8 +63,17 @@ async def points(process: Process) -> Opened:
     async def expire_points() -> None:
         await due.expire_points()
 
+    async def anchor() -> None:
+        await api.anchor(clock=SystemClock())
+
+    _count_unsealed(process.metrics, api)
+    sealer = Sealer(store=CHAIN, database=database, clock=SystemClock(), holder=instance())
     return Opened(
         loops={
+            "points.sealer": sealer.run,
+            "points.anchors": lambda stop: run_periodically(
+                stop, name="points.anchors", every_s=ANCHOR_S, work=anchor
+            ),
             "points.holds": lambda stop: run_periodically(
                 stop, name="points.holds", every_s=HOLDS_S, work=release_holds
             ),
@@ -66,6 +82,20 @@ async def points(process: Process) -> Opened:
             ),
         }
     )
+
+
+def _count_unsealed(metrics: Metrics, points: PointsApi) -> None:
+    links = metrics.gauge("faregate_points_links", "Operations that the chain over the ledger seals")
+    rows = metrics.gauge("faregate_points_unsealed_operations", "Operations that wait to be sealed")
+    seconds = metrics.gauge("faregate_points_unsealed_seconds", "Age of the oldest of them")
+
+    async def probe() -> None:
+        end = await points.chain_end()
+        links.set(end.links)
+        rows.set(end.unsealed)
+        seconds.set(end.unsealed_s)
+
+    metrics.add_probe(probe)
 
 
 def programme_day(settings: Settings) -> Callable[[datetime], date]:

@@ -100,6 +100,7 @@ async def lock(
     The lots are not read yet. `now` None: by the database's clock.
     """
     async with conn.pipeline():
+        await conn.execute(_Q["be_known"])
         rows = await conn.execute(_Q["lock_accounts"], {"numbers": sorted(accounts)})
         known = await conn.execute(_Q["known_keys"], {"keys": list(keys)})
         given = {"subjects": list(subjects), "accounts": list(accounts), "now": now}

@@ -46,6 +46,10 @@ from points.reservation r join points.account a on a.no = r.account_no
 where r.account_no = any(%(accounts)s::bigint[]) and r.resolved_by is null
   and r.expires_at <= coalesce(%(now)s, clock_timestamp())
 
+-- name: be_known
+-- Gives the transaction its id before it draws numbers: the sealer concludes from it that a number never comes.
+select pg_current_xact_id()
+
 -- name: draw_numbers
 -- The numbers of as many operations, and the time. Drawn under the locks, so that they rise along each account.
 select nextval('points.operation_no') as no, clock_timestamp() as now from generate_series(1, %(count)s)

@@ -78,10 +78,10 @@ select seq, sha256, settled_ord from credit.audit_sealer where fence = %(fence)s
 -- name: insert_links
 -- Links, in the order of their numbers.
 insert into credit.audit_link (seq, subject, ord, key, row_sha256, column_sums, sealed_at, sha256)
-select w.seq, w.subject, w.ord, w.key, w.row_sha256, w.column_sums, %(sealed_at)s, w.sha256
+select w.seq, w.subject, w.ord, w.key, w.row_sha256, w.column_sums, w.sealed_at, w.sha256
 from unnest(%(seqs)s::bigint[], %(subjects)s::text[], %(ords)s::bigint[], %(keys)s::text[],
-            %(row_sha256s)s::bytea[], %(column_sums)s::bytea[], %(sha256s)s::bytea[])
-  as w (seq, subject, ord, key, row_sha256, column_sums, sha256)
+            %(row_sha256s)s::bytea[], %(column_sums)s::bytea[], %(sha256s)s::bytea[], %(sealed_ats)s::timestamptz[])
+  as w (seq, subject, ord, key, row_sha256, column_sums, sha256, sealed_at)
 order by w.seq;
 
 -- name: move_head

@@ -1,4 +1,4 @@
-"""The audit chain: links over recorded rows, each covering the one before, and the first place where it is broken.
+"""A chain: links over recorded rows, each covering the one before, and the first place where it is broken.
 
 Pure: reading rows, numbering them and keeping the chain's end elsewhere do not belong here. The idea is that of linked
 time-stamps (Haber and Stornetta, "How to time-stamp a digital document", Journal of Cryptology 3, 1991).
@@ -9,26 +9,37 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import orjson
-
-from faregate.credit.contracts.record import Anchored
 
 SUM_BYTES: Final = 8
 _NO_VALUE: Final = bytes(SUM_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Anchored:
+    """The end of a chain as it is noted outside of the database: its last link's number and hash, in hex."""
+
+    seq: int
+    sha256: str
+    anchored_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A recorded row as it is read now. `sha256` is of all its columns, `column_sums` eight bytes a column in order."""
+    """A recorded row as it is read now. `sha256` is of all its columns, `column_sums` eight bytes a column in order.
+
+    `parts` names what the sums are of where that is not the columns of a table.
+    """
 
     subject: str
     ord: int
     key: str
     sha256: bytes
     column_sums: bytes
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +79,12 @@ class Break:
         return f"{self.table} {self.key}{columns}: {self.what}"
 
 
-LINKS: Final = "audit_link"
-HEAD: Final = "audit_sealer"
-
-
-def sealed(rows: Iterable[Row], *, after: Head, sealed_at: datetime) -> list[Link]:
-    """Return the links of rows, in their order, that go on from the end of the chain."""
+def sealed(
+    rows: Iterable[Row], *, after: Head, sealed_at: datetime, apart: timedelta = timedelta(0)
+) -> list[Link]:
+    """Return the links of rows, in their order, that go on from the end of the chain, each so much after the last."""
     links: list[Link] = []
-    for row in rows:
+    for number, row in enumerate(rows):
         link = Link(
             seq=after.seq + 1,
             subject=row.subject,
@@ -83,7 +92,7 @@ def sealed(rows: Iterable[Row], *, after: Head, sealed_at: datetime) -> list[Lin
             key=row.key,
             row_sha256=row.sha256,
             column_sums=row.column_sums,
-            sealed_at=sealed_at,
+            sealed_at=sealed_at + number * apart,
             sha256=b"",
         )
         links.append(replace(link, sha256=link_sha256(link, previous=after.sha256)))
@@ -109,11 +118,21 @@ def link_sha256(link: Link, *, previous: bytes) -> bytes:
 class Inspection:
     """Walks a chain link by link, from the first one, and stops at the first that is broken.
 
-    `columns` are the names of each table's columns in their order, `anchors` the ends that were noted outside.
+    `columns` are the names of each table's columns in their order, `anchors` the ends that were noted outside, `links`
+    and `sealer` the tables of the chain itself.
     """
 
-    def __init__(self, *, columns: Mapping[str, Sequence[str]], anchors: Iterable[Anchored] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        columns: Mapping[str, Sequence[str]],
+        anchors: Iterable[Anchored] = (),
+        links: str = "audit_link",
+        sealer: str = "audit_sealer",
+    ) -> None:
         self.head = Head()
+        self._links = links
+        self._sealer = sealer
         self._columns = columns
         self._anchors: dict[int, list[Anchored]] = {}
         for anchor in anchors:
@@ -123,11 +142,11 @@ class Inspection:
         """Go on to a link and the row that it covers, None if that is gone; return what is broken."""
         expected = self.head.seq + 1
         if link.seq != expected:
-            return Break(table=LINKS, key=str(expected), what="the link is gone")
+            return Break(table=self._links, key=str(expected), what="the link is gone")
         if link_sha256(link, previous=self.head.sha256) != link.sha256:
             changed = _changed_of_link(link, row, previous=self.head.sha256)
             what = "the link does not follow from what it covers and the link before"
-            return Break(table=LINKS, key=str(link.seq), columns=changed, what=what)
+            return Break(table=self._links, key=str(link.seq), columns=changed, what=what)
         if (broken := self._of_row(link, row) or self._of_anchor(link)) is None:
             self.head = Head(seq=link.seq, sha256=link.sha256)
         return broken
@@ -138,11 +157,11 @@ class Inspection:
         if reached > self.head.seq:
             seen = "the sealer" if recorded.seq == reached else "an anchor"
             what = f"the chain ends before it, although {seen} saw link {reached}"
-            return Break(table=LINKS, key=str(self.head.seq + 1), what=what)
+            return Break(table=self._links, key=str(self.head.seq + 1), what=what)
         if recorded != self.head:
             column = "seq" if recorded.seq != self.head.seq else "sha256"
             what = f"the chain ends at link {self.head.seq}, which is another end"
-            return Break(table=HEAD, key=str(recorded.seq), columns=(column,), what=what)
+            return Break(table=self._sealer, key=str(recorded.seq), columns=(column,), what=what)
         return None
 
     def _of_row(self, link: Link, row: Row | None) -> Break | None:
@@ -150,7 +169,7 @@ class Inspection:
             return Break(table=link.subject, key=link.key, what="the row is gone")
         if (row.sha256, row.key) == (link.row_sha256, link.key):
             return None
-        names = self._columns[link.subject]
+        names = row.parts or self._columns[link.subject]
         changed = changed_columns(link.column_sums, row.column_sums, names=names)
         return Break(
             table=link.subject, key=link.key, columns=changed, what="the row is not as it was sealed"
@@ -161,7 +180,7 @@ class Inspection:
             if anchor.sha256 != link.sha256.hex():
                 noted = anchor.anchored_at.isoformat(timespec="seconds")
                 what = f"the chain was written anew: the anchor of {noted} has another hash of this link"
-                return Break(table=LINKS, key=str(link.seq), columns=("sha256",), what=what)
+                return Break(table=self._links, key=str(link.seq), columns=("sha256",), what=what)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Anchors: the end of the audit chain, noted in a file that no role of the database can write.
+"""Anchors: the end of a chain, noted in a file that no role of the database can write.
 
 One JSON object a line, only ever appended; a last line that is not whole was never noted, for its writer died. Keep
 a copy on another machine: whoever can write to both the file and the database can make them agree.
@@ -12,10 +12,8 @@ from pathlib import Path
 
 import orjson
 
-from faregate.credit.contracts.record import Anchored
+from faregate.infra.chain.links import Anchored
 from faregate.kernel.errors import InvalidError
-
-ANCHOR_FILE = "audit-anchors.jsonl"
 
 
 class AnchorsUnreadable(InvalidError):

@@ -1,4 +1,4 @@
-"""Seals audit entries and decisions: numbers what was committed, in batches, and links it to the audit chain.
+"""Seals rows: numbers what was committed, in batches, and links it to the chain.
 
 Writers know nothing of it and wait for nothing. One sealer works at a time, others stand by.
 """
@@ -9,9 +9,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from faregate.credit.domain.audit_chain import Head, sealed
-from faregate.credit.store.audit import chain
-from faregate.credit.store.audit.chain import Lease, Unsealed
+from faregate.infra.chain.links import Head, sealed
+from faregate.infra.chain.store import ChainStore, Lease, Unsealed
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.cursor import MISSING_MAX, Cursor, Scan
 from faregate.infra.eventlog.leadership import LeadershipLost, lead_in_turn, pause
@@ -29,8 +28,16 @@ class Sealer:
     """
 
     def __init__(
-        self, *, database: Database, clock: Clock, holder: str, lease_s: float = 10.0, batch_max: int = 1_000
+        self,
+        *,
+        store: ChainStore,
+        database: Database,
+        clock: Clock,
+        holder: str,
+        lease_s: float = 10.0,
+        batch_max: int = 1_000,
     ) -> None:
+        self._store = store
         self._database = database
         self._clock = clock
         self._holder = holder
@@ -41,7 +48,7 @@ class Sealer:
         """Seal, or stand by, until `stop` is set. Outages of the database are waited out."""
         await lead_in_turn(
             stop,
-            name="audit.sealer",
+            name=self._store.name,
             holder=self._holder,
             lease_s=self._lease_s,
             database=self._database,
@@ -50,20 +57,20 @@ class Sealer:
         )
 
     async def _lead(self, conn: Connection, lease: Lease, stop: asyncio.Event) -> None:
-        sealing = Sealing(lease=lease, clock=self._clock, batch_max=self._batch_max)
+        sealing = Sealing(store=self._store, lease=lease, clock=self._clock, batch_max=self._batch_max)
         renew_at = time.monotonic() + self._lease_s / 3
         while not stop.is_set():
             if await sealing.next_batch(conn):
                 await pause(stop, PAUSE_S)
             if time.monotonic() >= renew_at:
-                if not await chain.renew_lease(conn, fence=lease.fence, lease_s=self._lease_s):
+                if not await self._store.renew_lease(conn, fence=lease.fence, lease_s=self._lease_s):
                     raise LeadershipLost(f"fence {lease.fence} is no longer valid")
                 renew_at = time.monotonic() + self._lease_s / 3
-        await chain.release_lease(conn, fence=lease.fence)
+        await self._store.release_lease(conn, fence=lease.fence)
 
     async def acquire(self, conn: Connection) -> Lease | None:
         """Take the lease; None while another holds it."""
-        return await chain.acquire_lease(conn, holder=self._holder, lease_s=self._lease_s)
+        return await self._store.acquire_lease(conn, holder=self._holder, lease_s=self._lease_s)
 
 
 class Sealing:
@@ -72,7 +79,8 @@ class Sealing:
     Until the cursor is warm, a stay passes over everything after what is settled, batch by batch.
     """
 
-    def __init__(self, *, lease: Lease, clock: Clock, batch_max: int) -> None:
+    def __init__(self, *, store: ChainStore, lease: Lease, clock: Clock, batch_max: int) -> None:
+        self._store = store
         self._fence = lease.fence
         self._settled = lease.settled_ord
         self._clock = clock
@@ -86,7 +94,7 @@ class Sealing:
         if settled == self._settled and await self._has_seen_all(conn):
             return True
         async with conn.transaction():
-            found = await chain.unsealed_rows(
+            found = await self._store.unsealed_rows(
                 conn,
                 after=self._cursor.after if self._cursor.warm else self._pass.after,
                 missing=sorted(self._cursor.missing),
@@ -105,18 +113,18 @@ class Sealing:
     async def _has_seen_all(self, conn: Connection) -> bool:
         """Tell whether no number was drawn that this stay has not settled: an idle look costs one statement."""
         cursor = self._cursor
-        return cursor.warm and not cursor.missing and await chain.last_ord(conn) <= cursor.after
+        return cursor.warm and not cursor.missing and await self._store.last_ord(conn) <= cursor.after
 
     async def _append(self, conn: Connection, found: Unsealed, *, settled: int) -> None:
-        recorded = await chain.lock_head(conn, fence=self._fence)
+        recorded = await self._store.lock_head(conn, fence=self._fence)
         if recorded is None:
             raise LeadershipLost(f"fence {self._fence} is no longer valid")
-        now = self._clock.now()
-        links = sealed(found.rows, after=recorded.head, sealed_at=now)
+        now, apart = self._clock.now(), self._store.apart
+        if recorded.sealed_at is not None:
+            now = max(now, recorded.sealed_at + apart)
+        links = sealed(found.rows, after=recorded.head, sealed_at=now, apart=apart)
         head = Head(seq=links[-1].seq, sha256=links[-1].sha256) if links else recorded.head
-        await chain.append_links(
-            conn, links, fence=self._fence, head=head, settled_ord=settled, sealed_at=now
-        )
+        await self._store.append_links(conn, links, fence=self._fence, head=head, settled_ord=settled)
 
     async def _go_on_passing(self, conn: Connection, found: Unsealed, *, is_complete: bool) -> None:
         """Go on after a batch; at the end of a pass, remember the few numbers without a link, and be warm."""
@@ -124,8 +132,10 @@ class Sealing:
         if not is_complete:
             self._pass = _Pass(after=found.rows[-1].ord, xmin=began)
             return
-        top = await chain.last_ord(conn)
-        missing = await chain.numbers_without_link(conn, after=self._settled, upto=top, limit=MISSING_MAX + 1)
+        top = await self._store.last_ord(conn)
+        missing = await self._store.numbers_without_link(
+            conn, after=self._settled, upto=top, limit=MISSING_MAX + 1
+        )
         if len(missing) <= MISSING_MAX:
             self._go_to(Cursor(after=top, missing=frozenset(missing), warm=True))
         else:  # so many were rolled back: wait until all that could still bring one have ended
