@@ -9,6 +9,7 @@ from itertools import count
 
 from faregate.infra.database import Database
 from faregate.points.contracts.ledger import (
+    AccountStatus,
     Adjust,
     Burn,
     Cancel,
@@ -23,7 +24,6 @@ from faregate.points.contracts.ledger import (
     Reverse,
     SetFloor,
     SetStatus,
-    Status,
     Transfer,
     Void,
 )
@@ -138,7 +138,7 @@ class RandomRequests:
             lambda: Convert(key=key, member_id=member, amount=amount, partner="airline", gives=amount // 2),
             lambda: r.choice([
                 SetFloor(key=key, member_id=member, floor=r.choice([0, 0, 5]), reason="test"),
-                SetStatus(key=key, member_id=member, status=r.choice([*Status, Status.OPEN, Status.OPEN]), reason="t"),
+                SetStatus(key=key, member_id=member, status=r.choice([*AccountStatus, AccountStatus.OPEN, AccountStatus.OPEN]), reason="t"),
             ]) if r.random() < 0.3 else Earn(key=key, member_id=member, amount=amount, expires_on=day),
         ])  # fmt: skip
         return made()

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from faregate.points.contracts.ledger import (
+    AccountStatus,
     Adjust,
     Burn,
     Confirm,
@@ -23,7 +24,6 @@ from faregate.points.contracts.ledger import (
     Request,
     SetFloor,
     SetStatus,
-    Status,
     Transfer,
 )
 
@@ -54,7 +54,7 @@ class Past:
 
 @dataclass
 class ModelAccount:
-    status: Status = Status.OPEN
+    status: AccountStatus = AccountStatus.OPEN
     floor: int = 0
     lots: list[Lot] = field(default_factory=list)
     pending: int = 0
@@ -183,13 +183,16 @@ class Model:
                 raise No(Refusal.RECEIVER_UNKNOWN)
             if request.to_member_id == member:
                 raise No(Refusal.ACCOUNTS_EQUAL)
-        if account.status is Status.CLOSED and name not in ("post", "void", "cancel", "reverse"):
+        if account.status is AccountStatus.CLOSED and name not in ("post", "void", "cancel", "reverse"):
             raise No(Refusal.ACCOUNT_CLOSED)
-        if isinstance(request, Transfer) and self.accounts[request.to_member_id].status is Status.CLOSED:
-            if account.status is Status.FROZEN:
+        if (
+            isinstance(request, Transfer)
+            and self.accounts[request.to_member_id].status is AccountStatus.CLOSED
+        ):
+            if account.status is AccountStatus.FROZEN:
                 raise No(Refusal.ACCOUNT_FROZEN)
             raise No(Refusal.RECEIVER_CLOSED)
-        if account.status is Status.FROZEN and name in ("burn", "hold", "transfer", "convert"):
+        if account.status is AccountStatus.FROZEN and name in ("burn", "hold", "transfer", "convert"):
             raise No(Refusal.ACCOUNT_FROZEN)
         return getattr(self, f"_{name}")(request, past, member, account)
 
@@ -329,7 +332,7 @@ class Model:
         return done
 
     def _setstatus(self, request: SetStatus, past: Any, member: str, account: ModelAccount) -> Past:
-        if request.status is Status.CLOSED and account.balance() != (0, 0, 0, 0):
+        if request.status is AccountStatus.CLOSED and account.balance() != (0, 0, 0, 0):
             raise No(Refusal.ACCOUNT_NOT_EMPTY)
         account.status = request.status
         return Past(request, member, 0)

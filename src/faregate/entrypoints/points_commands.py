@@ -18,13 +18,13 @@ from faregate.entrypoints.servers import on_site
 from faregate.infra.clock import SystemClock
 from faregate.kernel.errors import ConflictError
 from faregate.points.contracts.ledger import (
+    AccountStatus,
     Adjust,
     KeyReused,
     Operation,
     Request,
     SetFloor,
     SetStatus,
-    Status,
 )
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def approve(number: Number, by: By, as_json: Json = False) -> None:
 )
 def set_status(
     member_id: MemberId,
-    status: Annotated[Status, typer.Argument(help="What the account becomes.")],
+    status: Annotated[AccountStatus, typer.Argument(help="What the account becomes.")],
     reason: Reason,
     by: By,
     key: Key = None,

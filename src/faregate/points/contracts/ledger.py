@@ -46,7 +46,7 @@ class Layer(StrEnum):
     OWED = "owed"
 
 
-class Status(StrEnum):
+class AccountStatus(StrEnum):
     """What an account may do: a frozen one spends nothing, a closed one does nothing."""
 
     OPEN = "open"
@@ -158,7 +158,7 @@ class SetStatus(OfMember):
     """Freeze, unfreeze or close an account. Only an empty one is closed."""
 
     kind = Kind.SET_STATUS
-    status: Status
+    status: AccountStatus
     reason: str
 
 

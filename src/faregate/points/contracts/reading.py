@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from faregate.kernel.errors import InvalidError, NotFoundError
-from faregate.points.contracts.ledger import Balance, Kind, Operation, Status
+from faregate.points.contracts.ledger import AccountStatus, Balance, Kind, Operation
 
 
 class AccountNotFound(NotFoundError):
@@ -48,7 +48,7 @@ class AccountState:
 
     member_id: str
     at: datetime
-    status: Status
+    status: AccountStatus
     floor: int
     balance: Balance
     expiries: Sequence[Expiry]

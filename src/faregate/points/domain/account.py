@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
-from faregate.points.contracts.ledger import SYSTEM_NUMBERS, Balance, Layer, Status, System
+from faregate.points.contracts.ledger import SYSTEM_NUMBERS, AccountStatus, Balance, Layer, System
 from faregate.points.domain.lots import NEVER, ROLLING, OpenLots, Piece, Stretch
 
 ALL: Final = 1 << 62
@@ -45,7 +45,7 @@ class Account:
     member_id: str
     fixed: OpenLots
     rolling: OpenLots
-    status: Status = Status.OPEN
+    status: AccountStatus = AccountStatus.OPEN
     floor: int = 0
     posted: int = 0
     pending: int = 0

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from faregate.points.contracts.ledger import (
     AMOUNT_MAX,
     SYSTEM_NUMBERS,
+    AccountStatus,
     Adjust,
     Burn,
     Cancel,
@@ -32,7 +33,6 @@ from faregate.points.contracts.ledger import (
     Reverse,
     SetFloor,
     SetStatus,
-    Status,
     System,
     Transfer,
     Void,
@@ -276,7 +276,7 @@ def _transfer(case: Case[Transfer]) -> Sequence[Decided]:
     if receiver is account:
         raise Refused(Refusal.ACCOUNTS_EQUAL)
     _spending_account(case.this)
-    if receiver.status is Status.CLOSED:
+    if receiver.status is AccountStatus.CLOSED:
         raise Refused(Refusal.RECEIVER_CLOSED)
     _check_room(receiver, case.request.amount)
     _check_available(account, case.request.amount)
@@ -309,7 +309,7 @@ def _put_down(account: Account, receiver: Account, cuts: Sequence[Stretch], chan
 def _set_status(case: Case[SetStatus]) -> Sequence[Decided]:
     account = _open_account(case.this)
     is_empty = not (account.posted or account.pending or account.held or account.owed)
-    if case.request.status is Status.CLOSED and not is_empty:
+    if case.request.status is AccountStatus.CLOSED and not is_empty:
         raise Refused(Refusal.ACCOUNT_NOT_EMPTY)
     account.status = case.request.status
     return ()
@@ -343,14 +343,14 @@ def _account(this: Decided) -> Account:
 
 def _open_account(this: Decided) -> Account:
     account = _account(this)
-    if account.status is Status.CLOSED:
+    if account.status is AccountStatus.CLOSED:
         raise Refused(Refusal.ACCOUNT_CLOSED)
     return account
 
 
 def _spending_account(this: Decided) -> Account:
     account = _open_account(this)
-    if account.status is Status.FROZEN:
+    if account.status is AccountStatus.FROZEN:
         raise Refused(Refusal.ACCOUNT_FROZEN)
     return account
 

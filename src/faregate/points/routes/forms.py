@@ -9,7 +9,15 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, Strict
 
 from faregate.points.contracts import ledger
-from faregate.points.contracts.ledger import AMOUNT_MAX, Balance, Kind, Operation, Refusal, Request, Status
+from faregate.points.contracts.ledger import (
+    AMOUNT_MAX,
+    AccountStatus,
+    Balance,
+    Kind,
+    Operation,
+    Refusal,
+    Request,
+)
 from faregate.points.contracts.reading import AccountState, OpenReservation, OperationPage
 
 MEMBER_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -169,7 +177,7 @@ class SetStatusForm(OperationForm):
     scope = "points:adjust"
     kind: Literal["set_status"]
     member_id: MemberId
-    status: Status
+    status: AccountStatus
     reason: Reason
 
 
@@ -317,7 +325,7 @@ class AccountAnswer(BaseModel):
 
     member_id: str
     at: datetime
-    status: Status
+    status: AccountStatus
     floor: int
     balance: BalanceAnswer
     expiries: list[ExpiryAnswer]

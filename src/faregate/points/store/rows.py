@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from faregate.points.contracts.ledger import Balance, Kind, Layer, Operation, Refusal, Status
+from faregate.points.contracts.ledger import AccountStatus, Balance, Kind, Layer, Operation, Refusal
 from faregate.points.domain.account import Account
 from faregate.points.domain.case import Reservation
 from faregate.points.domain.lots import ROLLING, OpenLots, Piece, Place, Stretch
@@ -40,7 +40,7 @@ def account_of(row: Mapping[str, Any]) -> Account:
         member_id=row["member_id"],
         fixed=fixed,
         rolling=rolling,
-        status=Status(row["status"]),
+        status=AccountStatus(row["status"]),
         floor=row["floor"],
         posted=row["posted"],
         pending=row["pending"],
