@@ -32,6 +32,7 @@ PARTS: Mapping[str, str] = {
     "audit": "audit_commands:app",
     "gateway": "gateway_commands:app",
     "webhooks": "webhook_commands:app",
+    "members": "member_commands:app",
     "events": "event_commands:app",
     "archive": "archive_commands:app",
     "kafka": "kafka_commands:app",

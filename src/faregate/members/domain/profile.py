@@ -12,7 +12,10 @@ from faregate.kernel.errors import ConflictError, InvalidError
 from faregate.members.contracts import ConsentChange, Preferences, Profile, ProfileChanges, ProfileField
 
 NAME_LENGTH_MAX: Final = 200
-NAME_PATTERN: Final = r"^[^\s\x00-\x1f\x7f-\x9f\ufffe\uffff]([^\x00-\x1f\x7f-\x9f\ufffe\uffff]*[^\s\x00-\x1f\x7f-\x9f\ufffe\uffff])?$"
+NAME_PATTERN: Final = (
+    r"^[^\s\x00-\x1f\x7f-\x9f\ufffe\uffff]"
+    r"([^\x00-\x1f\x7f-\x9f\ufffe\uffff]*[^\s\x00-\x1f\x7f-\x9f\ufffe\uffff])?$"
+)
 EMAIL_LENGTH_MAX: Final = 254
 EMAIL_PATTERN: Final = (
     r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
@@ -72,7 +75,7 @@ def changed_profile(
     profile: Profile, changes: ProfileChanges, *, today: date
 ) -> tuple[Profile, tuple[ProfileField, ...]]:
     """Return the profile after the changes, and which fields are others than before. Raises ProfileInvalid."""
-    wanted: dict[str, Any] = {name: None for name in changes.removed}
+    wanted: dict[str, Any] = dict.fromkeys(changes.removed)
     wanted |= {name: value for name in ProfileField if (value := getattr(changes, name)) is not None}
     after = checked_profile(replace(profile, **wanted), today=today)
     return after, tuple(name for name in ProfileField if getattr(after, name) != getattr(profile, name))
@@ -96,7 +99,11 @@ def checked_preferences(preferences: Preferences) -> Preferences:
 
 def checked_airports(codes: Sequence[str]) -> tuple[str, ...]:
     """Return home airports in their order. Raises HomeAirportsInvalid."""
-    if len(codes) > AIRPORTS_MAX or _repeats(codes) or not all(_fits(code, AIRPORT_PATTERN) for code in codes):
+    if (
+        len(codes) > AIRPORTS_MAX
+        or _repeats(codes)
+        or not all(_fits(code, AIRPORT_PATTERN) for code in codes)
+    ):
         raise HomeAirportsInvalid(f"home airports are at most {AIRPORTS_MAX} different IATA codes")
     return tuple(codes)
 

@@ -65,9 +65,7 @@ class Enroller:
             digest=None,
         )
 
-    async def _announce(
-        self, conn: Connection, trace_of: Mapping[str, str | None], *, now: datetime
-    ) -> None:
+    async def _announce(self, conn: Connection, trace_of: Mapping[str, str | None], *, now: datetime) -> None:
         acts = [Act(member_id=member_id, by=_BY, act="registered") for member_id in trace_of]
         await store.insert_records(conn, acts, now=now)
         events = [

@@ -140,7 +140,7 @@ class MemberDesk:
         said = await store.newest_consent(conn, member_id, change.purpose)
         if said != (change.given, change.text_version):
             await store.insert_consent(conn, member_id, change, by=by, now=now)
-            details = {
+            details: dict[str, Any] = {
                 "purpose": change.purpose.value,
                 "given": change.given,
                 "text_version": change.text_version,

@@ -1,4 +1,4 @@
-"""Who members are: each personal field encrypted by itself and bound to its member, found by a keyed hash of the e-mail."""
+"""Who members are: each field is encrypted by itself and bound to its member, who is found by a keyed hash."""
 
 from __future__ import annotations
 

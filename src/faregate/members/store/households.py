@@ -35,9 +35,7 @@ async def _one(conn: Connection, query: str, household_id: str) -> Household:
     if row is None:
         raise HouseholdNotFound(f"there is no household {household_id}")
     people: Any = await (await conn.execute(_Q["people_of_household"], {"id": household_id})).fetchone()
-    return Household(
-        **row, members=tuple(people["members"]), invitations=_invitations(people["invitations"])
-    )
+    return Household(**row, members=tuple(people["members"]), invitations=_invitations(people["invitations"]))
 
 
 async def insert_household(conn: Connection, new: Household) -> None:

@@ -91,7 +91,9 @@ class Act:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def insert_members(conn: Connection, new: Sequence[NewMember], *, now: datetime) -> dict[str, str | None]:
+async def insert_members(
+    conn: Connection, new: Sequence[NewMember], *, now: datetime
+) -> dict[str, str | None]:
     """Add members; return the applicant of each that was added. One who is a member already is passed over."""
     rows = [
         {
@@ -283,9 +285,7 @@ async def insert_enrolments(conn: Connection, member_of: Mapping[str, str], *, n
     await conn.execute(_Q["insert_enrolments"], given)
 
 
-async def sealed_after(
-    conn: Connection, *, after_id: str, limit: int
-) -> list[tuple[str, SealedMember]]:
+async def sealed_after(conn: Connection, *, after_id: str, limit: int) -> list[tuple[str, SealedMember]]:
     """Return a page of encrypted fields in id order, locked."""
     cursor = await conn.execute(_Q["sealed_after"], {"after_id": after_id, "limit": limit})
     return [(row["id"], _sealed(row)) for row in await cursor.fetchall()]
