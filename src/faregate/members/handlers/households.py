@@ -15,7 +15,7 @@ from faregate.infra.eventlog import append
 from faregate.members.contracts import Household, HouseholdAct
 from faregate.members.domain import household as rules
 from faregate.members.domain import status as states
-from faregate.members.domain.household import HouseholdNotFound
+from faregate.members.domain.household import AlreadyInHousehold, HouseholdNotFound
 from faregate.members.handlers.tools import Tools
 from faregate.members.store import households as store
 from faregate.members.store import members as people
@@ -61,6 +61,8 @@ class HouseholdDesk:
         """
         now = self.tools.clock.now()
         await self._active(conn, member_id)
+        if await store.household_of(conn, member_id) is not None:
+            raise AlreadyInHousehold(f"member {member_id} is in a household already")
         locked = await store.lock_household(conn, household_id)
         household = rules.joined(locked, member_id=member_id, now=now)
         await store.add_member(conn, household_id, member_id, now=now)
