@@ -108,6 +108,7 @@ PATHS = {
     "webhooks": "/api/webhook-endpoints",
     "review": "/internal/reviews",
     "gateway": "/internal/gateway/providers",
+    "members": "/api/members/mbr_01",
 }
 
 
