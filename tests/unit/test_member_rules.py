@@ -207,7 +207,7 @@ def test_a_profile_shows_nothing_of_a_person_where_it_is_printed() -> None:
         (Preferences(language="German"), "language"),
         (Preferences(hotel_chains=("HI", "HI")), "hotel_chains"),
         (Preferences(hotel_chains=("hilton",)), "hotel_chains"),
-        (Preferences(hotel_chains=tuple(f"A{n}" for n in range(10)) + ("B0",)), "hotel_chains"),
+        (Preferences(hotel_chains=tuple(f"{n:02}" for n in range(11))), "hotel_chains"),
         (Preferences(channels=(Channel.SMS, Channel.SMS)), "channels"),
     ],
 )

@@ -52,7 +52,7 @@ def show(
     print_rows(found["record"], as_json=False)
 
 
-@app.command("find", epilog="Example: echo ada@example.com | faregate members find")
+@app.command("find", epilog="Example: faregate members find ada@example.com --json")
 def find(
     email: Annotated[str | None, typer.Argument(help="E-mail address; asked for if not given.")] = None,
     as_json: Json = False,
