@@ -23,7 +23,7 @@ from faregate.infra.security.blind_index import BlindIndex
 from faregate.infra.security.encryption import FieldCipher
 from faregate.infra.security.keys import KeyRing, KeySet
 from faregate.members.api import HouseholdDesk, MemberDesk, MembersApi, MemberVault, Tools
-from faregate.members.contracts import ConsentChange, Member, Preferences, Profile, Purpose
+from faregate.members.contracts import ConsentChange, ConsentPurpose, Member, Preferences, Profile
 from tests.conftest import OpenDatabase
 
 __all__ = ["BY", "Desk", "desk", "vault_of"]
@@ -83,7 +83,7 @@ class Desk:
         )
 
     async def consent(self, member_id: str, *, given: bool, text: str = "2026-10") -> Member:
-        change = ConsentChange(purpose=Purpose.MARKETING, given=given, text_version=text)
+        change = ConsentChange(purpose=ConsentPurpose.MARKETING, given=given, text_version=text)
         return await self.do(lambda api, conn: api.set_consent(conn, member_id, change, by=BY))
 
     async def sql(self, query: str, *values: Any) -> list[dict[str, Any]]:

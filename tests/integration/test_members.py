@@ -16,13 +16,13 @@ from faregate.members.contracts import (
     Cabin,
     Channel,
     ConsentChange,
+    ConsentPurpose,
     Meal,
     MemberStatus,
     Preferences,
     Profile,
     ProfileChanges,
     ProfileField,
-    Purpose,
     Seat,
     StatusAct,
     TierNews,
@@ -200,7 +200,7 @@ async def test_a_consent_is_kept_with_every_change_of_mind(desk: Desk) -> None:
         (True, "2026-11"),
         (False, "2026-11"),
     ]
-    newest = member.consents[Purpose.MARKETING]
+    newest = member.consents[ConsentPurpose.MARKETING]
     assert (newest.given, newest.at) == (False, desk.clock.at)
     assert [event["given"] for event in await desk.events("members.consent.changed")] == [True, True, False]
 
@@ -243,7 +243,7 @@ async def test_a_closed_member_changes_nothing_but_may_withdraw_a_consent(desk: 
     with pytest.raises(MemberClosed):
         await update(desk, made.id, version=closed.version, name="Ada")
     withdrawn = await desk.consent(made.id, given=False)
-    assert not withdrawn.consents[Purpose.MARKETING].given
+    assert not withdrawn.consents[ConsentPurpose.MARKETING].given
 
 
 async def test_the_newest_tier_counts_however_its_news_arrive(desk: Desk) -> None:
@@ -306,7 +306,7 @@ async def test_nothing_can_be_done_under_the_id_of_an_erased_member(desk: Desk) 
     made, other = await desk.member(), await desk.member()
     await desk.do(lambda api, conn: api.households.create(conn, other.id, by=BY))
     version = (await erase(desk, made.id)).version
-    consent = ConsentChange(purpose=Purpose.MARKETING, given=True, text_version="1")
+    consent = ConsentChange(purpose=ConsentPurpose.MARKETING, given=True, text_version="1")
     acts: list[Any] = [
         lambda api, conn: api.update_profile(conn, made.id, ProfileChanges(name="A"), version=version, by=BY),
         lambda api, conn: api.set_preferences(conn, made.id, LIKES, version=version, by=BY),

@@ -14,13 +14,13 @@ from faregate.kernel.errors import FaregateError
 from faregate.members.contracts import (
     Channel,
     ConsentChange,
+    ConsentPurpose,
     Household,
     MemberStatus,
     Preferences,
     Profile,
     ProfileChanges,
     ProfileField,
-    Purpose,
     StatusAct,
 )
 from faregate.members.domain import household as households
@@ -228,7 +228,7 @@ def test_home_airports_are_five_different_codes_at_most(codes: list[str]) -> Non
 
 def test_a_consent_names_the_version_of_its_text() -> None:
     with pytest.raises(ConsentInvalid):
-        checked_consent(ConsentChange(purpose=Purpose.MARKETING, given=True, text_version=""))
+        checked_consent(ConsentChange(purpose=ConsentPurpose.MARKETING, given=True, text_version=""))
 
 
 def test_a_change_to_another_version_than_the_present_one_is_refused() -> None:

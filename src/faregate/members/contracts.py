@@ -34,7 +34,7 @@ class ProfileField(StrEnum):
     DATE_OF_BIRTH = "date_of_birth"
 
 
-class Purpose(StrEnum):
+class ConsentPurpose(StrEnum):
     """What a member may agree to."""
 
     MARKETING = "marketing"
@@ -128,7 +128,7 @@ class Preferences:
 class ConsentChange:
     """A consent that is given or withdrawn, and which version of its text the member saw."""
 
-    purpose: Purpose
+    purpose: ConsentPurpose
     given: bool
     text_version: str
 
@@ -151,7 +151,7 @@ class Member:
     profile: Profile
     preferences: Preferences
     home_airports: Sequence[str]
-    consents: Mapping[Purpose, Consent]
+    consents: Mapping[ConsentPurpose, Consent]
     household_id: str | None
     registered_at: datetime
     updated_at: datetime

@@ -14,6 +14,7 @@ from faregate.members.contracts import (
     Channel,
     Consent,
     ConsentChange,
+    ConsentPurpose,
     Household,
     Meal,
     Member,
@@ -22,7 +23,6 @@ from faregate.members.contracts import (
     Profile,
     ProfileChanges,
     ProfileField,
-    Purpose,
     RecordEntry,
     Seat,
     StatusAct,
@@ -148,7 +148,7 @@ class HomeAirportsForm(_Form):
 class ConsentForm(_Form):
     """A consent that is given or withdrawn."""
 
-    purpose: Purpose = Field(strict=False)
+    purpose: ConsentPurpose = Field(strict=False)
     given: bool
     text_version: str = Field(
         pattern=rules.TEXT_VERSION_PATTERN, description="Which version of its text the member saw."
@@ -190,7 +190,7 @@ class HouseholdIdForm(_Form):
     household_id: str = Field(pattern=HOUSEHOLD_ID_PATTERN)
 
 
-class ReceiptAnswer(BaseModel):
+class MemberReceiptAnswer(BaseModel):
     """What was done, without anything personal: this answer is kept under the request's key."""
 
     member_id: str
@@ -226,7 +226,7 @@ class PreferencesAnswer(BaseModel):
 class ConsentAnswer(BaseModel):
     """What a member said to a purpose, and when."""
 
-    purpose: Purpose
+    purpose: ConsentPurpose
     given: bool
     text_version: str
     at: datetime

@@ -48,9 +48,17 @@ _REGISTER = operation(
     answers={
         201: Answer(
             description="Registered",
-            model=forms.ReceiptAnswer,
+            model=forms.MemberReceiptAnswer,
             headers=REPLAYED,
-            links={"member": link(ONE, member_id="member_id")},
+            links={
+                "member": link(ONE, member_id="member_id"),
+                "consent": link(ONE + "/consents", method="post", member_id="member_id"),
+                "consents": link(ONE + "/consents", member_id="member_id"),
+                "household": link(ONE + "/household", method="post", member_id="member_id"),
+                "status": link(ONE + "/status", method="post", member_id="member_id"),
+                "erase": link(ONE + "/erase", method="post", member_id="member_id"),
+                "record": link(ONE + "/record", member_id="member_id"),
+            },
         )
     },
     problems=[ProfileInvalid, EmailTaken, DatabaseUnavailable],
@@ -112,7 +120,7 @@ _CONSENT = operation(
     summary="Give or withdraw a consent",
     body=forms.ConsentForm,
     examples={"yes": {"purpose": "marketing", "given": True, "text_version": "2026-10"}},
-    answers={200: Answer(description="Noted", model=forms.ReceiptAnswer, headers=REPLAYED)},
+    answers={200: Answer(description="Noted", model=forms.MemberReceiptAnswer, headers=REPLAYED)},
     problems=[MemberNotFound, MemberErased, DatabaseUnavailable],
     scope=WRITE_SCOPE,
     idempotent=True,
@@ -129,7 +137,7 @@ _STATUS = operation(
     summary="Freeze, unfreeze or close a member",
     body=forms.StatusForm,
     examples={"stolen phone": {"act": "freeze", "reason": "account_taken_over"}},
-    answers={200: Answer(description="As it stands now", model=forms.ReceiptAnswer, headers=REPLAYED)},
+    answers={200: Answer(description="As it stands now", model=forms.MemberReceiptAnswer, headers=REPLAYED)},
     problems=[MemberNotFound, MemberErased, StatusActRefused, DatabaseUnavailable],
     scope=WRITE_SCOPE,
     idempotent=True,
@@ -139,7 +147,7 @@ _ERASE = operation(
     summary="Destroy what identifies a member; the id stays valid, for the ledger",
     body=forms.ErasureForm,
     examples={"asked for": {"reason": "member_request"}},
-    answers={200: Answer(description="Erased", model=forms.ReceiptAnswer, headers=REPLAYED)},
+    answers={200: Answer(description="Erased", model=forms.MemberReceiptAnswer, headers=REPLAYED)},
     problems=[MemberNotFound, DatabaseUnavailable],
     scope=WRITE_SCOPE,
     idempotent=True,
@@ -216,7 +224,7 @@ class _Acts:
 
     async def register(self, request: Request) -> Response:
         async def work(conn: Connection, form: forms.ProfileForm, by: str) -> BaseModel:
-            return forms.ReceiptAnswer.of(await self._members.register(conn, form.profile(), by=by))
+            return forms.MemberReceiptAnswer.of(await self._members.register(conn, form.profile(), by=by))
 
         return await self._edge.once(request, forms.ProfileForm, work, status=201)
 
@@ -253,7 +261,7 @@ class _Acts:
 
         async def work(conn: Connection, form: forms.ConsentForm, by: str) -> BaseModel:
             done = await self._members.set_consent(conn, member_id, form.change(), by=by)
-            return forms.ReceiptAnswer.of(done)
+            return forms.MemberReceiptAnswer.of(done)
 
         return await self._edge.once(request, forms.ConsentForm, work)
 
@@ -261,14 +269,14 @@ class _Acts:
         async def work(conn: Connection, form: forms.StatusForm, by: str) -> BaseModel:
             member_id = member_id_of(request)
             done = await self._members.set_status(conn, member_id, form.act, reason=form.reason, by=by)
-            return forms.ReceiptAnswer.of(done)
+            return forms.MemberReceiptAnswer.of(done)
 
         return await self._edge.once(request, forms.StatusForm, work)
 
     async def erase(self, request: Request) -> Response:
         async def work(conn: Connection, form: forms.ErasureForm, by: str) -> BaseModel:
             member_id = member_id_of(request)
-            return forms.ReceiptAnswer.of(
+            return forms.MemberReceiptAnswer.of(
                 await self._members.erase(conn, member_id, reason=form.reason, by=by)
             )
 

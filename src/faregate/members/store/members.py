@@ -17,8 +17,8 @@ from faregate.infra.security.blind_index import BlindDigest
 from faregate.members.contracts import (
     Consent,
     ConsentChange,
+    ConsentPurpose,
     MemberStatus,
-    Purpose,
     RecordEntry,
     Standing,
     TierNews,
@@ -62,7 +62,7 @@ class StoredMember:
     tier: str | None
     sealed: SealedMember
     home_airports: tuple[str, ...]
-    consents: Mapping[Purpose, Consent]
+    consents: Mapping[ConsentPurpose, Consent]
     household_id: str | None
     registered_at: datetime
     updated_at: datetime
@@ -127,7 +127,7 @@ async def members_of(conn: Connection, member_ids: Sequence[str]) -> list[Stored
             tier=row["tier"],
             sealed=_sealed(row),
             home_airports=tuple(row["home_airports"]),
-            consents={Purpose(found["purpose"]): _consent(found) for found in row["consents"]},
+            consents={ConsentPurpose(found["purpose"]): _consent(found) for found in row["consents"]},
             household_id=row["household_id"],
             registered_at=row["registered_at"],
             updated_at=row["updated_at"],
@@ -207,7 +207,9 @@ async def save_status(conn: Connection, member_id: str, status: MemberStatus, *,
     await conn.execute(_Q["save_status"], {"id": member_id, "status": status.value, "now": now})
 
 
-async def newest_consent(conn: Connection, member_id: str, purpose: Purpose) -> tuple[bool, str] | None:
+async def newest_consent(
+    conn: Connection, member_id: str, purpose: ConsentPurpose
+) -> tuple[bool, str] | None:
     """Return whether a member agreed to a purpose last, and to which version of its text."""
     cursor = await conn.execute(_Q["newest_consent"], {"id": member_id, "purpose": purpose.value})
     row = await cursor.fetchone()
@@ -305,5 +307,5 @@ def _sealed(row: Mapping[str, Any]) -> SealedMember:
 def _consent(row: Mapping[str, Any]) -> Consent:
     at = row["at"] if isinstance(row["at"], datetime) else datetime.fromisoformat(row["at"])
     return Consent(
-        purpose=Purpose(row["purpose"]), given=row["given"], text_version=row["text_version"], at=at
+        purpose=ConsentPurpose(row["purpose"]), given=row["given"], text_version=row["text_version"], at=at
     )
