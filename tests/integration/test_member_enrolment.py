@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 
 from faregate.entrypoints.bootstrap.members import enroller_on, members_on
+from faregate.entrypoints.bootstrap.worker import worker
 from faregate.events.base import PublishedEvent
 from faregate.events.credit import DecisionFinalized
 from faregate.events.points import TierChanged
@@ -234,6 +236,13 @@ async def test_who_was_erased_does_not_come_back_by_an_old_event_but_by_a_new_ca
     await office.tell(decided(await office.application(form={**form, "product_type": "gold"})))
     await consume(office)
     assert len(await office.rows()) == 2
+
+
+async def test_the_group_can_be_a_process_of_its_own(office: Office) -> None:
+    async with AsyncExitStack() as stack:
+        opened = await worker(stack, office.credit.site, ["consumers.members.enrolment"])
+        assert list(opened.loops) == ["members.enrolment"]
+        assert sorted(opened.databases) == ["credit", "members"]
 
 
 async def test_members_may_not_look_into_the_tables_of_credit(office: Office) -> None:
