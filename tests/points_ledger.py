@@ -35,6 +35,7 @@ from tests.points_model import ALONE_MAX, Model
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEMBERS = ["ada", "bob", "eve"]
+STATUSES = [*AccountStatus, AccountStatus.OPEN, AccountStatus.OPEN]
 
 
 @dataclass
@@ -138,7 +139,7 @@ class RandomRequests:
             lambda: Convert(key=key, member_id=member, amount=amount, partner="airline", gives=amount // 2),
             lambda: r.choice([
                 SetFloor(key=key, member_id=member, floor=r.choice([0, 0, 5]), reason="test"),
-                SetStatus(key=key, member_id=member, status=r.choice([*AccountStatus, AccountStatus.OPEN, AccountStatus.OPEN]), reason="t"),
+                SetStatus(key=key, member_id=member, reason="t", status=r.choice(STATUSES)),
             ]) if r.random() < 0.3 else Earn(key=key, member_id=member, amount=amount, expires_on=day),
         ])  # fmt: skip
         return made()

@@ -59,7 +59,7 @@ async def test_an_administrator_who_is_no_superuser_can_migrate_and_act_as_every
             server.execute("create database bare owner administrator")
         url = servers.database_url.replace("postgres@/faregate?", "administrator@/bare?")
         migrate(url)
-        for part in ("credit", "eventlog", "workflow", "gateway", "rules", "access"):
+        for part in ("credit", "eventlog", "workflow", "gateway", "rules", "access", "members"):
             await (await Database.open(url, role=f"faregate_{part}")).close()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from faregate.points.contracts.ledger import Kind
+from faregate.points.contracts.ledger import OperationKind
 from faregate.points.contracts.reading import Statement
 from faregate.points.handlers import reading
 from tests.conftest import OpenDatabase
@@ -19,7 +19,13 @@ from tests.points_world import PointsWorld, points_of_test  # noqa: F401
 
 pytestmark = [pytest.mark.requirement("L13")]
 
-SPENDS = {Kind.BURN, Kind.POST, Kind.CONVERT, Kind.TRANSFER, Kind.EXPIRE}
+SPENDS = {
+    OperationKind.BURN,
+    OperationKind.POST,
+    OperationKind.CONVERT,
+    OperationKind.TRANSFER,
+    OperationKind.EXPIRE,
+}
 
 
 def period(form: str = "json") -> str:

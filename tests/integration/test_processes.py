@@ -108,6 +108,8 @@ PATHS = {
     "webhooks": "/api/webhook-endpoints",
     "review": "/internal/reviews",
     "gateway": "/internal/gateway/providers",
+    "members": "/api/members/mbr_01",
+    "points": "/api/points/operations/1",
 }
 
 

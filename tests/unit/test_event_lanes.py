@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from faregate.credit.consumers import ConsumerGroup, consumer_groups
+from faregate.credit.consumers import consumer_groups
 from faregate.events import AGGREGATE_OF, EVENT_TYPES, URGENT_TYPES
 from faregate.events.schemas import documents
+from faregate.infra.eventlog import ConsumerGroup
 
 ASYNCAPI = json.loads(documents()["asyncapi.json"])
 NOBODY: Any = None

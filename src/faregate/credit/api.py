@@ -13,6 +13,7 @@ from typing import Any
 
 from faregate.credit.contracts import (
     ApplicationPage,
+    ApprovedApplicant,
     DecisionView,
     Identity,
     PageWanted,
@@ -36,7 +37,7 @@ from faregate.credit.domain.application import DecisionNotMade
 from faregate.credit.domain.fairness import Segmentation, fairness_report
 from faregate.credit.handlers.audit import chain_status, trace_of, verify_chain
 from faregate.credit.handlers.backtest import Period
-from faregate.credit.handlers.identity import IdentityVault, rotate_identities
+from faregate.credit.handlers.identity import IdentityVault, approved_applicants, rotate_identities
 from faregate.credit.handlers.notices import NoticeDesk
 from faregate.credit.handlers.redecide import ReportNotComplete, ReportOutdated, RulesetStillActive
 from faregate.credit.handlers.replay import replay_decisions
@@ -122,6 +123,18 @@ class ReviewApi:
             return await identity_for_reviewer(
                 conn, review_id, reviewer=reviewer, fence=fence, desk=self.desk, vault=self.vault
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicantApi:
+    """Who is behind applications, for a context that must know: what events tell has no names in it."""
+
+    database: Database
+    vault: IdentityVault
+
+    async def approved(self, application_ids: Sequence[str]) -> Mapping[str, ApprovedApplicant]:
+        """Return the applicant of each of these applications that is approved now, by application."""
+        return await approved_applicants(self.database, application_ids, vault=self.vault)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +257,7 @@ class CreditApi:
 
 __all__ = [
     "SUBMIT_ROUTE",
+    "ApplicantApi",
     "AuditApi",
     "CreditApi",
     "NothingTried",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from faregate.credit.handlers.announce import ANNOUNCED, announce_events
 from faregate.credit.handlers.checks import process_signals
@@ -12,22 +11,9 @@ from faregate.credit.handlers.repull import decide_repulled
 from faregate.credit.handlers.status import StatusSnapshots, refresh_snapshots
 from faregate.events.credit import ApplicationSubmitted, DecisionFinalized, ExternalCompleted
 from faregate.infra.database import Connection
-from faregate.infra.eventlog import Handler
+from faregate.infra.eventlog import ConsumerGroup
 from faregate.infra.workflow import NewRun, start_runs
 from faregate.kernel.event import Event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumerGroup:
-    """A group's name, the event types that it handles, and its handler.
-
-    An urgent one tells of decisions: it must not wait behind those that come for every step of every application.
-    """
-
-    name: str
-    types: tuple[str, ...]
-    handler: Handler
-    is_urgent: bool = False
 
 
 def consumer_groups(*, service: DecisionService, snapshots: StatusSnapshots) -> list[ConsumerGroup]:

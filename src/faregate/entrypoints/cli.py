@@ -33,6 +33,7 @@ PARTS: Mapping[str, str] = {
     "gateway": "gateway_commands:app",
     "webhooks": "webhook_commands:app",
     "points": "points_commands:app",
+    "members": "member_commands:app",
     "events": "event_commands:app",
     "archive": "archive_commands:app",
     "kafka": "kafka_commands:app",

@@ -182,16 +182,20 @@ def rotate() -> None:
 async def _reencrypt_all(stack: AsyncExitStack, site: Site) -> int:
     """Sweep until nothing is left: other processes may write under the old key until they notice the new one."""
     from faregate.entrypoints.bootstrap.credit import credit_api
+    from faregate.entrypoints.bootstrap.members import members_api
     from faregate.entrypoints.bootstrap.webhooks import webhooks_api
 
     credit, webhooks, total = await credit_api(stack, site), await webhooks_api(stack, site), 0
+    members = await members_api(stack, site)
 
     def say(count: int) -> None:
         typer.echo(f"{count} re-encrypted", err=True)
 
     await asyncio.sleep(NOTICED_WITHIN_S)
     while changed := (
-        await credit.rotate_keys(on_progress=say) + await webhooks.rotate_keys(on_progress=say)
+        await credit.rotate_keys(on_progress=say)
+        + await webhooks.rotate_keys(on_progress=say)
+        + await members.rotate_keys(on_progress=say)
     ):
         total += changed
     return total

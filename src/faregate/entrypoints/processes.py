@@ -31,6 +31,7 @@ CONTEXTS: Mapping[str, Purpose] = {
     "webhooks": Purpose(says="clients' webhook endpoints", acts_as=("access", "webhooks")),
     "review": Purpose(says="the queue of manual review", acts_as=("access", "credit")),
     "gateway": Purpose(says="how providers are treated", acts_as=("access", "gateway")),
+    "members": Purpose(says="members and their households", acts_as=("access", "members")),
     "points": Purpose(says="the points ledger", acts_as=("access", "points")),
 }
 """The routes that a process may serve, in the order of their documentation."""
@@ -38,7 +39,9 @@ CONTEXTS: Mapping[str, Purpose] = {
 ROLES: Mapping[str, Purpose] = {
     "sequencer": Purpose(says="gives committed events their place in the log", acts_as=("eventlog",)),
     RELAY: Purpose(says="passes the log on to another bus, where there is one", acts_as=("eventlog",)),
-    "consumers": Purpose(says="handles events; one group alone: consumers.GROUP", acts_as=("credit",)),
+    "consumers": Purpose(
+        says="handles events; one group alone: consumers.GROUP", acts_as=("credit", "members", "points")
+    ),
     "runs": Purpose(says="executes the runs of applications", acts_as=("credit", "workflow")),
     "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
     "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),

@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from faregate.events import credit, gateway, points, webhooks
+from faregate.events import credit, gateway, members, points, webhooks
 from faregate.events.base import PublishedEvent
 from faregate.events.identity import data_schema, id_of
 
 EVENT_TYPES: Mapping[str, type[PublishedEvent]] = {
-    event.type: event for event in (*credit.EVENTS, *gateway.EVENTS, *points.EVENTS, *webhooks.EVENTS)
+    event.type: event
+    for event in (
+        *credit.EVENTS,
+        *gateway.EVENTS,
+        *members.EVENTS,
+        *points.EVENTS,
+        *webhooks.EVENTS,
+    )
 }
 """Every published event by the name of its type."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from faregate.events.base import PublishedEvent
 
@@ -68,7 +68,19 @@ class PointsReversed(PointsEvent):
     type: ClassVar[str] = "points.account.reversed"
 
 
-EVENTS: tuple[type[PointsEvent], ...] = (
+class TierChanged(PublishedEvent):
+    """The programme gave a member another tier."""
+
+    type: ClassVar[str] = "points.tier.changed"
+    aggregate_type: ClassVar[str] = "points.account"
+    key: ClassVar[str] = "member_id"
+
+    member_id: str = Field(min_length=1, examples=["mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
+    tier: str = Field(min_length=1, examples=["gold"])
+    changed_at: AwareDatetime
+
+
+EVENTS: tuple[type[PublishedEvent], ...] = (
     PointsEarned,
     PointsPromised,
     PointsHeld,
@@ -76,4 +88,6 @@ EVENTS: tuple[type[PointsEvent], ...] = (
     PointsBurned,
     PointsExpired,
     PointsReversed,
+    TierChanged,
 )
+"""Every event of this part."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faregate.infra.chain.check import note_anchor
 from faregate.infra.chain.links import Anchored
-from faregate.infra.database import Database
+from faregate.infra.database import Connection, Database
 from faregate.kernel.clock import Clock
 from faregate.points.contracts.ledger import Answer, Operation, Request, RequestInvalid, Settle
 from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
@@ -39,10 +39,15 @@ class PointsApi:
     day_of: Callable[[datetime], date]
     anchor_file: Path
 
-    async def open_accounts(self, member_ids: Sequence[str], *, at: datetime) -> None:
-        """Open accounts of members; one that is there stays as it is."""
-        async with self.database.transaction() as conn:
+    async def open_accounts(
+        self, member_ids: Sequence[str], *, at: datetime, conn: Connection | None = None
+    ) -> None:
+        """Open accounts of members; one that is there stays as it is. Given a connection, in its transaction."""
+        if conn is not None:
             await open_accounts(conn, member_ids, at=at)
+            return
+        async with self.database.transaction() as own:
+            await open_accounts(own, member_ids, at=at)
 
     async def submit(self, request: Request) -> Answer:
         """Carry out an operation, or return what came of it before. It is done together with what else arrives."""

@@ -27,6 +27,14 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovedApplicant:
+    """Who is behind an approved application. `applicant_id` is the same for every application of the person."""
+
+    applicant_id: str
+    identity: Identity = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """An application as a client submits it. `fingerprint` is the SHA-256 of the canonical request.
 

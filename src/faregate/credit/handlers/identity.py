@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import orjson
 
-from faregate.credit.contracts import Identity
+from faregate.credit.contracts import ApprovedApplicant, Identity
 from faregate.credit.store import applications
 from faregate.infra.database import Database
 from faregate.infra.security import blind_index
@@ -64,6 +64,20 @@ class IdentityVault:
     def reseal_response(self, provider_request_id: str, sealed: bytes) -> bytes:
         """Return a raw answer under the current key; unchanged if it is already."""
         return self.cipher.reencrypt(sealed, record_id=provider_request_id, field=_RESPONSE_FIELD)
+
+
+async def approved_applicants(
+    database: Database, application_ids: Sequence[str], *, vault: IdentityVault
+) -> Mapping[str, ApprovedApplicant]:
+    """Return who is behind those of the applications that are approved now, by application."""
+    async with database.connection() as conn:
+        found = await applications.approved_identities(conn, application_ids)
+    return {
+        application_id: ApprovedApplicant(
+            applicant_id=applicant_id, identity=vault.open_identity(application_id, sealed)
+        )
+        for application_id, applicant_id, sealed in found
+    }
 
 
 async def rotate_identities(

@@ -307,6 +307,16 @@ async def identities(conn: Connection, application_ids: Sequence[str]) -> list[S
     ]
 
 
+async def approved_identities(
+    conn: Connection, application_ids: Sequence[str]
+) -> list[tuple[str, str, bytes]]:
+    """Return id, applicant and encrypted identity of those of the applications that are approved now."""
+    cursor = await conn.execute(_Q["approved_identities"], {"ids": list(application_ids)})
+    return [
+        (row["id"], row["applicant_id"], bytes(row["identity_encrypted"])) for row in await cursor.fetchall()
+    ]
+
+
 async def identities_after(conn: Connection, *, after_id: str, limit: int) -> list[tuple[str, bytes]]:
     """Return a page of encrypted identities in id order."""
     cursor = await conn.execute(_Q["identities_under_other_keys"], {"after_id": after_id, "limit": limit})

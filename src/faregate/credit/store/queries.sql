@@ -121,6 +121,11 @@ order by a.deadline_at, a.id limit %(limit)s;
 select id, identity_encrypted, annual_income, amount, purpose
 from credit.application where id = any(%(ids)s::text[]);
 
+-- name: approved_identities
+-- Who is behind those of the applications that are approved now; the identity is still encrypted.
+select id, applicant_id, identity_encrypted from credit.application
+where id = any(%(ids)s::text[]) and status = 'approved' order by id;
+
 -- name: upsert_signals
 -- The newest outcome of each check; an answer replaces "unknown" and "not done", never the reverse. An answer itself is
 -- replaced only by that of an awaited attempt or a later one, which an authorised new pull made.

@@ -24,6 +24,8 @@ from faregate.credit.routes import (
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.decisions import known_adapters
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
+from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CONNECTIONS_MAX
+from faregate.entrypoints.bootstrap.members import members_on
 from faregate.entrypoints.bootstrap.points import points_api
 from faregate.entrypoints.bootstrap.process import Process
 from faregate.entrypoints.bootstrap.review import count_reviews, review_api
@@ -45,6 +47,8 @@ from faregate.infra.rate import Rate
 from faregate.infra.settings import Settings
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.infra.token_bucket import TokenBuckets
+from faregate.members.api import MembersApi
+from faregate.members.routes import Edge, household_routes, member_routes
 from faregate.points.routes import ledger_routes
 from faregate.webhooks.routes import webhook_routes
 
@@ -107,6 +111,7 @@ def describe() -> dict[str, Any]:
             _review_router(reviews, authenticator),
             gateway_routes(desk=nothing, authenticator=authenticator),
             ledger_routes(points=nothing, authenticator=authenticator, gate=nothing),
+            *_member_routers(MembersApi(database=nothing, desk=nothing), authenticator, nothing),
         ],
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
@@ -203,6 +208,31 @@ async def _gateway(front: Front) -> list[APIRouter]:
     return [gateway_routes(desk=desk, authenticator=front.authenticator)]
 
 
+async def _members(front: Front) -> list[APIRouter]:
+    process = front.process
+    database = await process.database("members", connections_max=MEMBERS_CONNECTIONS_MAX)
+    members = members_on(database, process.site.settings)
+    admission = Admission(
+        delay_s_max=process.site.settings.admission_delay_s_max,
+        signals=[
+            Signal(name="event_loop", delay_s=front.lag.standing_s, works=tuple(Work)),
+            Signal(
+                name="members_database",
+                delay_s=database.waited_s,
+                works=(Work.SUBMIT, Work.DATABASE_READ),
+            ),
+        ],
+        metrics=process.metrics,
+    )
+    gate = Gate(limits=front.limits, admission=admission)
+    return _member_routers(members, front.authenticator, gate)
+
+
+def _member_routers(members: MembersApi, authenticator: Authenticator, gate: Gate) -> list[APIRouter]:
+    edge = Edge(members=members, authenticator=authenticator, gate=gate, clock=SystemClock())
+    return [member_routes(edge=edge), household_routes(edge=edge)]
+
+
 async def _points(front: Front) -> list[APIRouter]:
     process = front.process
     database = await process.database("points")
@@ -225,5 +255,6 @@ OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "webhooks": _webhooks,
     "review": _review,
     "gateway": _gateway,
+    "members": _members,
     "points": _points,
 }

@@ -24,7 +24,7 @@ from faregate.infra.eventlog.consumer import Consumer, LeaseLost
 from faregate.infra.eventlog.envelope import cloudevent
 from faregate.infra.eventlog.history import history
 from faregate.infra.eventlog.listener import Listener
-from faregate.infra.eventlog.port import PARTITIONS, EventSource, Handler, Subscription
+from faregate.infra.eventlog.port import PARTITIONS, ConsumerGroup, EventSource, Handler, Subscription
 from faregate.infra.eventlog.segments import Hot, Segment, hot, open_segment_ahead
 from faregate.infra.eventlog.sequencer import Sequencer
 from faregate.infra.eventlog.source import PostgresEventSource
@@ -33,6 +33,7 @@ __all__ = [
     "PARTITIONS",
     "CaughtUp",
     "Consumer",
+    "ConsumerGroup",
     "ConsumersBehind",
     "EventSource",
     "GroupLag",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from faregate.infra.database import Connection, Database
@@ -18,6 +19,19 @@ Handler = Callable[[Connection, Sequence[Event]], Awaitable[None]]
 It must not commit, and must not act outside the connection. When it raises, everything rolls back and the
 events come again. An event appended on behalf of one that is handled passes that one's `traceparent` on.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerGroup:
+    """A group's name, which begins with its context, the event types that it handles, and its handler.
+
+    An urgent one tells of decisions: it must not wait behind those that come for every step of every application.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    handler: Handler
+    is_urgent: bool = False
 
 
 class Subscription(Protocol):

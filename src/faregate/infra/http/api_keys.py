@@ -28,6 +28,8 @@ KNOWN_SCOPES = frozenset(
         "credit:read",
         "gateway:operate",
         "gateway:read",
+        "members:read",
+        "members:write",
         "metrics:read",
         "points:adjust",
         "points:approve",

@@ -289,8 +289,10 @@ def _hoist(described: dict[str, Any], schemas: dict[str, Any]) -> None:
         schema = media.get("schema", {})
         name = schema.get("x-model")
         if name is not None:
-            schemas.update(schema.get("$defs", {}))
-            schemas[name] = {k: v for k, v in schema.items() if k not in {"x-model", "$defs"}}
+            own = {k: v for k, v in schema.items() if k not in {"x-model", "$defs"}}
+            for part, described_as in {**schema.get("$defs", {}), name: own}.items():
+                if schemas.setdefault(part, described_as) != described_as:
+                    raise ValueError(f"two schemas of the API are named {part}: their names are global")
             media["schema"] = {"$ref": _SCHEMAS + name}
 
 

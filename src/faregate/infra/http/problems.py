@@ -19,6 +19,7 @@ from starlette.types import Scope
 from faregate.infra.http.authentication import Unauthenticated
 from faregate.infra.http.body import BodyTooLarge, UnsupportedMediaType, ValidationFailed
 from faregate.infra.http.idempotency import IdempotencyKeyReused
+from faregate.infra.http.preconditions import PreconditionFailed, PreconditionMissing
 from faregate.infra.security.signatures import SignatureExpired, SignatureMissing, SignatureRejected
 from faregate.kernel.errors import ErrorKind, FaregateError, InvalidError, NotFoundError, UnavailableError
 
@@ -71,6 +72,8 @@ STATUSES: Mapping[ErrorKind | type[FaregateError], int] = {
     SignatureRejected: 401,
     SignatureExpired: 401,
     MethodNotAllowed: 405,
+    PreconditionFailed: 412,
+    PreconditionMissing: 428,
     BodyTooLarge: 413,
     UnsupportedMediaType: 415,
     ValidationFailed: 422,

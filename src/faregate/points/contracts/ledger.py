@@ -15,7 +15,7 @@ AMOUNT_MAX: Final = 10**15
 KEY_MAX: Final = 400
 
 
-class Kind(StrEnum):
+class OperationKind(StrEnum):
     """What an operation is. The last three are the ledger's own."""
 
     SET_STATUS = "set_status"
@@ -104,7 +104,7 @@ class Request:
     `by` is who asked: a client or a person. Raises RequestInvalid for a key or an amount that no ledger takes.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[OperationKind]
     columns: ClassVar[frozenset[str]] = frozenset({"key", "by"})
     """The fields that are stored in a column of their own."""
 
@@ -116,7 +116,7 @@ class Request:
         if not 0 < len(self.key) <= KEY_MAX:
             raise RequestInvalid(f"a key has 1 to {KEY_MAX} characters, not {len(self.key)}")
         amount = getattr(self, "amount", None)
-        least = -AMOUNT_MAX if self.kind is Kind.ADJUST else 1
+        least = -AMOUNT_MAX if self.kind is OperationKind.ADJUST else 1
         if amount is not None and (not least <= amount <= AMOUNT_MAX or amount == 0):
             raise RequestInvalid(
                 f"an amount is a whole number from {least} to {AMOUNT_MAX}, and not 0: {amount}"
@@ -157,7 +157,7 @@ class OfSubject(Request):
 class SetStatus(OfMember):
     """Freeze, unfreeze or close an account. Only an empty one is closed."""
 
-    kind = Kind.SET_STATUS
+    kind = OperationKind.SET_STATUS
     status: AccountStatus
     reason: str
 
@@ -166,7 +166,7 @@ class SetStatus(OfMember):
 class SetFloor(OfMember):
     """Set what must stay available after a debit, in points. What is held already is not asked again."""
 
-    kind = Kind.SET_FLOOR
+    kind = OperationKind.SET_FLOOR
     floor: int
     reason: str
 
@@ -184,7 +184,7 @@ class Earn(OfMember):
     They expire at the end of `expires_on`, or, when `is_rolling`, with the member's activity; else never.
     """
 
-    kind = Kind.EARN
+    kind = OperationKind.EARN
     amount: int
     expires_on: date | None = None
     is_rolling: bool = False
@@ -204,14 +204,14 @@ class Earn(OfMember):
 class EarnPending(Earn):
     """Promise points that can be spent once they are confirmed."""
 
-    kind = Kind.EARN_PENDING
+    kind = OperationKind.EARN_PENDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirm(OfSubject):
     """Give what a pending earn promised, or a part of it; the rest is promised no more."""
 
-    kind = Kind.CONFIRM
+    kind = OperationKind.CONFIRM
     amount: int | None = None
 
 
@@ -219,14 +219,14 @@ class Confirm(OfSubject):
 class Cancel(OfSubject):
     """Take a pending earn back."""
 
-    kind = Kind.CANCEL
+    kind = OperationKind.CANCEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burn(OfMember):
     """Spend points at once."""
 
-    kind = Kind.BURN
+    kind = OperationKind.BURN
     amount: int
     active_until: date | None = None
     reference: str = ""
@@ -236,7 +236,7 @@ class Burn(OfMember):
 class Adjust(OfMember):
     """Correct a balance by hand, up or down, for a stated reason. A large one needs a second person."""
 
-    kind = Kind.ADJUST
+    kind = OperationKind.ADJUST
     amount: int
     reason: str
     approved_by: str = ""
@@ -247,7 +247,7 @@ class Adjust(OfMember):
 class Hold(OfMember):
     """Reserve points for so many seconds. They are released by `Post`, `Void` or the end of that time, not before."""
 
-    kind = Kind.HOLD
+    kind = OperationKind.HOLD
     amount: int
     expires_in_s: int = 900
     reference: str = ""
@@ -263,7 +263,7 @@ class Hold(OfMember):
 class Post(OfSubject):
     """Spend what a hold reserved, or a part of it; the rest is available again."""
 
-    kind = Kind.POST
+    kind = OperationKind.POST
     amount: int | None = None
     active_until: date | None = None
 
@@ -272,14 +272,14 @@ class Post(OfSubject):
 class Void(OfSubject):
     """Release what a hold reserved."""
 
-    kind = Kind.VOID
+    kind = OperationKind.VOID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverse(OfSubject):
     """Undo an earn, a burn, a posted hold, an adjustment or a conversion: so much of it, or all that is left."""
 
-    kind = Kind.REVERSE
+    kind = OperationKind.REVERSE
     amount: int | None = None
     reason: str = ""
 
@@ -288,7 +288,7 @@ class Reverse(OfSubject):
 class Transfer(OfMember):
     """Give points to another member, with the dates on which they expire."""
 
-    kind = Kind.TRANSFER
+    kind = OperationKind.TRANSFER
     amount: int
     to_member_id: str
 
@@ -297,7 +297,7 @@ class Transfer(OfMember):
 class Convert(OfMember):
     """Turn points into the currency of a partner, who gets `gives` units for them."""
 
-    kind = Kind.CONVERT
+    kind = OperationKind.CONVERT
     amount: int
     partner: str
     gives: int
@@ -307,7 +307,7 @@ class Convert(OfMember):
 class Settle(OfMember):
     """Do what is due on an account: release holds and let points expire. It is no operation, and has no answer."""
 
-    kind = Kind.EXPIRE
+    kind = OperationKind.EXPIRE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +334,7 @@ class Operation:
 
     no: int
     key: str
-    kind: Kind
+    kind: OperationKind
     member_id: str
     amount: int
     at: datetime

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from faregate.kernel.errors import InvalidError, NotFoundError
-from faregate.points.contracts.ledger import AccountStatus, Balance, Kind, Operation
+from faregate.points.contracts.ledger import AccountStatus, Balance, Operation, OperationKind
 
 
 class AccountNotFound(NotFoundError):
@@ -89,7 +89,7 @@ class StatementLine:
 
     operation: int
     at: datetime
-    kind: Kind
+    kind: OperationKind
     words: str
     change: int
     held: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
-from faregate.points.contracts.ledger import Balance, Kind, Layer, Refusal, Request
+from faregate.points.contracts.ledger import Balance, Layer, OperationKind, Refusal, Request
 from faregate.points.domain.account import Account, Changes
 from faregate.points.domain.lots import Piece, Stretch
 
@@ -28,7 +28,7 @@ class Reservation:
     amount: int
     layer: Layer
     expires_at: datetime | None = None
-    resolved_by: Kind | None = None
+    resolved_by: OperationKind | None = None
     posted: int = 0
 
 
@@ -40,7 +40,7 @@ class Subject:
     """
 
     no: int
-    kind: Kind
+    kind: OperationKind
     account_no: int
     member_id: str
     amount: int
@@ -60,7 +60,7 @@ class Decided:
     """
 
     key: str
-    kind: Kind
+    kind: OperationKind
     at: datetime
     member_id: str
     account: Account | None = None

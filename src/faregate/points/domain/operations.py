@@ -23,10 +23,10 @@ from faregate.points.contracts.ledger import (
     Earn,
     EarnPending,
     Hold,
-    Kind,
     Layer,
     OfMember,
     OfSubject,
+    OperationKind,
     Post,
     Refusal,
     Request,
@@ -72,12 +72,12 @@ def settle_due(desk: Desk, account: Account) -> list[Decided]:
     decided: list[Decided] = []
     for hold in desk.due.pop(account.no, []):
         if hold.reservation is not None and hold.reservation.resolved_by is None:
-            this = _of_its_own(desk, account, Kind.TIME_OUT, key=f"time_out:{hold.no}")
+            this = _of_its_own(desk, account, OperationKind.TIME_OUT, key=f"time_out:{hold.no}")
             this.subject, this.subject_no, this.amount = hold, hold.no, hold.reservation.amount
             _release(this, account, hold, posted=0)
             decided.append(_stamped(desk, this))
     if account.has_expired(desk.today):
-        this = _of_its_own(desk, account, Kind.EXPIRE, key=f"expire:{account.no}:{account.version}")
+        this = _of_its_own(desk, account, OperationKind.EXPIRE, key=f"expire:{account.no}:{account.version}")
         this.changes.cuts = account.cut_expired(desk.today)
         this.amount = sum(cut.amount for cut in this.changes.cuts)
         account.move(this.changes, amount=this.amount, layer=Layer.POSTED, other=EXPIRED, is_in=False)
@@ -101,7 +101,7 @@ def _begun(desk: Desk, request: Request, *, subject: Subject | None, account: Ac
     )
 
 
-def _of_its_own(desk: Desk, account: Account, kind: Kind, *, key: str) -> Decided:
+def _of_its_own(desk: Desk, account: Account, kind: OperationKind, *, key: str) -> Decided:
     return Decided(key=key, kind=kind, at=desk.now, member_id=account.member_id, account=account)
 
 
@@ -153,7 +153,7 @@ def _earn(case: Case[Earn]) -> Sequence[Decided]:
 
 
 def _confirm(case: Case[Confirm]) -> Sequence[Decided]:
-    subject, reservation = _reserved(case.this, Kind.EARN_PENDING)
+    subject, reservation = _reserved(case.this, OperationKind.EARN_PENDING)
     account = _open_account(case.this)
     amount = case.this.amount = case.this.amount or reservation.amount
     _check_unresolved(reservation)
@@ -165,17 +165,17 @@ def _confirm(case: Case[Confirm]) -> Sequence[Decided]:
     account.move(case.this.changes, amount=reservation.amount, layer=Layer.PENDING, other=ISSUED, is_in=False)
     _become_active(account, _date_of(subject.details, "active_until"))
     account.receive(case.this.changes, amount=amount, source=ISSUED, expires_on=expires_on)
-    reservation.resolved_by, reservation.posted = Kind.CONFIRM, amount
+    reservation.resolved_by, reservation.posted = OperationKind.CONFIRM, amount
     return ()
 
 
 def _cancel(case: Case[Cancel]) -> Sequence[Decided]:
-    _, reservation = _reserved(case.this, Kind.EARN_PENDING)
+    _, reservation = _reserved(case.this, OperationKind.EARN_PENDING)
     account = _account(case.this)
     _check_unresolved(reservation)
     case.this.amount = reservation.amount
     account.move(case.this.changes, amount=reservation.amount, layer=Layer.PENDING, other=ISSUED, is_in=False)
-    reservation.resolved_by = Kind.CANCEL
+    reservation.resolved_by = OperationKind.CANCEL
     return ()
 
 
@@ -221,7 +221,7 @@ def _hold(case: Case[Hold]) -> Sequence[Decided]:
 
 
 def _post(case: Case[Post]) -> Sequence[Decided]:
-    subject, reservation = _reserved(case.this, Kind.HOLD)
+    subject, reservation = _reserved(case.this, OperationKind.HOLD)
     account = _account(case.this)
     amount = case.this.amount = case.this.amount or reservation.amount
     _check_unresolved(reservation)
@@ -234,7 +234,7 @@ def _post(case: Case[Post]) -> Sequence[Decided]:
 
 
 def _void(case: Case[Void]) -> Sequence[Decided]:
-    subject, reservation = _reserved(case.this, Kind.HOLD)
+    subject, reservation = _reserved(case.this, OperationKind.HOLD)
     account = _account(case.this)
     _check_unresolved(reservation)
     case.this.amount = reservation.amount
@@ -285,7 +285,7 @@ def _transfer(case: Case[Transfer]) -> Sequence[Decided]:
     account.move(
         case.this.changes, amount=case.request.amount, layer=Layer.POSTED, other=receiver.no, is_in=False
     )
-    received = _of_its_own(case.desk, receiver, Kind.RECEIVE, key=f"receive:{case.request.key}")
+    received = _of_its_own(case.desk, receiver, OperationKind.RECEIVE, key=f"receive:{case.request.key}")
     received.amount, received.follows = case.request.amount, case.this
     _put_down(account, receiver, cuts, received.changes)
     return (received,)
@@ -355,7 +355,7 @@ def _spending_account(this: Decided) -> Account:
     return account
 
 
-def _reserved(this: Decided, kind: Kind) -> tuple[Subject, Reservation]:
+def _reserved(this: Decided, kind: OperationKind) -> tuple[Subject, Reservation]:
     subject = this.subject
     if subject is None:
         raise Refused(Refusal.SUBJECT_NOT_FOUND)
@@ -365,11 +365,11 @@ def _reserved(this: Decided, kind: Kind) -> tuple[Subject, Reservation]:
 
 
 _RESOLVED: Final = {
-    Kind.POST: Refusal.ALREADY_POSTED,
-    Kind.CONFIRM: Refusal.ALREADY_POSTED,
-    Kind.VOID: Refusal.ALREADY_VOIDED,
-    Kind.CANCEL: Refusal.ALREADY_VOIDED,
-    Kind.TIME_OUT: Refusal.HOLD_EXPIRED,
+    OperationKind.POST: Refusal.ALREADY_POSTED,
+    OperationKind.CONFIRM: Refusal.ALREADY_POSTED,
+    OperationKind.VOID: Refusal.ALREADY_VOIDED,
+    OperationKind.CANCEL: Refusal.ALREADY_VOIDED,
+    OperationKind.TIME_OUT: Refusal.HOLD_EXPIRED,
 }
 
 
@@ -414,12 +414,12 @@ def _date_of(details: Mapping[str, Any], name: str) -> date | None:
 
 
 _OTHER_SIDE: Final = {
-    Kind.EARN: ISSUED,
-    Kind.CONFIRM: ISSUED,
-    Kind.BURN: SPENT,
-    Kind.POST: SPENT,
-    Kind.ADJUST: ADJUSTED,
-    Kind.CONVERT: CONVERTED,
+    OperationKind.EARN: ISSUED,
+    OperationKind.CONFIRM: ISSUED,
+    OperationKind.BURN: SPENT,
+    OperationKind.POST: SPENT,
+    OperationKind.ADJUST: ADJUSTED,
+    OperationKind.CONVERT: CONVERTED,
 }
 """What can be reversed, and the account on the other side of it."""
 

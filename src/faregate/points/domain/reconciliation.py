@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from faregate.points.contracts.ledger import Kind, Layer
+from faregate.points.contracts.ledger import Layer, OperationKind
 from faregate.points.domain.account import Account
 from faregate.points.domain.case import Reservation
 from faregate.points.domain.lots import ROLLING, Piece, Stretch
 
 Bucket = tuple[date, int]
-_ENDS_A_HOLD = (Kind.POST, Kind.VOID, Kind.TIME_OUT)
-_ENDS = {Layer.HELD: _ENDS_A_HOLD, Layer.PENDING: (Kind.CONFIRM, Kind.CANCEL)}
+_ENDS_A_HOLD = (OperationKind.POST, OperationKind.VOID, OperationKind.TIME_OUT)
+_ENDS = {Layer.HELD: _ENDS_A_HOLD, Layer.PENDING: (OperationKind.CONFIRM, OperationKind.CANCEL)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Done:
     """An operation that was done, with what it moved of the account's points."""
 
     no: int
-    kind: Kind
+    kind: OperationKind
     amount: int
     at: datetime
     subject: int | None
@@ -92,20 +92,22 @@ def _fold_subject(
     reservation = records.reservations.get(subject.no)
     if reservation is not None and one.kind in _ENDS[reservation.layer]:
         fold.ended[subject.no] += 1
-        spent = one.amount if one.kind is Kind.POST else 0
+        spent = one.amount if one.kind is OperationKind.POST else 0
         if one.kind in _ENDS_A_HOLD:
             _give_back(fold, records, subject.cuts, after=spent, upto=subject.amount)
         if fold.ended[subject.no] > 1 or one.kind is not reservation.resolved_by:
             yield f"reservation {subject.no} was resolved otherwise than operation {one.no} did"
         ends = reservation.expires_at
-        if one.kind is Kind.TIME_OUT and ends is not None and one.at < ends:
+        if one.kind is OperationKind.TIME_OUT and ends is not None and one.at < ends:
             yield f"hold {subject.no} was released before its time"
-    if one.kind is Kind.REVERSE:
+    if one.kind is OperationKind.REVERSE:
         left = abs(subject.amount) - fold.reversed[subject.no]
         fold.reversed[subject.no] += one.amount
         if one.amount > left:
             yield f"operation {subject.no} was reversed more than once"
-        spender = by_no[subject.subject] if subject.kind is Kind.POST and subject.subject else subject
+        spender = (
+            by_no[subject.subject] if subject.kind is OperationKind.POST and subject.subject else subject
+        )
         if not subject.lots:
             _give_back(fold, records, spender.cuts, after=left - one.amount, upto=left)
 

@@ -6,28 +6,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from faregate.points.contracts.ledger import Balance, Kind
+from faregate.points.contracts.ledger import Balance, OperationKind
 from faregate.points.contracts.reading import Source, StatementLine
 from faregate.points.domain.lots import NEVER, ROLLING, Piece
 
 _WORDS = {
-    Kind.EARN: "earned",
-    Kind.EARN_PENDING: "promised",
-    Kind.CONFIRM: "promise kept",
-    Kind.CANCEL: "promise withdrawn",
-    Kind.BURN: "spent",
-    Kind.ADJUST: "corrected",
-    Kind.HOLD: "held",
-    Kind.POST: "hold spent",
-    Kind.VOID: "hold released",
-    Kind.REVERSE: "reversed",
-    Kind.TRANSFER: "given away",
-    Kind.RECEIVE: "received",
-    Kind.CONVERT: "converted",
-    Kind.EXPIRE: "expired",
-    Kind.TIME_OUT: "hold timed out",
-    Kind.SET_STATUS: "account status",
-    Kind.SET_FLOOR: "floor",
+    OperationKind.EARN: "earned",
+    OperationKind.EARN_PENDING: "promised",
+    OperationKind.CONFIRM: "promise kept",
+    OperationKind.CANCEL: "promise withdrawn",
+    OperationKind.BURN: "spent",
+    OperationKind.ADJUST: "corrected",
+    OperationKind.HOLD: "held",
+    OperationKind.POST: "hold spent",
+    OperationKind.VOID: "hold released",
+    OperationKind.REVERSE: "reversed",
+    OperationKind.TRANSFER: "given away",
+    OperationKind.RECEIVE: "received",
+    OperationKind.CONVERT: "converted",
+    OperationKind.EXPIRE: "expired",
+    OperationKind.TIME_OUT: "hold timed out",
+    OperationKind.SET_STATUS: "account status",
+    OperationKind.SET_FLOOR: "floor",
 }
 
 
@@ -45,7 +45,7 @@ class Moved:
     """An operation with what it took out of the lots, in the order in which it did, of which `spent` count."""
 
     no: int
-    kind: Kind
+    kind: OperationKind
     at: datetime
     amount: int
     subject: int | None

@@ -19,24 +19,24 @@ from faregate.events.points import (
 from faregate.infra.database import Connection
 from faregate.infra.eventlog import append
 from faregate.kernel.event import NewEvent
-from faregate.points.contracts.ledger import Kind
+from faregate.points.contracts.ledger import OperationKind
 from faregate.points.domain.case import Decided
 
-_EVENTS: Final[Mapping[Kind, type[PointsEvent]]] = {
-    Kind.EARN: PointsEarned,
-    Kind.CONFIRM: PointsEarned,
-    Kind.RECEIVE: PointsEarned,
-    Kind.EARN_PENDING: PointsPromised,
-    Kind.HOLD: PointsHeld,
-    Kind.VOID: PointsReleased,
-    Kind.CANCEL: PointsReleased,
-    Kind.TIME_OUT: PointsReleased,
-    Kind.BURN: PointsBurned,
-    Kind.POST: PointsBurned,
-    Kind.CONVERT: PointsBurned,
-    Kind.TRANSFER: PointsBurned,
-    Kind.EXPIRE: PointsExpired,
-    Kind.REVERSE: PointsReversed,
+_EVENTS: Final[Mapping[OperationKind, type[PointsEvent]]] = {
+    OperationKind.EARN: PointsEarned,
+    OperationKind.CONFIRM: PointsEarned,
+    OperationKind.RECEIVE: PointsEarned,
+    OperationKind.EARN_PENDING: PointsPromised,
+    OperationKind.HOLD: PointsHeld,
+    OperationKind.VOID: PointsReleased,
+    OperationKind.CANCEL: PointsReleased,
+    OperationKind.TIME_OUT: PointsReleased,
+    OperationKind.BURN: PointsBurned,
+    OperationKind.POST: PointsBurned,
+    OperationKind.CONVERT: PointsBurned,
+    OperationKind.TRANSFER: PointsBurned,
+    OperationKind.EXPIRE: PointsExpired,
+    OperationKind.REVERSE: PointsReversed,
 }
 
 
@@ -64,7 +64,7 @@ def _events(decided: Iterable[Decided], *, new_id: Callable[[], UUID]) -> Iterab
             "available": one.balance.available,
         }
         if event is PointsReleased:
-            data["cause"] = "timed_out" if one.kind is Kind.TIME_OUT else "asked"
+            data["cause"] = "timed_out" if one.kind is OperationKind.TIME_OUT else "asked"
         yield NewEvent(
             id=new_id(),
             type=event.type,
@@ -76,6 +76,6 @@ def _events(decided: Iterable[Decided], *, new_id: Callable[[], UUID]) -> Iterab
 
 
 def _event_type(one: Decided) -> type[PointsEvent] | None:
-    if one.kind is Kind.ADJUST:
+    if one.kind is OperationKind.ADJUST:
         return PointsEarned if one.amount > 0 else PointsBurned
     return _EVENTS.get(one.kind)

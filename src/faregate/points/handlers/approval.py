@@ -6,7 +6,7 @@ from datetime import date
 
 from faregate.infra.database import Database
 from faregate.kernel.errors import ConflictError, ForbiddenError
-from faregate.points.contracts.ledger import Adjust, Kind, Refusal
+from faregate.points.contracts.ledger import Adjust, OperationKind, Refusal
 from faregate.points.store import reading
 
 
@@ -26,7 +26,10 @@ async def approved(database: Database, no: int, *, by: str) -> Adjust:
     """
     async with database.connection() as conn:
         asked = await reading.asked(conn, no)
-    if asked.operation.kind is not Kind.ADJUST or asked.operation.refusal is not Refusal.SECOND_PERSON_NEEDED:
+    if (
+        asked.operation.kind is not OperationKind.ADJUST
+        or asked.operation.refusal is not Refusal.SECOND_PERSON_NEEDED
+    ):
         raise NothingToApprove(f"operation {no} waits for nobody", operation=no)
     if asked.by == by:
         raise SamePerson("a second person has to approve it", operation=no)

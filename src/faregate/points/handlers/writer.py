@@ -24,10 +24,10 @@ from faregate.points.contracts.ledger import (
     Confirm,
     Earn,
     KeyReused,
-    Kind,
     OfMember,
     OfSubject,
     Operation,
+    OperationKind,
     Request,
     Settle,
     Transfer,
@@ -137,7 +137,7 @@ class LedgerWriter:
         if not numbers:
             return {}
         found = await store.subjects(conn, sorted(numbers))
-        holds = {row["subject_no"] for row in found.values() if row["kind"] == Kind.POST} - numbers
+        holds = {row["subject_no"] for row in found.values() if row["kind"] == OperationKind.POST} - numbers
         return found | (await store.subjects(conn, sorted(holds)) if holds else {})
 
     async def _accounts(

@@ -13,8 +13,8 @@ from faregate.points.contracts.ledger import (
     AMOUNT_MAX,
     AccountStatus,
     Balance,
-    Kind,
     Operation,
+    OperationKind,
     Refusal,
     Request,
 )
@@ -96,7 +96,7 @@ class BurnForm(OperationForm):
     reference: Words = ""
 
 
-class HoldForm(OperationForm):
+class PointsHoldForm(OperationForm):
     """Points are reserved for a while."""
 
     asks = ledger.Hold
@@ -198,7 +198,7 @@ _AnyForm = (
     | ConfirmForm
     | CancelForm
     | BurnForm
-    | HoldForm
+    | PointsHoldForm
     | PostForm
     | VoidForm
     | ReverseForm
@@ -252,11 +252,11 @@ class BalanceAnswer(BaseModel):
         )
 
 
-class OperationAnswer(BaseModel):
+class LedgerOperationAnswer(BaseModel):
     """An operation, done or refused."""
 
     operation: int
-    kind: Kind
+    kind: OperationKind
     member_id: str
     amount: int
     at: datetime
@@ -283,7 +283,7 @@ class BatchResultAnswer(BaseModel):
     """What became of one operation of a batch: it is there, or its key was used for something else."""
 
     key: str
-    operation: OperationAnswer | None
+    operation: LedgerOperationAnswer | None
     key_reused: str | None = Field(description="The first field that differs from what the key was used for.")
 
 
@@ -293,16 +293,16 @@ class BatchAnswer(BaseModel):
     results: list[BatchResultAnswer]
 
 
-class OperationListAnswer(BaseModel):
+class LedgerOperationsAnswer(BaseModel):
     """A page of operations, the newest first."""
 
-    operations: list[OperationAnswer]
+    operations: list[LedgerOperationAnswer]
     before: int | None = Field(description="Begins the next page.")
 
     @classmethod
     def of(cls, page: OperationPage) -> Self:
         """Show a page."""
-        return cls(operations=[OperationAnswer.of(one) for one in page.operations], before=page.before)
+        return cls(operations=[LedgerOperationAnswer.of(one) for one in page.operations], before=page.before)
 
 
 class ExpiryAnswer(BaseModel):
@@ -399,7 +399,7 @@ class StatementLineAnswer(BaseModel):
 
     operation: int
     at: datetime
-    kind: Kind
+    kind: OperationKind
     words: str
     change: int = Field(description="Of what is posted.")
     held: int = Field(description="Change of what is held.")

@@ -42,9 +42,9 @@ from faregate.points.routes.forms import (
     BatchForm,
     BatchItemForm,
     BatchResultAnswer,
-    OperationAnswer,
+    LedgerOperationAnswer,
+    LedgerOperationsAnswer,
     OperationForm,
-    OperationListAnswer,
     OperationsQuery,
     StatementAnswer,
     StatementQuery,
@@ -77,7 +77,7 @@ _SUBMIT = operation(
     summary="Carry out an operation: earn, hold, post, void, burn, reverse, transfer, ...",
     body=AnyOperationForm,
     examples={"a hold": _HOLD_EXAMPLE, "post it": {"kind": "post", "subject": 4711}},
-    answers={201: Answer(description="Done", model=OperationAnswer, headers=_REPLAYED)},
+    answers={201: Answer(description="Done", model=LedgerOperationAnswer, headers=_REPLAYED)},
     problems=[OperationRefused, RequestInvalid, *_BUSY],
     scope=WRITE_SCOPE,
     idempotent=True,
@@ -94,14 +94,14 @@ _BATCH = operation(
 )
 _APPROVE = operation(
     summary="Approve a correction that needs a second person, as that person",
-    answers={201: Answer(description="Done", model=OperationAnswer)},
+    answers={201: Answer(description="Done", model=LedgerOperationAnswer)},
     problems=[OperationRefused, OperationNotFound, NothingToApprove, SamePerson, *_BUSY],
     scope=APPROVE_SCOPE,
     limited=True,
 )
 _ONE = operation(
     summary="One operation, done or refused",
-    answers={200: Answer(description="What the ledger remembers", model=OperationAnswer)},
+    answers={200: Answer(description="What the ledger remembers", model=LedgerOperationAnswer)},
     problems=[OperationNotFound, DatabaseUnavailable],
     scope=READ_SCOPE,
     limited=True,
@@ -123,7 +123,7 @@ _BALANCE = operation(
 )
 _LIST = operation(
     summary="The operations of a member, the newest first",
-    answers={200: Answer(description="One page of them", model=OperationListAnswer)},
+    answers={200: Answer(description="One page of them", model=LedgerOperationsAnswer)},
     problems=[AccountNotFound, ValidationFailed, DatabaseUnavailable],
     parameters=query_parameters(OperationsQuery),
     scope=READ_SCOPE,
@@ -206,7 +206,7 @@ def _add_reads(router: APIRouter, points: PointsApi, door: Door) -> None:
     @router.get(_OPERATION, **_ONE)
     async def one(request: Request) -> Response:
         await may_read(request)
-        return _json(OperationAnswer.of(await points.operation(_number(request))))
+        return _json(LedgerOperationAnswer.of(await points.operation(_number(request))))
 
     @router.get(_ACCOUNT, **_STATE)
     async def state(request: Request) -> Response:
@@ -226,7 +226,7 @@ def _add_reads(router: APIRouter, points: PointsApi, door: Door) -> None:
         await may_list(request)
         wanted = validate(OperationsQuery, dict(request.query_params), strict=False)
         page = await points.operations(_member(request), before=wanted.before, limit=wanted.limit)
-        return _json(OperationListAnswer.of(page))
+        return _json(LedgerOperationsAnswer.of(page))
 
     @router.get(_ACCOUNT + "/statement", **_STATEMENT)
     async def statement(request: Request) -> Response:
@@ -240,7 +240,7 @@ def _add_reads(router: APIRouter, points: PointsApi, door: Door) -> None:
 def _result(item: BatchItemForm, answer: LedgerAnswer) -> BatchResultAnswer:
     if isinstance(answer, KeyReused):
         return BatchResultAnswer(key=item.key, operation=None, key_reused=answer.field)
-    return BatchResultAnswer(key=item.key, operation=OperationAnswer.of(answer), key_reused=None)
+    return BatchResultAnswer(key=item.key, operation=LedgerOperationAnswer.of(answer), key_reused=None)
 
 
 def _member(request: Request) -> str:
@@ -270,7 +270,7 @@ def _done(done: Operation, *, status: int) -> Response:
     if done.refusal is not None:
         raise OperationRefused(SENTENCES[done.refusal], refusal=done.refusal.value, operation=done.no)
     headers = {"Idempotent-Replayed": "true"} if done.is_replay else {}
-    return _json(OperationAnswer.of(done), status=status, headers=headers)
+    return _json(LedgerOperationAnswer.of(done), status=status, headers=headers)
 
 
 def _json(answer: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

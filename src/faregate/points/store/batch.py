@@ -18,7 +18,7 @@ import psycopg
 from faregate.infra.database import Connection, Database, execute_last
 from faregate.infra.queries import load_queries
 from faregate.kernel.errors import ConflictError
-from faregate.points.contracts.ledger import Kind, Layer, Operation
+from faregate.points.contracts.ledger import Layer, Operation, OperationKind
 from faregate.points.domain.account import Account
 from faregate.points.domain.case import Decided, Reservation, Subject
 from faregate.points.domain.lots import Piece, Stretch
@@ -195,9 +195,9 @@ async def save(conn: Connection, decided: Sequence[Decided], *, accounts: Iterab
 
 def new_reservation(decided: Decided) -> Reservation | None:
     """Return what a hold or a pending earn that was just done keeps back."""
-    if decided.kind is Kind.HOLD:
+    if decided.kind is OperationKind.HOLD:
         return Reservation(amount=decided.amount, layer=Layer.HELD, expires_at=decided.expires_at)
-    if decided.kind is Kind.EARN_PENDING:
+    if decided.kind is OperationKind.EARN_PENDING:
         return Reservation(amount=decided.amount, layer=Layer.PENDING)
     return None
 
@@ -213,7 +213,7 @@ def subject_of(
     """Put together what is known of an earlier operation."""
     return Subject(
         no=row["no"],
-        kind=Kind(row["kind"]),
+        kind=OperationKind(row["kind"]),
         account_no=row["account_no"],
         member_id=row["member_id"],
         amount=abs(row["amount"]),
@@ -229,7 +229,7 @@ def hold_of(row: Mapping[str, Any], *, cuts: Sequence[Stretch]) -> Subject:
     """Put together what is known of a hold to which nobody refers, because its time is over."""
     return Subject(
         no=row["operation_no"],
-        kind=Kind.HOLD,
+        kind=OperationKind.HOLD,
         account_no=row["account_no"],
         member_id=row["member_id"],
         amount=row["amount"],
@@ -339,7 +339,7 @@ def _reservation_row(no: int, account_no: int, reservation: Reservation) -> Mapp
 
 def _is_reversed(subject: Subject, done: Sequence[Decided]) -> bool:
     return subject.left < subject.amount and any(
-        one.kind is Kind.REVERSE and one.subject is subject for one in done
+        one.kind is OperationKind.REVERSE and one.subject is subject for one in done
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
-from faregate.points.contracts.ledger import Balance, Kind, Operation
+from faregate.points.contracts.ledger import Balance, Operation, OperationKind
 from faregate.points.contracts.reading import AccountNotFound, OperationNotFound
 from faregate.points.domain.account import ALL, Account
 from faregate.points.domain.case import Subject
@@ -117,7 +117,7 @@ async def moved_between(
 
 
 def _moved(row: Mapping[str, Any], account: Account, cuts: Sequence[Stretch]) -> Moved:
-    kind = Kind(row["kind"])
+    kind = OperationKind(row["kind"])
     pieces = [
         piece
         for cut in cuts
@@ -132,7 +132,7 @@ def _moved(row: Mapping[str, Any], account: Account, cuts: Sequence[Stretch]) ->
         balance=balance_of(row),
         details=row["details"] or {},
         pieces=pieces,
-        spent=0 if kind is Kind.HOLD else row["amount"] if kind is Kind.POST else ALL,
+        spent=0 if kind is OperationKind.HOLD else row["amount"] if kind is OperationKind.POST else ALL,
     )
 
 

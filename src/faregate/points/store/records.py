@@ -8,7 +8,7 @@ from typing import Any
 
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
-from faregate.points.contracts.ledger import Kind, Layer
+from faregate.points.contracts.ledger import Layer, OperationKind
 from faregate.points.domain.account import Account
 from faregate.points.domain.lots import ROLLING
 from faregate.points.domain.reconciliation import Done, Records
@@ -69,7 +69,7 @@ def _records(account: Account, of: Mapping[str, Rows]) -> Records:
     done = [
         Done(
             no=row["no"],
-            kind=Kind(row["kind"]),
+            kind=OperationKind(row["kind"]),
             amount=row["amount"],
             at=row["at"],
             subject=row["subject_no"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from faregate.points.contracts.ledger import AccountStatus, Balance, Kind, Layer, Operation, Refusal
+from faregate.points.contracts.ledger import AccountStatus, Balance, Layer, Operation, OperationKind, Refusal
 from faregate.points.domain.account import Account
 from faregate.points.domain.case import Reservation
 from faregate.points.domain.lots import ROLLING, OpenLots, Piece, Place, Stretch
@@ -58,7 +58,7 @@ def reservation_of(row: Mapping[str, Any]) -> Reservation:
         amount=row["amount"],
         layer=Layer(row["layer"]),
         expires_at=row["expires_at"],
-        resolved_by=None if row["resolved_by"] is None else Kind(row["resolved_by"]),
+        resolved_by=None if row["resolved_by"] is None else OperationKind(row["resolved_by"]),
         posted=row["posted"],
     )
 
@@ -92,7 +92,7 @@ def operation_of(row: Mapping[str, Any], *, is_replay: bool = False) -> Operatio
     return Operation(
         no=row["no"],
         key=row["key"],
-        kind=Kind(row["kind"]),
+        kind=OperationKind(row["kind"]),
         member_id=row["member_id"] or (row["details"] or {}).get("member_id", ""),
         amount=row["amount"],
         at=row["at"],
@@ -118,4 +118,4 @@ def balance_of(row: Mapping[str, Any]) -> Balance:
 
 def cutter_of(row: Mapping[str, Any]) -> int:
     """Return the number of the operation that cut what an operation spent: of a posted hold, the hold."""
-    return int(row["subject_no"] if row["kind"] == Kind.POST else row["no"])
+    return int(row["subject_no"] if row["kind"] == OperationKind.POST else row["no"])

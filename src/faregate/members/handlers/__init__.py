@@ -1,0 +1,1 @@
+"""What the members context does: each handler loads, decides, saves and announces; the decision itself is pure."""
