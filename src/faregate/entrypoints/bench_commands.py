@@ -29,6 +29,30 @@ app = typer.Typer(
 )
 
 
+@app.command("ledger", epilog="Example: faregate bench ledger --seconds 6 --json ledger.json")
+def bench_ledger(
+    seconds: Annotated[float, typer.Option(help="How long each workload runs at each rate.", min=0.5)] = 6.0,
+    accounts: Annotated[int, typer.Option(help="Accounts over which transfers are spread.", min=10)] = 2_000,
+    rounds: Annotated[int, typer.Option(help="Repetitions; the median counts.", min=1)] = 1,
+    entries: Annotated[
+        list[int] | None,
+        typer.Option(help="Size of the ledger at which a transfer's cost is measured; repeat."),
+    ] = None,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure the points ledger beside one row lock and one atomic update a transfer."""
+    from faregate.bench.ledger.run import LedgerPlan
+    from faregate.entrypoints import bench_ledger as ledger
+
+    plan = LedgerPlan(accounts=accounts, seconds=seconds, rounds=rounds)
+    wanted = ledger.LedgerBench(plan=plan, sizes=sorted(entries or (10_000, 1_000_000)))
+
+    def measure(home: Path, say: Say) -> Coroutine[Any, Any, BenchResult]:
+        return ledger.bench_ledger(wanted, home=home, say=say)
+
+    _bench(measure, json_to=json_to)
+
+
 @app.command("submit")
 def bench_submit(
     flat_out: Annotated[int, typer.Option(help="Requests sent as fast as they are answered.")] = 15_000,

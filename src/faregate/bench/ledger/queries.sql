@@ -83,3 +83,40 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 
 -- name: deadlocks
 -- How many deadlocks there were in this database.
 select deadlocks from pg_stat_database where datname = current_database()
+
+-- name: fill
+-- Gives accounts a past: so many earns of one point each, with their entries and lots, as the ledger would have written.
+with account as (
+    select no, row_number() over (order by no) - 1 as place from points.account
+    where member_id = any(%(members)s::text[])
+),
+made as (
+    insert into points.operation (no, account_no, amount, at, posted, pending, held, owed, kind, key, asked_by)
+    select nextval('points.operation_no'), a.no, 1,
+      timestamptz '2020-01-01' + make_interval(secs => (%(done)s + n) * 0.001), %(done)s + n, 0, 0, 0, 'earn',
+      concat('fill-', a.no, '-', %(done)s + n), 'fill'
+    from account a cross join generate_series(1, %(each)s) n
+    order by n, a.no
+    returning no, account_no, posted
+),
+entered as (
+    insert into points.entry (operation_no, line, debit_no, credit_no, amount, layer)
+    select no, 0, -1, account_no, 1, 'posted' from made
+),
+lots as (
+    insert into points.lot (operation_no, account_no, expires_on, bucket, first, amount)
+    select no, account_no, '9999-12-31', 1, posted - 1, 1 from made
+),
+buckets as (
+    insert into points.bucket (account_no, expires_on, no, amount)
+    select no, '9999-12-31', 1, %(each)s from account
+    on conflict (account_no, expires_on, no) do update set amount = points.bucket.amount + excluded.amount
+)
+update points.balance b
+set posted = posted + %(each)s, version = version + %(each)s, newest_bucket = 1,
+  last_at = timestamptz '2020-01-01' + make_interval(secs => (%(done)s + %(each)s) * 0.001)
+from account a where b.account_no = a.no
+
+-- name: entries
+-- How many entries there are.
+select count(*) as entries from points.entry

@@ -1,0 +1,48 @@
+"""Turns points into the currency of a partner, in whole blocks: what is left over stays with the member."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from faregate.kernel.errors import InvalidError
+
+
+class RatioInvalid(InvalidError):
+    """A ratio or a block that cannot be meant."""
+
+
+class LessThanABlock(InvalidError):
+    """There are fewer points than the partner takes at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """So many `points` give so many `units`; only multiples of `block` points are taken."""
+
+    points: int
+    units: int
+    block: int = 1
+
+    def __post_init__(self) -> None:
+        """Check that a block gives whole units."""
+        if min(self.points, self.units, self.block) <= 0 or self.block * self.units % self.points:
+            raise RatioInvalid(
+                f"a block of {self.block} points must give whole units at {self.points}:{self.units}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What is taken, what the partner gives for it, and what is left with the member."""
+
+    points: int
+    units: int
+    left: int
+
+
+def convert(points: int, ratio: Ratio) -> Converted:
+    """Convert as many whole blocks as there are. Nothing is made or lost. Raises LessThanABlock."""
+    taken = points - points % ratio.block
+    if taken <= 0:
+        raise LessThanABlock(f"at least {ratio.block} points are taken, not {points}")
+    return Converted(points=taken, units=taken * ratio.units // ratio.points, left=points - taken)

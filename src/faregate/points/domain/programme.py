@@ -1,0 +1,342 @@
+"""The programme: how many points a purchase earns, in parts that say why, and what a refund takes back.
+
+The declaration is a table of rules, tiers, promotions and caps. It is evaluated here and not by the rules engine: every
+figure must be an exact fraction until the one rounding at the end, and the engine reckons in decimals of its own.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from math import floor
+from typing import Any
+
+from faregate.kernel.errors import InvalidError
+from faregate.points.contracts.programme import Earner, EarnQuote, Part, Purchase
+
+MINOR_PER_UNIT = 100
+
+
+class ProgrammeInvalid(InvalidError):
+    """The declaration of the programme says something that cannot be meant; the message names the place."""
+
+
+class Stacking(StrEnum):
+    """What becomes of promotions that apply at once."""
+
+    BEST_ONLY = "best_only"
+    ADD = "add"
+    MULTIPLY = "multiply"
+
+
+class Expiry(StrEnum):
+    """When points expire."""
+
+    FIXED = "fixed"
+    END_OF_MONTH = "end_of_month"
+    ROLLING = "rolling"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarnRule:
+    """Points a unit of the currency for purchases of some categories; no categories means all."""
+
+    name: str
+    points_per_unit: Fraction
+    categories: Sequence[range] = ()
+
+    def fits(self, category: int) -> bool:
+        """Whether a purchase of this category earns by this rule."""
+        return not self.categories or any(category in found for found in self.categories)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """A tier: from so many qualifying points in a period on, with a multiplier of what the rule gives."""
+
+    name: str
+    threshold: int
+    multiplier: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """More points for a while: a multiplier of what rule and tier give, or a bonus. No rules or tiers means all."""
+
+    name: str
+    begins: date = date.min
+    ends: date = date.max
+    rules: Sequence[str] = ()
+    tiers: Sequence[str] = ()
+    merchants: Sequence[str] = ()
+    is_for_first_purchase: bool = False
+    multiplier: Fraction = Fraction(1)
+    bonus: int = 0
+
+    def applies(self, purchase: Purchase, earner: Earner, *, rule: EarnRule, on: date) -> bool:
+        """Whether a purchase profits from it."""
+        return (
+            self.begins <= on <= self.ends
+            and (not self.rules or rule.name in self.rules)
+            and (not self.tiers or earner.tier in self.tiers)
+            and (not self.merchants or purchase.merchant in self.merchants)
+            and (earner.is_first_purchase or not self.is_for_first_purchase)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programme:
+    """The declaration. Caps are in points, of one member; `months` or `days` go with the kind of expiry."""
+
+    version: str
+    currency: str
+    rules: Sequence[EarnRule]
+    tiers: Sequence[Tier]
+    promotions: Sequence[Promotion]
+    stacking: Stacking
+    cap_per_purchase: int
+    cap_per_day: int
+    cap_per_month: int
+    expiry: Expiry
+    months: int = 0
+    days: int = 0
+    period: str = "calendar_year"
+
+    def tier(self, name: str) -> Tier:
+        """Return a tier by name, the lowest for one that is not declared any more."""
+        return next((tier for tier in self.tiers if tier.name == name), self.tiers[0])
+
+
+def earn_for(purchase: Purchase, earner: Earner, programme: Programme, *, on: date) -> EarnQuote:
+    """Return what a purchase earns on a day of the programme. The parts add up to the points exactly."""
+    rule = next(rule for rule in programme.rules if rule.fits(purchase.merchant_category))
+    base = Fraction(purchase.amount_minor, MINOR_PER_UNIT) * rule.points_per_unit
+    tier = programme.tier(earner.tier)
+    with_tier = base * tier.multiplier
+    applying = [one for one in programme.promotions if one.applies(purchase, earner, rule=rule, on=on)]
+    total = with_tier
+    parts = [Part(name=rule.name, points=floor(base))]
+    parts.append(Part(name=f"tier {tier.name}", points=floor(with_tier) - floor(base)))
+    for promotion, gain in _gains(applying, with_tier, programme.stacking):
+        parts.append(Part(name=promotion, points=floor(total + gain) - floor(total)))
+        total += gain
+    points = floor(total)
+    for name, most in _caps(programme, earner):
+        if points > most:
+            parts.append(Part(name=name, points=most - points))
+            points = most
+    return EarnQuote(
+        points=points,
+        qualifying=min(points, floor(with_tier)),
+        parts=[part for part in parts if part.points],
+        expires_on=expires_on(on, programme),
+        active_until=active_until(on, programme),
+        version=programme.version,
+    )
+
+
+def _gains(
+    applying: Sequence[Promotion], before: Fraction, stacking: Stacking
+) -> Iterator[tuple[str, Fraction]]:
+    """Return what each promotion adds, by the rule for several at once."""
+    gains = [(one.name, before * (one.multiplier - 1) + one.bonus) for one in applying]
+    if not gains:
+        return
+    match stacking:
+        case Stacking.BEST_ONLY:
+            yield max(gains, key=lambda gain: gain[1])  # the first of those that give the same
+        case Stacking.ADD:
+            yield from gains
+        case Stacking.MULTIPLY:
+            so_far = before
+            for one in applying:
+                gain = so_far * (one.multiplier - 1)
+                so_far += gain
+                yield one.name, gain + one.bonus
+
+
+def _caps(programme: Programme, earner: Earner) -> Iterator[tuple[str, int]]:
+    yield "cap of a purchase", programme.cap_per_purchase
+    yield "cap of the day", max(0, programme.cap_per_day - earner.earned_today)
+    yield "cap of the month", max(0, programme.cap_per_month - earner.earned_this_month)
+
+
+def refund_points(*, amount_minor: int, points: int, refunded_minor: int, refund_minor: int) -> int:
+    """Return the points that a refund takes back, at the ratio at which the purchase earned them.
+
+    `refunded_minor` was refunded before. Refunds in any parts take back exactly the points when all is refunded.
+    Raises ProgrammeInvalid when more is refunded than was paid.
+    """
+    if not 0 <= refunded_minor <= refunded_minor + refund_minor <= amount_minor:
+        raise ProgrammeInvalid(f"{refunded_minor} and {refund_minor} cannot be refunded of {amount_minor}")
+    before = points * refunded_minor // amount_minor if amount_minor else 0
+    after = points * (refunded_minor + refund_minor) // amount_minor if amount_minor else points
+    return after - before
+
+
+def expires_on(earned_on: date, programme: Programme) -> date | None:
+    """Return the last day of points; None for those that never expire, or live with their member's activity.
+
+    A month that has no such day ends with its last: 31 January and one month is 28 or 29 February.
+    """
+    match programme.expiry:
+        case Expiry.FIXED:
+            return months_after(earned_on, programme.months)
+        case Expiry.END_OF_MONTH:
+            return _end_of_month(months_after(earned_on, programme.months))
+        case _:
+            return None
+
+
+def active_until(active_on: date, programme: Programme) -> date | None:
+    """Return until when activity on a day keeps rolling points alive; None where there are none."""
+    return active_on + timedelta(days=programme.days) if programme.expiry is Expiry.ROLLING else None
+
+
+def months_after(day: date, months: int) -> date:
+    """Return the same day so many months later, or the last of a shorter month."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def _end_of_month(day: date) -> date:
+    return day.replace(day=calendar.monthrange(day.year, day.month)[1])
+
+
+def read_programme(declared: Mapping[str, Any]) -> Programme:
+    """Return the programme that a parsed declaration says. Raises ProgrammeInvalid, which names the place."""
+    with _Place("the programme") as place:
+        expiry = declared["expiry"]
+        promotions = declared.get("promotions", {})
+        caps = declared["caps"]
+        programme = Programme(
+            version=str(declared["version"]),
+            currency=str(declared["currency"]),
+            rules=[_rule(found, place.at(f"rules, {n}.")) for n, found in enumerate(declared["rules"], 1)],
+            tiers=[_tier(found, place.at(f"tiers, {n}.")) for n, found in enumerate(declared["tiers"], 1)],
+            promotions=[
+                _promotion(found, place.at(f"promotions, {n}."))
+                for n, found in enumerate(promotions.get("list", ()), 1)
+            ],
+            stacking=Stacking(promotions.get("stacking", "best_only")),
+            cap_per_purchase=_whole(caps["per_purchase"]),
+            cap_per_day=_whole(caps["per_day"]),
+            cap_per_month=_whole(caps["per_month"]),
+            expiry=Expiry(expiry["kind"]),
+            months=_whole(expiry.get("months", 0)),
+            days=_whole(expiry.get("days", 0)),
+            period=str(declared["qualification"]["period"]),
+        )
+    _check(programme)
+    return programme
+
+
+def _check(programme: Programme) -> None:
+    """Refuse what can be read but not be meant."""
+    names = [rule.name for rule in programme.rules]
+    thresholds = [tier.threshold for tier in programme.tiers]
+    unknown = {name for one in programme.promotions for name in one.rules} - set(names)
+    for is_wrong, what in (
+        (not names or programme.rules[-1].categories, "the last rule must fit every purchase"),
+        (len(set(names)) != len(names), "two rules have one name"),
+        (
+            any(not rule.categories for rule in programme.rules[:-1]),
+            "no rule after one for every purchase is reached",
+        ),
+        (not thresholds or thresholds[0] != 0, "the first tier must begin at 0"),
+        (thresholds != sorted(set(thresholds)), "the thresholds of tiers must rise"),
+        (unknown, f"promotions name rules that are not there: {', '.join(sorted(unknown))}"),
+        (
+            programme.period not in ("calendar_year", "rolling_year"),
+            f"there is no period {programme.period!r}",
+        ),
+        (programme.expiry is Expiry.ROLLING and programme.days <= 0, "rolling points need `days`"),
+        (
+            programme.expiry in (Expiry.FIXED, Expiry.END_OF_MONTH) and programme.months <= 0,
+            "points need `months`",
+        ),
+    ):
+        if is_wrong:
+            raise ProgrammeInvalid(what)
+
+
+class _Place:
+    """Names where something cannot be read."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> _Place:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KeyError):
+            raise ProgrammeInvalid(f"{self._where}: {error.args[0]} is missing") from error
+        if isinstance(error, ValueError | TypeError | ZeroDivisionError | AttributeError):
+            raise ProgrammeInvalid(f"{self._where}: {error}") from error
+
+    def at(self, inside: str) -> _Place:
+        """Return a place within this one."""
+        return _Place(inside)
+
+
+def _rule(found: Mapping[str, Any], place: _Place) -> EarnRule:
+    with place:
+        return EarnRule(
+            name=str(found["name"]),
+            points_per_unit=_factor(found["points_per_unit"]),
+            categories=[_categories(text) for text in found.get("categories", ())],
+        )
+
+
+def _tier(found: Mapping[str, Any], place: _Place) -> Tier:
+    with place:
+        return Tier(
+            name=str(found["name"]),
+            threshold=_whole(found["threshold"]),
+            multiplier=_factor(found["multiplier"]),
+        )
+
+
+def _promotion(found: Mapping[str, Any], place: _Place) -> Promotion:
+    with place:
+        promotion = Promotion(
+            name=str(found["name"]),
+            begins=found.get("begins", date.min),
+            ends=found.get("ends", date.max),
+            rules=tuple(found.get("rules", ())),
+            tiers=tuple(found.get("tiers", ())),
+            merchants=tuple(found.get("merchants", ())),
+            is_for_first_purchase=bool(found.get("first_purchase", False)),
+            multiplier=_factor(found.get("multiplier", 1)),
+            bonus=_whole(found.get("bonus", 0)),
+        )
+        if promotion.begins > promotion.ends:
+            raise ValueError(f"{promotion.name} ends before it begins")
+    return promotion
+
+
+def _categories(text: str) -> range:
+    first, _, last = text.partition("-")
+    found = range(int(first), int(last or first) + 1)
+    if not found or not 0 <= found.start <= found[-1] <= 9999:
+        raise ValueError(f"{text!r} is no range of categories")
+    return found
+
+
+def _factor(value: Any) -> Fraction:
+    factor = Fraction(str(value))
+    if factor < 0:
+        raise ValueError(f"{value} is negative")
+    return factor
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no whole number from 0 on")
+    return value
