@@ -49,9 +49,8 @@ class PointsWorld:
         """Ask for an operation and return the answer, whatever it is."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key or new_key()}
         body = orjson.dumps({"kind": kind, **fields})
-        return await self.world.request(
-            "POST", f"{LEDGER}/operations", client=client, headers=headers, data=body
-        )
+        path = "/corrections" if kind in ("adjust", "set_status", "set_floor") else "/operations"
+        return await self.world.request("POST", LEDGER + path, client=client, headers=headers, data=body)
 
     async def done(self, kind: str, **fields: Any) -> int:
         """Ask for an operation that must be done; return its number."""

@@ -129,7 +129,7 @@ async def test_a_large_correction_is_done_once_a_second_person_approves_it(point
     asked = await points.ask("adjust", member_id=member, amount=50_000, reason="goodwill")
     assert outcome(asked) == "second_person_needed"
     path = f"/operations/{asked.json['operation']}/approval"
-    assert (await points.post(path, {}, client="clerk")).problem == (403, "same-person")
+    assert (await points.post(path, {}, client="clerk")).problem == (403, "same-person-approves")
     approvals = [await points.post(path, {}, client="manager") for _ in range(2)]
     assert [reply.status for reply in approvals] == [201, 201]
     assert await points.available(member) == 50_100

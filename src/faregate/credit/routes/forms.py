@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 
 from faregate.credit.contracts import (
@@ -20,22 +19,14 @@ from faregate.credit.contracts import (
 )
 from faregate.credit.domain.facts import Purpose
 from faregate.infra.http.body import ValidationFailed, validate
+from faregate.infra.http.dates import Day
 
 AMOUNT_MAX = 1_000_000_000
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # What XML cannot hold must not be in a name: one of the bureaus could not be asked about its bearer.
 _NAME = r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]*$"
 _Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=_NAME)]
 
-
-def _only_as_date(value: Any) -> Any:
-    """Let nothing but YYYY-MM-DD through: pydantic would also read a number, as seconds since 1970."""
-    if not isinstance(value, str) or not _DATE.fullmatch(value):
-        raise ValueError("Input should be a date, YYYY-MM-DD")
-    return value
-
-
-_Date = Annotated[date, Field(strict=False, ge=date(1900, 1, 1)), BeforeValidator(_only_as_date)]
+_Date = Annotated[Day, Field(ge=date(1900, 1, 1))]
 
 
 class ApplicantForm(BaseModel):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from faregate.infra.http.dates import Day
 from faregate.members.contracts import (
     Cabin,
     Channel,
@@ -30,25 +30,16 @@ from faregate.members.contracts import (
 from faregate.members.domain import profile as rules
 from faregate.members.domain.status import REASON_PATTERN
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UNIQUE: dict[str, Any] = {"uniqueItems": True}
 MEMBER_ID_PATTERN = r"^mbr_[0-9A-Z]{26}$"
 HOUSEHOLD_ID_PATTERN = r"^hsh_[0-9A-Z]{26}$"
-
-
-def _only_as_date(value: Any) -> Any:
-    """Let nothing but YYYY-MM-DD through: pydantic would also read a number, as seconds since 1970."""
-    if not isinstance(value, str) or not _DATE.fullmatch(value):
-        raise ValueError("Input should be a date, YYYY-MM-DD")
-    return value
-
 
 _Name = Annotated[
     str, StringConstraints(min_length=1, max_length=rules.NAME_LENGTH_MAX, pattern=rules.NAME_PATTERN)
 ]
 _Email = Annotated[str, StringConstraints(max_length=rules.EMAIL_LENGTH_MAX, pattern=rules.EMAIL_PATTERN)]
 _Phone = Annotated[str, StringConstraints(pattern=rules.PHONE_PATTERN)]
-_Date = Annotated[date, Field(strict=False, ge=rules.BORN_FIRST), BeforeValidator(_only_as_date)]
+_Date = Annotated[Day, Field(ge=rules.BORN_FIRST)]
 _Chain = Annotated[str, StringConstraints(pattern=rules.CHAIN_PATTERN)]
 _Airport = Annotated[str, StringConstraints(pattern=rules.AIRPORT_PATTERN)]
 _Channel = Annotated[Channel, Field(strict=False)]

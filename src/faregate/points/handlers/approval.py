@@ -14,7 +14,7 @@ class NothingToApprove(ConflictError):
     """The operation is no correction that waits for a second person."""
 
 
-class SamePerson(ForbiddenError):
+class SamePersonApproves(ForbiddenError):
     """Whoever asked for a correction cannot approve it."""
 
 
@@ -22,7 +22,7 @@ async def approved(database: Database, no: int, *, by: str) -> Adjust:
     """Return the correction that an operation asked for, with its approval.
 
     Its key comes from the operation, so that it is done once, whoever approves it how often. Raises
-    OperationNotFound, NothingToApprove or SamePerson.
+    OperationNotFound, NothingToApprove or SamePersonApproves.
     """
     async with database.connection() as conn:
         asked = await reading.asked(conn, no)
@@ -32,7 +32,7 @@ async def approved(database: Database, no: int, *, by: str) -> Adjust:
     ):
         raise NothingToApprove(f"operation {no} waits for nobody", operation=no)
     if asked.by == by:
-        raise SamePerson("a second person has to approve it", operation=no)
+        raise SamePersonApproves("a second person has to approve it", operation=no)
     expires_on = asked.details.get("expires_on")
     return Adjust(
         key=f"approved:{no}",

@@ -6,8 +6,9 @@ import re
 from datetime import date, datetime
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, Strict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel
 
+from faregate.infra.http.dates import Day, Instant
 from faregate.points.contracts import ledger
 from faregate.points.contracts.ledger import (
     AMOUNT_MAX,
@@ -27,8 +28,8 @@ NUMBER_MAX = 2**53 - 1
 MemberId = Annotated[
     str, Field(pattern=f"^{MEMBER_ID.pattern}$", examples=["mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
 ]
-Amount = Annotated[int, Strict(), Field(ge=1, le=AMOUNT_MAX, examples=[2500])]
-Number = Annotated[int, Strict(), Field(ge=1, le=NUMBER_MAX, examples=[4711])]
+Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, examples=[2500])]
+Number = Annotated[int, Field(ge=1, le=NUMBER_MAX, examples=[4711])]
 Words = Annotated[str, Field(max_length=200, pattern=_WORDS)]
 Reason = Annotated[str, Field(min_length=1, max_length=200, pattern=_WORDS)]
 Key = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
@@ -37,9 +38,8 @@ Key = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+
 class OperationForm(BaseModel):
     """What all operations have in common."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     asks: ClassVar[type[Request]]
-    scope: ClassVar[str] = "points:write"
 
     def request(self, *, key: str, by: str) -> Request:
         """Return what is asked of the ledger."""
@@ -53,10 +53,10 @@ class EarnForm(OperationForm):
     kind: Literal["earn"]
     member_id: MemberId
     amount: Amount
-    expires_on: date | None = None
+    expires_on: Day | None = None
     is_rolling: bool = Field(default=False, description="They live as long as the member is active.")
-    active_until: date | None = Field(default=None, description="Rolling points live at least until then.")
-    occurred_at: AwareDatetime | None = None
+    active_until: Day | None = Field(default=None, description="Rolling points live at least until then.")
+    occurred_at: Instant | None = None
     is_qualifying: bool = False
     reference: Words = ""
 
@@ -92,7 +92,7 @@ class BurnForm(OperationForm):
     kind: Literal["burn"]
     member_id: MemberId
     amount: Amount
-    active_until: date | None = None
+    active_until: Day | None = None
     reference: Words = ""
 
 
@@ -103,7 +103,7 @@ class PointsHoldForm(OperationForm):
     kind: Literal["hold"]
     member_id: MemberId
     amount: Amount
-    expires_in_s: Annotated[int, Strict()] = Field(default=900, ge=1, le=366 * 86_400)
+    expires_in_s: int = Field(default=900, ge=1, le=366 * 86_400)
     reference: Words = ""
 
 
@@ -114,7 +114,7 @@ class PostForm(OperationForm):
     kind: Literal["post"]
     subject: Number
     amount: Amount | None = None
-    active_until: date | None = None
+    active_until: Day | None = None
 
 
 class VoidForm(OperationForm):
@@ -160,24 +160,22 @@ class AdjustForm(OperationForm):
     """A balance is corrected by hand."""
 
     asks = ledger.Adjust
-    scope = "points:adjust"
     kind: Literal["adjust"]
     member_id: MemberId
     amount: int = Field(
         ge=-AMOUNT_MAX, le=AMOUNT_MAX, description="Negative takes away. Not 0.", examples=[-500]
     )
     reason: Reason
-    expires_on: date | None = None
+    expires_on: Day | None = None
 
 
 class SetStatusForm(OperationForm):
     """An account is frozen, opened again or closed."""
 
     asks = ledger.SetStatus
-    scope = "points:adjust"
     kind: Literal["set_status"]
     member_id: MemberId
-    status: AccountStatus
+    status: Annotated[AccountStatus, Field(strict=False)]
     reason: Reason
 
 
@@ -185,10 +183,9 @@ class SetFloorForm(OperationForm):
     """What must stay available after a debit is changed."""
 
     asks = ledger.SetFloor
-    scope = "points:adjust"
     kind: Literal["set_floor"]
     member_id: MemberId
-    floor: Annotated[int, Strict()] = Field(ge=0, le=AMOUNT_MAX)
+    floor: int = Field(ge=0, le=AMOUNT_MAX)
     reason: Reason
 
 
@@ -204,9 +201,6 @@ _AnyForm = (
     | ReverseForm
     | TransferForm
     | ConvertForm
-    | AdjustForm
-    | SetStatusForm
-    | SetFloorForm
 )
 
 
@@ -214,10 +208,16 @@ class AnyOperationForm(RootModel[Annotated[_AnyForm, Field(discriminator="kind")
     """An operation of the ledger. Its kind says what else it takes."""
 
 
+class CorrectionForm(
+    RootModel[Annotated[AdjustForm | SetStatusForm | SetFloorForm, Field(discriminator="kind")]]
+):
+    """What is done to an account by hand. Its kind says what else it takes."""
+
+
 class BatchItemForm(BaseModel):
     """An operation of a batch, under a key of its own."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     key: Key
     operation: AnyOperationForm

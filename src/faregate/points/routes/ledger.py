@@ -28,7 +28,7 @@ from faregate.points.contracts.ledger import KeyReused, Operation, RequestInvali
 from faregate.points.contracts.ledger import Request as LedgerRequest
 from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PeriodEmpty
 from faregate.points.domain.refusals import SENTENCES
-from faregate.points.handlers.approval import NothingToApprove, SamePerson
+from faregate.points.handlers.approval import NothingToApprove, SamePersonApproves
 from faregate.points.handlers.writer import LedgerBusy
 from faregate.points.routes.forms import (
     MEMBER_ID,
@@ -42,6 +42,7 @@ from faregate.points.routes.forms import (
     BatchForm,
     BatchItemForm,
     BatchResultAnswer,
+    CorrectionForm,
     LedgerOperationAnswer,
     LedgerOperationsAnswer,
     OperationForm,
@@ -58,6 +59,7 @@ READ_SCOPE, WRITE_SCOPE, ADJUST_SCOPE, APPROVE_SCOPE = (
     "points:approve",
 )
 _OPERATIONS = "/api/points/operations"
+_CORRECTIONS = "/api/points/corrections"
 _OPERATION = _OPERATIONS + "/{number}"
 _ACCOUNT = "/api/points/accounts/{member_id}"
 _REPLAYED = {"Idempotent-Replayed": "`true` for a repeated request"}
@@ -71,6 +73,12 @@ class OperationRefused(ConflictError):
 
 
 _HOLD_EXAMPLE = {"kind": "hold", "member_id": "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R", "amount": 2500}
+_ADJUST_EXAMPLE = {
+    "kind": "adjust",
+    "member_id": "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R",
+    "amount": -500,
+    "reason": "entered twice",
+}
 _BUSY = [LedgerBusy, DatabaseUnavailable]
 
 _SUBMIT = operation(
@@ -80,6 +88,16 @@ _SUBMIT = operation(
     answers={201: Answer(description="Done", model=LedgerOperationAnswer, headers=_REPLAYED)},
     problems=[OperationRefused, RequestInvalid, *_BUSY],
     scope=WRITE_SCOPE,
+    idempotent=True,
+    limited=True,
+)
+_CORRECT = operation(
+    summary="Correct a balance, or freeze, open or close an account, or set its floor",
+    body=CorrectionForm,
+    examples={"a correction": _ADJUST_EXAMPLE},
+    answers={201: Answer(description="Done", model=LedgerOperationAnswer, headers=_REPLAYED)},
+    problems=[OperationRefused, RequestInvalid, *_BUSY],
+    scope=ADJUST_SCOPE,
     idempotent=True,
     limited=True,
 )
@@ -95,7 +113,7 @@ _BATCH = operation(
 _APPROVE = operation(
     summary="Approve a correction that needs a second person, as that person",
     answers={201: Answer(description="Done", model=LedgerOperationAnswer)},
-    problems=[OperationRefused, OperationNotFound, NothingToApprove, SamePerson, *_BUSY],
+    problems=[OperationRefused, OperationNotFound, NothingToApprove, SamePersonApproves, *_BUSY],
     scope=APPROVE_SCOPE,
     limited=True,
 )
@@ -169,27 +187,27 @@ def ledger_routes(*, points: PointsApi, authenticator: Authenticator, gate: Gate
 
 
 def _add_operations(router: APIRouter, points: PointsApi, door: Door) -> None:
-    may_write, may_approve = (door.entrance(scope, Work.SUBMIT) for scope in (WRITE_SCOPE, APPROVE_SCOPE))
-    may_adjust = door.authenticator.require(ADJUST_SCOPE)
+    scopes = (WRITE_SCOPE, ADJUST_SCOPE, APPROVE_SCOPE)
+    may_write, may_adjust, may_approve = (door.entrance(scope, Work.SUBMIT) for scope in scopes)
 
     @router.post(_OPERATIONS, **_SUBMIT)
     async def submit(request: Request) -> Response:
         caller = await may_write(request)
         key = read_key(request)
         form = validate(AnyOperationForm, await read_json(request)).root
-        if form.scope == ADJUST_SCOPE:
-            await may_adjust(request)
-        answer = await points.submit(_asked(form, key=key, caller=caller))
-        if isinstance(answer, KeyReused):
-            raise IdempotencyKeyReused(f"the key was used with another {answer.field}", field=answer.field)
-        return _done(answer, status=201)
+        return _answered(await points.submit(_asked(form, key=key, caller=caller)))
+
+    @router.post(_CORRECTIONS, **_CORRECT)
+    async def correct(request: Request) -> Response:
+        caller = await may_adjust(request)
+        key = read_key(request)
+        form = validate(CorrectionForm, await read_json(request)).root
+        return _answered(await points.submit(_asked(form, key=key, caller=caller)))
 
     @router.post(_OPERATIONS + "/batch", **_BATCH)
     async def submit_batch(request: Request) -> Response:
         caller = await may_write(request)
         items = validate(BatchForm, await read_json(request)).operations
-        if any(item.operation.root.scope == ADJUST_SCOPE for item in items):
-            await may_adjust(request)
         asked = [_asked(item.operation.root, key=item.key, caller=caller) for item in items]
         answers = await points.submit_many(asked)
         return _json(BatchAnswer(results=[_result(*both) for both in zip(items, answers, strict=True)]))
@@ -264,6 +282,12 @@ def _number(request: Request) -> int:
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:17]) <= NUMBER_MAX:
         raise OperationNotFound("there is no such operation")
     return int(text)
+
+
+def _answered(answer: LedgerAnswer) -> Response:
+    if isinstance(answer, KeyReused):
+        raise IdempotencyKeyReused(f"the key was used with another {answer.field}", field=answer.field)
+    return _done(answer, status=201)
 
 
 def _done(done: Operation, *, status: int) -> Response:

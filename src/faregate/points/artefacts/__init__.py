@@ -1,1 +1,0 @@
-"""The programme as it is declared, as data."""
