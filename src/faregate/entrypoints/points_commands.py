@@ -30,6 +30,7 @@ from faregate.points.contracts.ledger import (
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
     from faregate.points.api import PointsApi
+    from faregate.points.handlers.liability import Liability
 
 Result = TypeVar("Result")
 
@@ -186,6 +187,60 @@ def reconcile(
         )
     if not found.is_clean:
         raise typer.Exit(1)
+
+
+@app.command("liability", epilog="Example: faregate points liability --json")
+def liability(as_json: Json = False) -> None:
+    """Show what is owed for outstanding points by month; exit status 1 if lots and balances do not agree."""
+
+    async def act(stack: AsyncExitStack, site: Site) -> Liability:
+        from faregate.entrypoints.bootstrap.points import points_api, valuation_of
+
+        database = await site.database(stack, "points", connections_max=1)
+        points = await points_api(stack, site, database=database)
+        return await points.liability(valuation=valuation_of(site.settings))
+
+    found = on_site(act)
+    if as_json:
+        echo_json({**asdict(found), "is_reconciled": found.is_reconciled})
+    else:
+        print_rows([asdict(line) for line in found.report.lines], as_json=False)
+        typer.echo(
+            f"{found.report.points:,} points, {found.report.expected:,} expected to be spent, worth"
+            f" {found.report.value_minor / 100:,.2f}: {found.report.current_minor / 100:,.2f} within a year;"
+            f" {found.overdue:,} more are over."
+        )
+        typer.echo(f"Of all points whose day is over {found.breakage_seen_bp / 100:.2f} % were never spent.")
+    if not found.is_reconciled:
+        raise LedgerRefused(
+            f"the lots hold {found.report.points + found.overdue} points, the balances {found.posted}"
+        )
+
+
+@app.command("quote", epilog="Example: faregate points quote 12.50 --category 5812 --tier gold")
+def quote(
+    amount: Annotated[float, typer.Argument(min=0, help="What is paid, in units of the currency.")],
+    category: Annotated[int, typer.Option(min=0, max=9999, help="Merchant category code.")] = 5999,
+    tier: Annotated[str, typer.Option(help="Tier of who pays.")] = "",
+    on: Annotated[datetime | None, typer.Option(help="Day of the purchase; today if not given.")] = None,
+    is_first: Annotated[bool, typer.Option("--first", help="It is the first purchase.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a purchase would earn by the programme, part by part."""
+    from faregate.entrypoints.bootstrap.points import load_programme
+    from faregate.infra.settings import Settings
+    from faregate.points.contracts.programme import Earner, Purchase
+    from faregate.points.domain.programme import earn_for
+
+    programme, instant = load_programme(Settings()), on or SystemClock().now()
+    purchase = Purchase(amount_minor=round(amount * 100), merchant_category=category, occurred_at=instant)
+    earner = Earner(tier=tier or programme.tiers[0].name, is_first_purchase=is_first)
+    found = earn_for(purchase, earner, programme, on=instant.date())
+    if as_json:
+        echo_json(asdict(found))
+        return
+    print_rows([asdict(part) for part in found.parts], as_json=False)
+    typer.echo(f"{found.points:,} points by {found.version}, {found.qualifying:,} of them for tiers")
 
 
 @app.command("verify", epilog="Example: faregate points verify --anchors /mnt/elsewhere/points-anchors.jsonl")

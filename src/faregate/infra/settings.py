@@ -111,6 +111,23 @@ class Settings(BaseSettings):
     programme_time_zone: str = Field(
         default="UTC", description="Time zone whose midnight ends the day on which points expire."
     )
+    programme_file: Path | None = Field(
+        default=None, description="TOML file that declares the programme; unset: the one that comes along."
+    )
+    point_value_micro_minor: int = Field(
+        default=500_000,
+        ge=0,
+        description="Value of a point, in millionths of the minor unit of the currency.",
+    )
+    point_breakage_bp: int = Field(
+        default=1_000,
+        ge=0,
+        le=10_000,
+        description="Share of dated points never to be spent, in basis points.",
+    )
+    point_breakage_open_bp: int = Field(
+        default=500, ge=0, le=10_000, description="The same share of points that have no last day."
+    )
     points_adjust_alone_max: int = Field(
         default=10_000, ge=0, description="Largest correction of points that one person may make alone."
     )

@@ -15,14 +15,20 @@ from faregate.infra.chain.links import Anchored
 from faregate.infra.database import Connection, Database
 from faregate.kernel.clock import Clock
 from faregate.points.contracts.ledger import Answer, Operation, Request, RequestInvalid, Settle
+from faregate.points.contracts.liability import Valuation
 from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
 from faregate.points.handlers import reading
 from faregate.points.handlers.approval import approved
 from faregate.points.handlers.chain import ChainEnd, ChainReport, chain_end, verify
+from faregate.points.handlers.liability import Liability, liability
+from faregate.points.handlers.payments import PaymentEarning
 from faregate.points.handlers.reconcile import Reconciliation, reconcile
+from faregate.points.handlers.tiers import TierKeeper
 from faregate.points.handlers.writer import LedgerWriter
 from faregate.points.store.batch import open_accounts
 from faregate.points.store.chain import CHAIN
+
+__all__ = ["BATCH_MAX", "PaymentEarning", "PointsApi", "TierKeeper"]
 
 BATCH_MAX = 500
 
@@ -104,6 +110,10 @@ class PointsApi:
     async def chain_end(self) -> ChainEnd:
         """Return where the chain ends, and what waits to be sealed."""
         return await chain_end(self.database)
+
+    async def liability(self, *, valuation: Valuation) -> Liability:
+        """Return what is owed for outstanding points."""
+        return await liability(self.database, valuation=valuation, day_of=self.day_of)
 
     async def reconcile(
         self, *, member_ids: Sequence[str] | None = None, on_progress: Callable[[int], None] = lambda _: None

@@ -12,7 +12,7 @@ from faregate.entrypoints.bootstrap.decisions import decision_service
 from faregate.entrypoints.bootstrap.events import event_source, partitions
 from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.members import enroller_on, members_on
-from faregate.entrypoints.bootstrap.points import points_api
+from faregate.entrypoints.bootstrap.points import payment_earning, points_api, tier_keeper
 from faregate.entrypoints.bootstrap.process import Loop, Opened, Process
 from faregate.infra.database import Database
 from faregate.infra.eventlog import CaughtUp, ConsumerGroup, EventSource
@@ -34,7 +34,7 @@ def group_names() -> Sequence[str]:
     known = [
         *credit.consumer_groups(service=nothing, snapshots=nothing),
         *members.consumer_groups(members=nothing, enroller=nothing),
-        *points.consumer_groups(points=nothing),
+        *points.consumer_groups(points=nothing, earning=nothing, tiers=nothing),
     ]
     return [group.name for group in known]
 
@@ -82,7 +82,11 @@ async def _of_members(process: Process) -> Served:
 async def _of_points(process: Process) -> Served:
     database = await process.database("points")
     api = await points_api(process.stack, process.site, database=database)
-    return [(group, database) for group in points.consumer_groups(points=api)]
+    settings = process.site.settings
+    groups = points.consumer_groups(
+        points=api, earning=payment_earning(api, settings), tiers=tier_keeper(settings)
+    )
+    return [(group, database) for group in groups]
 
 
 GROUPS: Mapping[str, Callable[[Process], Awaitable[Served]]] = {

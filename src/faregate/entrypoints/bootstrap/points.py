@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import date, datetime
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,8 +22,10 @@ from faregate.infra.settings import Settings
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.kernel.errors import InvalidError
 from faregate.kernel.ids import RANDOM_BYTES, uuid7
-from faregate.points.api import PointsApi
+from faregate.points.api import PaymentEarning, PointsApi, TierKeeper
+from faregate.points.contracts.liability import Valuation
 from faregate.points.domain.case import Rules
+from faregate.points.domain.programme import Programme, ProgrammeInvalid, read_programme
 from faregate.points.handlers.announce import announcer
 from faregate.points.handlers.due import Due
 from faregate.points.handlers.writer import LedgerWriter
@@ -63,6 +68,11 @@ async def points(process: Process) -> Opened:
     async def expire_points() -> None:
         await due.expire_points()
 
+    keeper = tier_keeper(process.site.settings)
+
+    async def look_at_tiers() -> None:
+        await keeper.look_at_overdue(database)
+
     async def anchor() -> None:
         await api.anchor(clock=SystemClock())
 
@@ -73,6 +83,9 @@ async def points(process: Process) -> Opened:
             "points.sealer": sealer.run,
             "points.anchors": lambda stop: run_periodically(
                 stop, name="points.anchors", every_s=ANCHOR_S, work=anchor
+            ),
+            "points.tiers_overdue": lambda stop: run_periodically(
+                stop, name="points.tiers_overdue", every_s=EXPIRY_S, work=look_at_tiers
             ),
             "points.holds": lambda stop: run_periodically(
                 stop, name="points.holds", every_s=HOLDS_S, work=release_holds
@@ -96,6 +109,37 @@ def _count_unsealed(metrics: Metrics, points: PointsApi) -> None:
         seconds.set(end.unsealed_s)
 
     metrics.add_probe(probe)
+
+
+def load_programme(settings: Settings) -> Programme:
+    """Read the programme: of FAREGATE_PROGRAMME_FILE, else the one that comes with faregate.
+
+    Raises ProgrammeInvalid, which names the place.
+    """
+    file: Traversable = settings.programme_file or files("faregate.points") / "artefacts" / "programme.toml"
+    try:
+        return read_programme(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ProgrammeInvalid(f"{file}: {error}") from error
+
+
+def payment_earning(points: PointsApi, settings: Settings) -> PaymentEarning:
+    """Return what lets payments earn."""
+    return PaymentEarning(writer=points.writer, programme=load_programme(settings), day_of=points.day_of)
+
+
+def tier_keeper(settings: Settings) -> TierKeeper:
+    """Return what keeps tiers."""
+    return TierKeeper(programme=load_programme(settings), day_of=programme_day(settings), new_id=_new_id)
+
+
+def valuation_of(settings: Settings) -> Valuation:
+    """Return what a point is worth."""
+    return Valuation(
+        value_micro_minor=settings.point_value_micro_minor,
+        breakage_dated_bp=settings.point_breakage_bp,
+        breakage_open_bp=settings.point_breakage_open_bp,
+    )
 
 
 def programme_day(settings: Settings) -> Callable[[datetime], date]:

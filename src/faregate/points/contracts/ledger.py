@@ -181,7 +181,8 @@ class SetFloor(OfMember):
 class Earn(OfMember):
     """Give points that can be spent at once.
 
-    They expire at the end of `expires_on`, or, when `is_rolling`, with the member's activity; else never.
+    They expire at the end of `expires_on`, or, when `is_rolling`, with the member's activity; else never. `qualifying`
+    of them count for tiers.
     """
 
     kind = OperationKind.EARN
@@ -190,12 +191,14 @@ class Earn(OfMember):
     is_rolling: bool = False
     occurred_at: datetime | None = None
     active_until: date | None = None
-    is_qualifying: bool = False
+    qualifying: int = 0
     reference: str = ""
 
     def __post_init__(self) -> None:
         """Check that the points can expire in one way only, and that rolling ones have a day to begin with."""
         super(Earn, self).__post_init__()
+        if not 0 <= self.qualifying <= self.amount:
+            raise RequestInvalid(f"of {self.amount} points {self.qualifying} cannot be qualifying")
         if self.is_rolling and (self.expires_on is not None or self.active_until is None):
             raise RequestInvalid("rolling points take `active_until`, and no `expires_on`")
 

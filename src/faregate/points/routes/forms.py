@@ -57,7 +57,7 @@ class EarnForm(OperationForm):
     is_rolling: bool = Field(default=False, description="They live as long as the member is active.")
     active_until: Day | None = Field(default=None, description="Rolling points live at least until then.")
     occurred_at: Instant | None = None
-    is_qualifying: bool = False
+    qualifying: int = Field(default=0, ge=0, le=AMOUNT_MAX, description="Points that count for tiers.")
     reference: Words = ""
 
 

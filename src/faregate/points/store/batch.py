@@ -373,3 +373,9 @@ def _balance_row(account: Account) -> Mapping[str, Any]:
 
 def _ranges(*tracks: Sequence[Piece]) -> list[list[Any]] | None:
     return [list(piece) for pieces in tracks for piece in pieces] or None
+
+
+async def operation_of_key(conn: Connection, key: str) -> Operation:
+    """Return what stands under a key that was used."""
+    [row] = await (await conn.execute(_Q["known_keys"], {"keys": [key]})).fetchall()
+    return operation_of(row, is_replay=True)

@@ -340,3 +340,139 @@ select l.operation_no, l.expires_on, l.bucket, l.first, l.amount, o.at
 from unnest(%(days)s::date[], %(numbers)s::int[]) as given (day, number)
 join points.lot l on l.account_no = %(account_no)s and l.expires_on = given.day and l.bucket = given.number
 join points.operation o on o.no = l.operation_no
+
+-- name: outstanding
+-- Points that were not spent, by the day on which they expire; null: those that live with their member's activity and have
+-- no day yet, and those that never expire.
+select case when expires_on = '9999-12-31' then null else expires_on end as expires_on, sum(points)::bigint as points
+from (
+    -- what lies from the frontier on
+    select case when b.expires_on = '0001-01-01' then f.rolling_until else b.expires_on end as expires_on,
+      case when b.expires_on = '0001-01-01' then b.amount - f.rolling_offset
+           when (b.expires_on, b.no) = (f.frontier_on, f.frontier_bucket) then b.amount - f.frontier_offset
+           else b.amount end as points
+    from points.bucket b join points.balance f using (account_no)
+    where b.expires_on = '0001-01-01' or (b.expires_on, b.no) >= (f.frontier_on, f.frontier_bucket)
+    union all -- what came back before it, and what was taken out of turn after it
+    select case when (range ->> 0)::date = '0001-01-01' then f.rolling_until else (range ->> 0)::date end,
+      sign * ((range ->> 3)::bigint - (range ->> 2)::bigint)
+    from points.balance f
+    cross join lateral (
+        select value as range, 1 as sign from jsonb_array_elements(f.gaps) where f.gaps is not null
+        union all
+        select value, -1 from jsonb_array_elements(f.holes) where f.holes is not null
+    ) as piece
+    union all -- what is held
+    select case when b.expires_on = '0001-01-01' then f.rolling_until else b.expires_on end,
+      case when (b.expires_on, b.no) = (c.to_on, c.to_bucket) then c.to_offset else b.amount end
+      - case when (b.expires_on, b.no) = (c.from_on, c.from_bucket) then c.from_offset else 0 end
+    from points.reservation r
+    join points.balance f using (account_no)
+    join points.cut c using (operation_no)
+    join points.bucket b on b.account_no = r.account_no and b.no <= c.newest
+      and (b.expires_on, b.no) between (c.from_on, c.from_bucket) and (c.to_on, c.to_bucket)
+      and (b.expires_on > '0001-01-01' or c.to_on = '0001-01-01')
+    where r.layer = 'held' and r.resolved_by is null
+) as found
+group by 1
+having sum(points) <> 0
+order by 1
+
+-- name: posted_total
+-- What all members have.
+select coalesce(sum(posted), 0)::bigint as posted from points.balance
+
+-- name: cohorts
+-- Points earned and expired, by the month in which they were earned; those of the last months are left out, since they
+-- may still be spent.
+select earned.month, earned.points, coalesce(gone.points, 0)::bigint as expired
+from (
+    select date_trunc('month', o.at)::date as month, sum(l.amount)::bigint as points
+    from points.lot l join points.operation o on o.no = l.operation_no
+    where l.expires_on > '0001-01-01' and l.expires_on < %(today)s
+    group by 1
+) as earned
+left join (
+    select date_trunc('month', made.at)::date as month,
+      sum(least(l.first + l.amount, piece.high) - greatest(l.first, piece.low))::bigint as points
+    from points.operation o
+    join points.cut c on c.operation_no = o.no
+    join points.bucket b on b.account_no = o.account_no and b.no <= c.newest and b.expires_on > '0001-01-01'
+      and (b.expires_on, b.no) between (c.from_on, c.from_bucket) and (c.to_on, c.to_bucket)
+    cross join lateral (
+        select case when (b.expires_on, b.no) = (c.from_on, c.from_bucket) then c.from_offset else 0 end as low,
+          case when (b.expires_on, b.no) = (c.to_on, c.to_bucket) then c.to_offset else b.amount end as high
+    ) as piece
+    join points.lot l on l.account_no = o.account_no and l.expires_on = b.expires_on and l.bucket = b.no
+      and l.first < piece.high and l.first + l.amount > piece.low
+    join points.operation made on made.no = l.operation_no
+    where o.kind = 'expire'
+    group by 1
+) as gone using (month)
+order by 1
+
+-- name: payments
+-- What is known of payments.
+select payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no, refunded_minor,
+  refunds, occurred_at
+from points.payment where payment_id = any(%(payment_ids)s::text[])
+
+-- name: save_payments
+-- Remembers what became of payments.
+insert into points.payment (
+    payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no, refunded_minor,
+    refunds, occurred_at
+)
+select payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no,
+  refunded_minor, refunds, occurred_at
+from json_to_recordset(%(rows)s::json) as given (
+    payment_id text, member_id text, amount_minor bigint, earned bigint, promised_no bigint, captured_minor bigint,
+    confirmed bigint, confirmed_no bigint, refunded_minor bigint, refunds text[], occurred_at timestamptz
+)
+on conflict (payment_id) do update
+set captured_minor = excluded.captured_minor, confirmed = excluded.confirmed, confirmed_no = excluded.confirmed_no,
+  refunded_minor = excluded.refunded_minor, refunds = excluded.refunds
+
+-- name: earners
+-- What a member has earned by payments in a day and in a month, and which tier holds.
+select given.member_id, t.tier,
+  coalesce(sum(p.earned) filter (where p.occurred_at >= %(day)s), 0)::bigint as today,
+  coalesce(sum(p.earned), 0)::bigint as this_month,
+  not exists (select from points.payment e where e.member_id = given.member_id) as is_first
+from unnest(%(member_ids)s::text[]) as given (member_id)
+left join points.tier t on t.member_id = given.member_id
+left join points.payment p on p.member_id = given.member_id and p.occurred_at >= %(month)s
+where exists (select from points.account a where a.member_id = given.member_id)
+group by given.member_id, t.tier
+
+-- name: qualifying
+-- The qualifying points of members in a period: of what was reversed the same share does not count.
+select a.member_id, coalesce(sum(q.qualifying * (o.amount - coalesce(r.amount, 0)) / o.amount), 0)::bigint as points
+from points.account a
+join points.operation o on o.account_no = a.no and o.at >= %(since)s and o.at < %(until)s and o.refusal is null
+  and o.kind in ('earn', 'confirm')
+left join points.operation s on o.kind = 'confirm' and s.no = o.subject_no
+left join points.reversal r on r.subject_no = o.no
+cross join lateral (
+    select least(coalesce((coalesce(s.details, o.details) ->> 'qualifying')::bigint, 0), o.amount) as qualifying
+) as q
+where a.member_id = any(%(member_ids)s::text[])
+group by a.member_id
+
+-- name: lock_tiers
+-- The tiers of members, locked in the order of their ids.
+select member_id, tier, valid_until from points.tier
+where member_id = any(%(member_ids)s::text[]) order by member_id for update
+
+-- name: save_tiers
+-- Writes tiers.
+insert into points.tier (member_id, tier, valid_until)
+select member_id, tier, valid_until
+from json_to_recordset(%(rows)s::json) as given (member_id text, tier text, valid_until date)
+order by member_id
+on conflict (member_id) do update set tier = excluded.tier, valid_until = excluded.valid_until
+
+-- name: overdue_tiers
+-- Members whose tier does not hold any more.
+select member_id from points.tier where valid_until < %(today)s and tier <> %(lowest)s
+order by member_id limit %(limit)s

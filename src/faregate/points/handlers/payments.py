@@ -1,0 +1,206 @@
+"""Earning follows the life of a payment: authorised promises, captured gives, reversed withdraws, refunded takes back.
+
+Every operation of the ledger has a key made of the payment's id: an event that comes again does nothing again, and one
+that comes after a crash finds what was done. What was promised is the ratio of all that follows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+
+import structlog
+
+from faregate.events.payments import (
+    PaymentAuthorised,
+    PaymentCaptured,
+    PaymentEvent,
+    PaymentRefunded,
+    PaymentReversed,
+)
+from faregate.infra.database import Connection
+from faregate.points.contracts.ledger import Answer, Cancel, Confirm, EarnPending, KeyReused, Request, Reverse
+from faregate.points.contracts.programme import Earner, Purchase
+from faregate.points.domain.programme import Programme, earn_for, refund_points
+from faregate.points.handlers.writer import LedgerWriter
+from faregate.points.store import batch
+from faregate.points.store import programme as store
+from faregate.points.store.programme import Payment
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentEarning:
+    """Lets payments earn. `day_of` tells the programme's day of an instant."""
+
+    writer: LedgerWriter
+    programme: Programme
+    day_of: Callable[[datetime], date]
+
+    async def follow(self, conn: Connection, events: Sequence[PaymentEvent]) -> None:
+        """Follow events in their order, in batches of one event a payment; the payments change in the transaction."""
+        known = await store.payments(conn, {event.payment_id for event in events})
+        for round_ in _rounds(events):
+            await self._authorised(conn, known, [e for e in round_ if isinstance(e, PaymentAuthorised)])
+            await self._captured(known, [e for e in round_ if isinstance(e, PaymentCaptured)])
+            await self._reversed(known, [e for e in round_ if isinstance(e, PaymentReversed)])
+            await self._refunded(known, [e for e in round_ if isinstance(e, PaymentRefunded)])
+        await store.save_payments(conn, list(known.values()))
+
+    async def _authorised(
+        self, conn: Connection, known: dict[str, Payment], events: Sequence[PaymentAuthorised]
+    ) -> None:
+        fresh = [event for event in events if event.payment_id not in known and event.member_id is not None]
+        if not fresh:
+            return
+        on = self.day_of(max(event.authorised_at for event in fresh))
+        earners = await store.earners(
+            conn,
+            [str(event.member_id) for event in fresh],
+            day=datetime.combine(on, time(), UTC),
+            month=datetime.combine(on.replace(day=1), time(), UTC),
+            lowest=self.programme.tiers[0].name,
+        )
+        promises: list[EarnPending] = []
+        for event in fresh:
+            member_id = str(event.member_id)
+            if member_id not in earners:
+                _log.warning("points.payment_of_nobody", payment_id=event.payment_id)
+                continue
+            promise = self._promise(event, member_id, earners)
+            known[event.payment_id] = Payment(
+                payment_id=event.payment_id,
+                member_id=member_id,
+                amount_minor=event.amount_minor,
+                earned=0 if promise is None else promise.amount,
+                occurred_at=event.authorised_at,
+            )
+            promises += [] if promise is None else [promise]
+        for promise, answer in zip(promises, await self._write(conn, promises), strict=True):
+            payment = known[promise.reference]
+            payment.promised_no, payment.earned = answer
+
+    def _promise(
+        self, event: PaymentAuthorised, member_id: str, earners: dict[str, Earner]
+    ) -> EarnPending | None:
+        """Return what a payment promises, None if nothing. It counts against the caps of the next ones."""
+        earner = earners[member_id]
+        purchase = Purchase(
+            amount_minor=event.amount_minor,
+            merchant_category=event.merchant_category,
+            merchant=event.merchant,
+            occurred_at=event.authorised_at,
+        )
+        quote = earn_for(purchase, earner, self.programme, on=self.day_of(event.authorised_at))
+        earners[member_id] = Earner(
+            tier=earner.tier,
+            earned_today=earner.earned_today + quote.points,
+            earned_this_month=earner.earned_this_month + quote.points,
+        )
+        if not quote.points:
+            return None
+        return EarnPending(
+            key=f"payment:{event.payment_id}",
+            by="payments",
+            member_id=member_id,
+            amount=quote.points,
+            qualifying=quote.qualifying,
+            expires_on=quote.expires_on,
+            is_rolling=quote.active_until is not None,
+            active_until=quote.active_until,
+            reference=event.payment_id,
+        )
+
+    async def _captured(self, known: dict[str, Payment], events: Sequence[PaymentCaptured]) -> None:
+        requests: list[Request] = []
+        captured: list[Payment] = []
+        for event in events:
+            payment = known.get(event.payment_id)
+            if payment is None or payment.captured_minor is not None:
+                continue
+            payment.captured_minor = min(event.amount_minor, payment.amount_minor)
+            payment.confirmed = _share(payment, payment.captured_minor)
+            if payment.promised_no is None:
+                continue
+            key = f"capture:{payment.payment_id}"
+            if payment.confirmed:
+                captured.append(payment)
+                requests.append(
+                    Confirm(key=key, by="payments", subject=payment.promised_no, amount=payment.confirmed)
+                )
+            else:
+                await self._ask([Cancel(key=key, by="payments", subject=payment.promised_no)])
+        for payment, answer in zip(captured, await self._ask(requests), strict=True):
+            payment.confirmed_no = None if isinstance(answer, KeyReused) else answer.no
+
+    async def _reversed(self, known: dict[str, Payment], events: Sequence[PaymentReversed]) -> None:
+        payments = [known[event.payment_id] for event in events if event.payment_id in known]
+        await self._ask(
+            [
+                Cancel(key=f"reversal:{one.payment_id}", by="payments", subject=one.promised_no)
+                for one in payments
+                if one.promised_no is not None and one.captured_minor is None
+            ]
+        )
+
+    async def _refunded(self, known: dict[str, Payment], events: Sequence[PaymentRefunded]) -> None:
+        requests: list[Request] = []
+        for event in events:
+            payment = known.get(event.payment_id)
+            if payment is None or payment.captured_minor is None or event.refund_id in payment.refunds:
+                continue
+            payment.refunds.append(event.refund_id)
+            refunded = min(event.amount_minor, payment.captured_minor - payment.refunded_minor)
+            points = refund_points(
+                amount_minor=payment.captured_minor,
+                points=payment.confirmed or 0,
+                refunded_minor=payment.refunded_minor,
+                refund_minor=refunded,
+            )
+            payment.refunded_minor += refunded
+            if points and payment.confirmed_no is not None:
+                requests.append(
+                    Reverse(
+                        key=f"refund:{event.payment_id}:{event.refund_id}",
+                        by="payments",
+                        subject=payment.confirmed_no,
+                        amount=points,
+                        reason="refunded",
+                    )
+                )
+        await self._ask(requests)
+
+    async def _write(self, conn: Connection, promises: Sequence[EarnPending]) -> list[tuple[int | None, int]]:
+        """Return number and points of what was promised: of a crash before, what was promised then."""
+        found: list[tuple[int | None, int]] = []
+        for promise, answer in zip(promises, await self._ask(promises), strict=True):
+            if isinstance(answer, KeyReused):
+                answer = await batch.operation_of_key(conn, promise.key)
+            done = answer.refusal is None
+            found.append((answer.no if done else None, answer.amount if done else 0))
+        return found
+
+    async def _ask(self, requests: Sequence[Request]) -> list[Answer]:
+        answers = await self.writer.write(requests) if requests else []
+        return [answer for answer in answers if answer is not None]
+
+
+def _share(payment: Payment, captured_minor: int) -> int:
+    """Return the points of what was captured, at the ratio of what was promised."""
+    return payment.earned * captured_minor // payment.amount_minor if payment.amount_minor else payment.earned
+
+
+def _rounds(events: Iterable[PaymentEvent]) -> Iterator[list[PaymentEvent]]:
+    """Split events so that each part has at most one of a payment, in the order in which they came."""
+    rounds: list[list[PaymentEvent]] = []
+    come: Counter[str] = Counter()
+    for event in events:
+        place = come[event.payment_id]
+        come[event.payment_id] += 1
+        if place == len(rounds):
+            rounds.append([])
+        rounds[place].append(event)
+    yield from rounds

@@ -1,0 +1,252 @@
+"""Payments earn, earning makes tiers, and what is outstanding is what the balances say, whatever happened before."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from importlib.resources import files
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from faregate.events.payments import (
+    PaymentAuthorised,
+    PaymentCaptured,
+    PaymentEvent,
+    PaymentRefunded,
+    PaymentReversed,
+)
+from faregate.infra.database import Database
+from faregate.points.contracts.ledger import Balance, Earn, Layer, Reverse
+from faregate.points.contracts.liability import Valuation
+from faregate.points.domain.lots import NEVER, ROLLING
+from faregate.points.domain.programme import Programme, read_programme
+from faregate.points.domain.reconciliation import Records
+from faregate.points.handlers import reading
+from faregate.points.handlers.liability import liability
+from faregate.points.handlers.payments import PaymentEarning
+from faregate.points.handlers.reconcile import reconcile
+from faregate.points.handlers.tiers import TierKeeper
+from faregate.points.handlers.writer import LedgerWriter
+from faregate.points.store.batch import open_accounts
+from faregate.points.store.programme import outstanding
+from faregate.points.store.records import records_after
+from tests.conftest import OpenDatabase
+from tests.points_ledger import day_of, run_seed
+
+pytestmark = [pytest.mark.requirement("L13")]
+NOW = datetime.now(UTC)
+VALUATION = Valuation(value_micro_minor=500_000, breakage_dated_bp=0, breakage_open_bp=0)
+_payments = count()
+
+
+def programme() -> Programme:
+    declared = tomllib.loads((files("faregate.points") / "artefacts" / "programme.toml").read_text("utf-8"))
+    return replace(read_programme(declared), promotions=())
+
+
+@pytest.fixture
+async def database(open_database: OpenDatabase) -> Database:
+    database = await open_database("points")
+    async with database.transaction() as conn:
+        await open_accounts(conn, ["ada", "bob"], at=NOW)
+    return database
+
+
+@pytest.fixture
+def earning(database: Database) -> PaymentEarning:
+    writer = LedgerWriter(database=database, day_of=day_of)
+    return PaymentEarning(writer=writer, programme=programme(), day_of=day_of)
+
+
+def authorised(
+    amount: int = 10_000, *, member: str | None = "ada", category: int = 5999
+) -> PaymentAuthorised:
+    return PaymentAuthorised(
+        payment_id=f"pay_{next(_payments)}",
+        member_id=member,
+        amount_minor=amount,
+        currency="EUR",
+        merchant_category=category,
+        merchant="mer_1",
+        authorised_at=NOW,
+    )
+
+
+def captured(of: PaymentAuthorised, amount: int | None = None) -> PaymentCaptured:
+    taken = of.amount_minor if amount is None else amount
+    return PaymentCaptured(payment_id=of.payment_id, amount_minor=taken, captured_at=NOW)
+
+
+def refunded(of: PaymentAuthorised, amount: int, refund: str = "ref_1") -> PaymentRefunded:
+    return PaymentRefunded(payment_id=of.payment_id, refund_id=refund, amount_minor=amount, refunded_at=NOW)
+
+
+async def follow(
+    database: Database, earning: PaymentEarning, *events: PaymentEvent, lost: bool = False
+) -> None:
+    """Handle events as a consumer does; `lost`: the transaction that would have remembered it is rolled back."""
+    async with database.connection() as conn, conn.transaction(force_rollback=lost):
+        await earning.follow(conn, events)
+
+
+async def balance(database: Database, member: str = "ada") -> Balance:
+    return (await reading.balance_at(database, member, at=datetime.now(UTC))).balance
+
+
+async def test_authorised_promises_and_captured_gives(database: Database, earning: PaymentEarning) -> None:
+    payment = authorised()
+    await follow(database, earning, payment)
+    assert await balance(database) == Balance(pending=100)
+    await follow(database, earning, captured(payment))
+    assert await balance(database) == Balance(posted=100)
+
+
+async def test_a_whole_life_may_come_in_one_batch(database: Database, earning: PaymentEarning) -> None:
+    payment, other = authorised(), authorised(member="bob")
+    await follow(
+        database, earning, payment, other, captured(payment), captured(other), refunded(payment, 5_000)
+    )
+    assert (await balance(database), await balance(database, "bob")) == (
+        Balance(posted=50),
+        Balance(posted=100),
+    )
+
+
+async def test_a_part_that_is_captured_gives_its_share(database: Database, earning: PaymentEarning) -> None:
+    payment = authorised()
+    await follow(database, earning, payment, captured(payment, 3_333))
+    assert await balance(database) == Balance(posted=33)
+
+
+@pytest.mark.parametrize("end", ["reversed", "captured 0"])
+async def test_what_was_not_captured_is_promised_no_more(
+    database: Database, earning: PaymentEarning, end: str
+) -> None:
+    payment = authorised()
+    ended = PaymentReversed(payment_id=payment.payment_id, reversed_at=NOW)
+    await follow(database, earning, payment, ended if end == "reversed" else captured(payment, 0))
+    assert await balance(database) == Balance()
+
+
+async def test_refunds_take_back_what_the_purchase_earned_although_the_tier_is_another_now(
+    database: Database, earning: PaymentEarning
+) -> None:
+    payment = authorised()
+    await follow(database, earning, payment, captured(payment))
+    async with database.connection() as conn:
+        await conn.execute("insert into points.tier values ('ada', 'gold', '2099-12-31')")
+    for number, amount in enumerate([3_333, 3_333, 3_334]):
+        await follow(database, earning, refunded(payment, amount, f"ref_{number}"))
+    assert await balance(database) == Balance()
+
+
+async def test_an_event_that_comes_again_does_nothing_again(
+    database: Database, earning: PaymentEarning
+) -> None:
+    payment = authorised()
+    life = [payment, captured(payment), refunded(payment, 2_000)]
+    for events in (life[:2], life[:2], life[1:], life[2:], life):
+        await follow(database, earning, *events)
+    assert await balance(database) == Balance(posted=80)
+
+
+async def test_what_the_ledger_did_before_a_crash_is_found_after_it(
+    database: Database, earning: PaymentEarning
+) -> None:
+    payment = authorised()
+    await follow(database, earning, payment, lost=True)
+    other = authorised(9_900_000)  # which changes what the first would earn now: the cap of the day is near
+    await follow(database, earning, other)
+    await follow(database, earning, payment, captured(payment), lost=True)
+    await follow(database, earning, payment, captured(payment))
+    found = await balance(database)
+    assert (found.posted, found.pending) == (100, 50_000)
+
+
+async def test_tier_and_caps_are_those_of_the_member(database: Database, earning: PaymentEarning) -> None:
+    async with database.connection() as conn:
+        await conn.execute("insert into points.tier values ('ada', 'gold', '2099-12-31')")
+    await follow(database, earning, authorised(), *(authorised(4_000_000) for _ in range(3)))
+    assert await balance(database) == Balance(
+        pending=100_000
+    )  # 150, then 50,000 at most a purchase and 100,000 a day
+
+
+@pytest.mark.parametrize("member", [None, "nobody"])
+async def test_a_payment_of_nobody_earns_nothing(
+    database: Database, earning: PaymentEarning, member: str | None
+) -> None:
+    payment = authorised(member=member)
+    await follow(database, earning, payment, captured(payment), refunded(payment, 10))
+    assert (await reconcile(database)).operations == 0
+
+
+def keeper() -> TierKeeper:
+    return TierKeeper(programme=programme(), day_of=day_of, new_id=uuid4)
+
+
+async def tier_of(database: Database) -> tuple[str, date] | None:
+    async with database.connection() as conn:
+        row: Any = await (await conn.execute("select tier, valid_until from points.tier")).fetchone()
+    return row and (row["tier"], row["valid_until"])
+
+
+async def test_qualifying_points_make_a_tier_and_what_is_reversed_does_not_count(
+    database: Database, earning: PaymentEarning
+) -> None:
+    earns = [Earn(key=f"e{n}", member_id="ada", amount=8_000, qualifying=5_000) for n in range(2)]
+    first, second = await earning.writer.write(earns)
+    async with database.transaction() as conn:
+        assert await keeper().look_at(conn, ["ada", "ada"], now=datetime.now(UTC)) == 1
+    this_year = datetime.now(UTC).year
+    assert await tier_of(database) == ("silver", date(this_year + 1, 12, 31))
+    assert first is not None
+    assert second is not None
+    await earning.writer.write([Reverse(key="back", subject=second.no, amount=4_000)])  # type: ignore[union-attr]
+    async with database.transaction() as conn:
+        later = datetime(this_year + 2, 1, 1, 12, tzinfo=UTC)
+        assert await keeper().look_at(conn, ["ada"], now=later) == 1
+    assert await tier_of(database) == ("blue", date(this_year + 3, 12, 31))
+
+
+async def test_a_tier_that_does_not_hold_any_more_is_lost_and_told(database: Database) -> None:
+    async with database.connection() as conn:
+        await conn.execute("insert into points.tier values ('ada', 'gold', '2020-12-31')")
+    assert await keeper().look_at_overdue(database) == 1
+    assert await keeper().look_at_overdue(database) == 0
+    found = await tier_of(database)
+    assert found is not None
+    assert found[0] == "silver"
+
+
+def outstanding_of(records: Records) -> Counter[date | None]:
+    """Return what is there or held of an account by the day on which it expires, point range by point range."""
+    account, days = records.account, Counter[date | None]()
+    held = [no for no, one in records.reservations.items() if one.layer is Layer.HELD and not one.resolved_by]
+    cuts = [cut for one in records.done if one.no in held for cut in one.cuts]
+    for track, is_rolling in ((account.fixed, False), (account.rolling, True)):
+        mine = [cut for cut in cuts if (cut.end.expires_on == ROLLING) is is_rolling]
+        for piece in [*track.open_pieces(), *track.pieces(mine)]:
+            day = account.rolling_until if is_rolling else piece.expires_on
+            days[None if day == NEVER else day] += piece.amount
+    return days
+
+
+@pytest.mark.requirement("L2")
+async def test_in_any_history_the_outstanding_lots_are_the_balances(open_database: OpenDatabase) -> None:
+    database = await open_database("points")
+    for seed in range(12):
+        await run_seed(database, seed, operations=80, checked_each=False)
+    found = await liability(database, valuation=VALUATION, day_of=lambda _: date.min)
+    assert (found.is_reconciled, found.overdue) == (True, 0)
+    assert found.posted > 100
+    async with database.connection() as conn:
+        all_records = await records_after(conn, after=0, limit=999)
+        by_day = {one.expires_on: one.points for one in await outstanding(conn)}
+    expected: Counter[date | None] = sum(map(outstanding_of, all_records), Counter())
+    assert by_day == dict(+expected)
