@@ -175,4 +175,157 @@ begin
     end loop;
 end
 $$;
+-- Locks the accounts of a batch in the order of their numbers and says all that is needed to decide it, in one document:
+-- how they stand, their lots from the frontier on (those that end before `load_until`, and as many more as hold what may be
+-- cut), the newest bucket of each day on which something is earned, what was decided under the keys before, reservations
+-- that are referred to or over, the time, and numbers for the operations to come. The transaction gets its id before it
+-- draws numbers: the sealer of the chain concludes from it that a number never comes.
+create function points.open_batch(
+    accounts bigint[], wanted bigint[], keys text[], subjects bigint[], earned_by bigint[], earned_on date[], draws int,
+    at timestamptz, load_until date
+) returns json language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    perform pg_current_xact_id();
+    perform from points.balance where account_no = any(accounts) order by account_no for update;
+    return json_build_object(
+        'now', coalesce(at, clock_timestamp()),
+        'numbers', (select json_agg(nextval('points.operation_no')) from generate_series(1, draws)),
+        'accounts', (
+            select json_agg(row_to_json(standing)) from (
+                select a.member_id, b.*, ahead.*,
+                  (select amount from points.bucket r
+                   where r.account_no = b.account_no and r.expires_on = '0001-01-01') as rolling
+                from unnest(accounts, wanted) as given (account_no, wanted)
+                join points.balance b on b.account_no = given.account_no
+                join points.account a on a.no = b.account_no
+                cross join lateral (
+                    select json_agg(expires_on) filter (where is_kept) as days,
+                      json_agg(no) filter (where is_kept) as numbers,
+                      json_agg(amount) filter (where is_kept) as amounts, coalesce(bool_and(is_kept), true) as is_complete
+                    from (
+                        select expires_on, no, amount, expires_on < load_until
+                          or given.wanted + b.owed + b.frontier_offset + coalesce((
+                              select sum((hole ->> 3)::bigint - (hole ->> 2)::bigint)
+                              from jsonb_array_elements(b.holes) as hole), 0)
+                            > coalesce(sum(amount) filter (where expires_on >= load_until)
+                                over (order by expires_on, no rows between unbounded preceding and 1 preceding), 0)
+                          as is_kept
+                        from points.bucket k
+                        where k.account_no = b.account_no and (expires_on, no) >= (b.frontier_on, b.frontier_bucket)
+                          and expires_on > '0001-01-01'
+                        order by expires_on, no
+                    ) as lots
+                ) as ahead
+            ) as standing
+        ),
+        'newest', case when cardinality(earned_by) > 0 then (
+            select json_agg(json_build_array(account_no, expires_on, no, amount)) from (
+                select distinct on (b.account_no, b.expires_on) b.account_no, b.expires_on, b.no, b.amount
+                from unnest(earned_by, earned_on) as given (account_no, day)
+                join points.bucket b on b.account_no = given.account_no and b.expires_on = given.day
+                order by b.account_no, b.expires_on, b.no desc
+            ) as newest
+        ) end,
+        'known', (
+            select json_agg(row_to_json(done)) from (
+                select o.no, o.key, o.kind, o.amount, o.subject_no, o.at, o.refusal, o.details, o.posted, o.pending, o.held,
+                  o.owed, a.member_id
+                from points.operation o left join points.account a on a.no = o.account_no
+                where o.key = any(keys)
+            ) as done
+        ),
+        'reservations', (
+            select json_agg(row_to_json(reserved)) from (
+                select r.operation_no, r.account_no, a.member_id, r.amount, r.posted, r.expires_at, r.layer, r.resolved_by
+                from points.reservation r join points.account a on a.no = r.account_no
+                where r.operation_no = any(subjects)
+                union
+                select r.operation_no, r.account_no, a.member_id, r.amount, r.posted, r.expires_at, r.layer, r.resolved_by
+                from points.reservation r join points.account a on a.no = r.account_no
+                where r.account_no = any(accounts) and r.resolved_by is null
+                  and r.expires_at <= coalesce(at, clock_timestamp())
+            ) as reserved
+        )
+    );
+end
+$$;
+
+-- Writes what was decided of a batch: one document, each list of rows in its table. Operations go in the order of their
+-- keys, which is the same for everybody.
+create function points.write_batch(batch json) returns void
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    insert into points.operation
+      (no, account_no, amount, subject_no, at, posted, pending, held, owed, kind, key, asked_by, refusal, details)
+    select no, account_no, amount, subject_no, at, posted, pending, held, owed, kind, key, asked_by, refusal, details
+    from json_to_recordset(batch -> 'operations') as given (
+        no bigint, account_no bigint, amount bigint, subject_no bigint, at timestamptz, posted bigint, pending bigint,
+        held bigint, owed bigint, kind points.kind, key text, asked_by text, refusal text, details jsonb
+    )
+    order by key;
+    if batch -> 'entries' is not null then
+        insert into points.entry (operation_no, line, debit_no, credit_no, amount, layer)
+        select operation_no, line, debit_no, credit_no, amount, layer
+        from json_to_recordset(batch -> 'entries') as given (
+            operation_no bigint, line smallint, debit_no bigint, credit_no bigint, amount bigint, layer points.layer
+        );
+    end if;
+    if batch -> 'lots' is not null then
+        insert into points.lot (operation_no, account_no, expires_on, bucket, first, amount)
+        select operation_no, account_no, expires_on, bucket, first, amount
+        from json_to_recordset(batch -> 'lots') as given (
+            operation_no bigint, account_no bigint, expires_on date, bucket int, first bigint, amount bigint
+        );
+        insert into points.bucket (account_no, expires_on, no, amount)
+        select account_no, expires_on, no, amount
+        from json_to_recordset(batch -> 'buckets') as given (
+            account_no bigint, expires_on date, no int, amount bigint
+        )
+        on conflict (account_no, expires_on, no) do update set amount = excluded.amount;
+    end if;
+    if batch -> 'cuts' is not null then
+        insert into points.cut (
+            operation_no, line, amount, from_on, from_bucket, from_offset, to_on, to_bucket, to_offset, newest
+        )
+        select operation_no, line, amount, from_on, from_bucket, from_offset, to_on, to_bucket, to_offset, newest
+        from json_to_recordset(batch -> 'cuts') as given (
+            operation_no bigint, line smallint, amount bigint, from_on date, from_bucket int, from_offset bigint,
+            to_on date, to_bucket int, to_offset bigint, newest int
+        );
+    end if;
+    if batch -> 'reservations' is not null then
+        insert into points.reservation (operation_no, account_no, amount, posted, expires_at, layer, resolved_by)
+        select operation_no, account_no, amount, posted, expires_at, layer, resolved_by
+        from json_to_recordset(batch -> 'reservations') as given (
+            operation_no bigint, account_no bigint, amount bigint, posted bigint, expires_at timestamptz,
+            layer points.layer, resolved_by points.kind
+        )
+        on conflict (operation_no) do update set posted = excluded.posted, resolved_by = excluded.resolved_by;
+    end if;
+    if batch -> 'reversals' is not null then
+        insert into points.reversal (subject_no, amount)
+        select subject_no, amount
+        from json_to_recordset(batch -> 'reversals') as given (subject_no bigint, amount bigint)
+        on conflict (subject_no) do update set amount = excluded.amount;
+    end if;
+    if batch -> 'balances' is not null then
+        update points.balance b
+        set status = given.status, floor = given.floor, posted = given.posted, pending = given.pending,
+          held = given.held, owed = given.owed, version = given.version, last_at = given.last_at,
+          frontier_on = given.frontier_on, frontier_bucket = given.frontier_bucket,
+          frontier_offset = given.frontier_offset, newest_bucket = given.newest_bucket,
+          newest_behind = given.newest_behind, rolling_offset = given.rolling_offset,
+          rolling_until = given.rolling_until, gaps = given.gaps, holes = given.holes
+        from json_to_recordset(batch -> 'balances') as given (
+            account_no bigint, status points.account_status, floor bigint, posted bigint, pending bigint, held bigint,
+            owed bigint, version bigint, last_at timestamptz, frontier_on date, frontier_bucket int,
+            frontier_offset bigint, newest_bucket int, newest_behind int, rolling_offset bigint, rolling_until date,
+            gaps jsonb, holes jsonb
+        )
+        where b.account_no = given.account_no;
+    end if;
+end
+$$;
+
+revoke all on all functions in schema points from public;
 reset role;

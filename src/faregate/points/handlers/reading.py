@@ -33,7 +33,7 @@ async def account_state(
     """Return an account as it stands now, read at one instant. Raises AccountNotFound."""
     async with database.transaction() as conn:
         await conn.execute(ONE_INSTANT)
-        standing = await reading.standing(conn, member_id, today=date.max)
+        standing = await reading.standing(conn, member_id)
     return _settled(standing, day_of=day_of)
 
 

@@ -7,9 +7,9 @@ COMMIT. An idle writer takes a lone request at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -43,6 +43,8 @@ from faregate.points.store.rows import cutter_of
 _log = structlog.get_logger(__name__)
 
 TRIES: Final = 5
+AHEAD: Final = timedelta(days=1)
+"""Lots that end before tomorrow are read in any case, so that the database may be on the next day already."""
 MEMBERS_KNOWN_MAX: Final = 200_000
 
 Announce = Callable[[Connection, Sequence[Decided]], Any]
@@ -109,15 +111,19 @@ class LedgerWriter:
         raise LedgerBusy("the same keys are being used by others")
 
     async def _write(self, requests: Sequence[Request]) -> list[Answer | None]:
+        now = None if self._clock is None else self._clock.now()
         async with store.batch(self._database) as conn:
             found = await self._subjects(conn, requests)
-            numbers = await self._accounts(conn, requests, found)
+            await self._know_accounts(conn, requests)
+            needs = Needs(requests, found=found, numbers=self._numbers)
             locked = await store.lock(
                 conn,
-                accounts=sorted(numbers),
+                wanted=needs.wanted,
                 keys=[request.key for request in requests],
                 subjects=list(found),
-                now=None if self._clock is None else self._clock.now(),
+                earned=needs.earned,
+                now=now,
+                load_until=self._day_of(now or datetime.now(UTC)) + AHEAD,
             )
             batch = _Batch(
                 requests=requests, found=found, locked=locked, rules=self._rules, day_of=self._day_of
@@ -140,10 +146,8 @@ class LedgerWriter:
         holds = {row["subject_no"] for row in found.values() if row["kind"] == OperationKind.POST} - numbers
         return found | (await store.subjects(conn, sorted(holds)) if holds else {})
 
-    async def _accounts(
-        self, conn: Connection, requests: Sequence[Request], found: Mapping[int, Mapping[str, Any]]
-    ) -> set[int]:
-        """Return the numbers of all accounts that a batch is about."""
+    async def _know_accounts(self, conn: Connection, requests: Sequence[Request]) -> None:
+        """Learn the numbers of all accounts that a batch is about. They never change."""
         members = {request.member_id for request in requests if isinstance(request, OfMember)}
         members |= {request.to_member_id for request in requests if isinstance(request, Transfer)}
         unknown = members - self._numbers.keys()
@@ -152,9 +156,38 @@ class LedgerWriter:
                 self._numbers.clear()
                 unknown = members
             self._numbers |= await store.account_numbers(conn, unknown)
-        return {self._numbers[member] for member in members if member in self._numbers} | {
-            row["account_no"] for row in found.values()
-        }
+
+
+class Needs:
+    """What must be read to decide requests: which accounts, how much of each may be cut, on which days is earned."""
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        *,
+        found: Mapping[int, Mapping[str, Any]],
+        numbers: Mapping[str, int],
+    ) -> None:
+        self.wanted: dict[int, int] = {row["account_no"]: 0 for row in found.values()}
+        self.earned: set[tuple[int, date]] = set()
+        for request in requests:
+            if isinstance(request, OfMember):
+                no, details = numbers.get(request.member_id), request.details()
+                amount = abs(getattr(request, "amount", 0))
+            else:
+                row = found.get(request.subject) if isinstance(request, OfSubject) else None
+                no, details = (row["account_no"], row["details"] or {}) if row else (None, {})
+                amount = abs(row["amount"]) if row else 0
+            if no is not None:
+                self._add(no, amount)
+                day = day_of_lots(details)
+                if isinstance(request, Earn | Adjust | Confirm) and day != ROLLING:
+                    self.earned.add((no, day))
+            if isinstance(request, Transfer) and request.to_member_id in numbers:
+                self._add(numbers[request.to_member_id], ALL)  # on which days, is not known yet
+
+    def _add(self, no: int, amount: int) -> None:
+        self.wanted[no] = min(ALL, self.wanted.get(no, 0) + amount)
 
 
 class _Batch:
@@ -187,18 +220,13 @@ class _Batch:
         self.decided: list[Decided] = []
 
     async def load(self, conn: Connection) -> None:
-        """Read the lots, and what the subjects moved, as far as the requests that are new need it."""
+        """Read what the subjects moved, as far as the requests that are new need it."""
         due = [row for row in self._locked.reservations if self._is_due(row)]
         referred = {request.subject for request in self._fresh if isinstance(request, OfSubject)}
         subjects = [row for no, row in self._found.items() if no in referred]
         cut_by = {cutter_of(row) for row in subjects} | {row["operation_no"] for row in due}
         if cut_by:
             await self._load_subjects(conn, subjects, due=due, cut_by=cut_by)
-        wanted = self._wanted()
-        if wanted:
-            await store.load_lots(
-                conn, accounts=self._by_no, wanted=wanted, earned=self._earned(), today=self._desk.today
-            )
 
     async def _load_subjects(
         self,
@@ -267,40 +295,6 @@ class _Batch:
     def _is_due(self, row: Mapping[str, Any]) -> bool:
         ends = row["expires_at"]
         return row["resolved_by"] is None and ends is not None and ends <= self._now
-
-    def _wanted(self) -> dict[int, int]:
-        """Return how much at most is cut of each account; those of which nothing is have their overdue lots read."""
-        wanted = {no: account.owed for no, account in self._by_no.items()}
-        for no, held in self._by_no.items():
-            wanted[no] += sum(hole.amount for hole in held.fixed.holes)
-        for request in self._fresh:
-            account, amount = self._account_of(request), 0
-            if isinstance(request, OfMember):
-                amount = abs(getattr(request, "amount", 0))
-            elif isinstance(request, OfSubject) and request.subject in self._desk.subjects:
-                amount = self._desk.subjects[request.subject].amount
-            if account is not None:
-                wanted[account.no] += amount
-            if isinstance(request, Transfer) and request.to_member_id in self._desk.accounts:
-                wanted[self._desk.accounts[request.to_member_id].no] += ALL  # on which days, is not known yet
-        return {no: min(amount, ALL) for no, amount in wanted.items()}
-
-    def _earned(self) -> Iterable[tuple[int, date]]:
-        """Return the accounts and days on which something is earned."""
-        for request in self._fresh:
-            account, day = self._account_of(request), ROLLING
-            if isinstance(request, Earn | Adjust):
-                day = day_of_lots(request.details())
-            elif isinstance(request, Confirm) and request.subject in self._desk.subjects:
-                day = day_of_lots(self._desk.subjects[request.subject].details)
-            if account is not None and day != ROLLING:
-                yield account.no, day
-
-    def _account_of(self, request: Request) -> Account | None:
-        if isinstance(request, OfMember):
-            return self._desk.accounts.get(request.member_id)
-        subject = self._desk.subjects.get(request.subject) if isinstance(request, OfSubject) else None
-        return None if subject is None else self._by_no.get(subject.account_no)
 
 
 def _nothing() -> None:

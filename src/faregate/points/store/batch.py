@@ -90,30 +90,58 @@ async def subjects(conn: Connection, numbers: Sequence[int]) -> dict[int, Mappin
 async def lock(
     conn: Connection,
     *,
-    accounts: Sequence[int],
+    wanted: Mapping[int, int],
     keys: Sequence[str],
     subjects: Sequence[int],
+    earned: Iterable[tuple[int, date]],
     now: datetime | None,
+    load_until: date,
 ) -> Locked:
-    """Lock accounts, and read how they stand, what their keys mean already, and the holds whose time is over.
+    """Lock accounts, and read all that is needed to decide a batch, in one round trip.
 
-    The lots are not read yet. `now` None: by the database's clock.
+    `wanted` says by account how much may be cut of it; all lots that end before `load_until` are read besides. `earned`
+    are the days on which something is earned. `now` None: by the database's clock.
     """
-    async with conn.pipeline():
-        await conn.execute(_Q["be_known"])
-        rows = await conn.execute(_Q["lock_accounts"], {"numbers": sorted(accounts)})
-        known = await conn.execute(_Q["known_keys"], {"keys": list(keys)})
-        given = {"subjects": list(subjects), "accounts": list(accounts), "now": now}
-        reservations = await conn.execute(_Q["reservations"], given)
-        numbers = await conn.execute(_Q["draw_numbers"], {"count": len(keys)})
-    drawn = await numbers.fetchall()
+    days = sorted(set(earned))
+    given = {
+        "accounts": list(wanted),
+        "wanted": list(wanted.values()),
+        "keys": list(keys),
+        "subjects": list(subjects),
+        "earned_by": [no for no, _ in days],
+        "earned_on": [day for _, day in days],
+        "draws": len(keys),
+        "at": now,
+        "load_until": load_until,
+    }
+    row: Any = await (await conn.execute(_Q["open_batch"], given)).fetchone()
+    found = orjson.loads(row["found"])
+    accounts = {row["member_id"]: _account(row) for row in found["accounts"] or ()}
+    by_no = {account.no: account for account in accounts.values()}
+    for no, day, number, amount in found["newest"] or ():
+        by_no[no].fixed.amounts[date.fromisoformat(day), number] = amount
     return Locked(
-        accounts={row["member_id"]: account_of(row) for row in await rows.fetchall()},
-        known={row["key"]: _known(row) for row in await known.fetchall()},
-        reservations=await reservations.fetchall(),
-        numbers=[row["no"] for row in drawn],
-        now=now or drawn[0]["now"],
+        accounts=accounts,
+        known={row["key"]: _known(_with_times(row, "at")) for row in found["known"] or ()},
+        reservations=[_with_times(row, "expires_at") for row in found["reservations"] or ()],
+        numbers=found["numbers"],
+        now=datetime.fromisoformat(found["now"]),
     )
+
+
+def _account(row: dict[str, Any]) -> Account:
+    """Return an account with its lots, of a document."""
+    for name in ("frontier_on", "rolling_until"):
+        row[name] = row[name] and date.fromisoformat(row[name])
+    account = account_of(_with_times(row, "last_at"))
+    row["days"] = [date.fromisoformat(day) for day in row["days"] or ()]
+    take_in_buckets(account.fixed, row)
+    return account
+
+
+def _with_times(row: dict[str, Any], name: str) -> Mapping[str, Any]:
+    row[name] = row[name] and datetime.fromisoformat(row[name])
+    return row
 
 
 async def draw_numbers(conn: Connection, count: int) -> list[int]:
@@ -122,36 +150,19 @@ async def draw_numbers(conn: Connection, count: int) -> list[int]:
     return [row["no"] for row in await found.fetchall()]
 
 
-async def load_lots(
-    conn: Connection,
-    *,
-    accounts: Mapping[int, Account],
-    wanted: Mapping[int, int],
-    earned: Iterable[tuple[int, date]],
-    today: date,
-) -> None:
-    """Read the lots of accounts: as much from the frontier on as may be cut, and the newest of days of earns."""
-    days = sorted(set(earned))
-    ahead = [account for no, account in accounts.items() if wanted.get(no) is not None]
-    frontiers = [account.fixed.frontier for account in ahead]
-    async with conn.pipeline():
-        found = await conn.execute(
-            _Q["buckets"],
-            {
-                "numbers": [account.no for account in ahead],
-                "on": [place.expires_on for place in frontiers],
-                "buckets": [place.bucket for place in frontiers],
-                "offsets": [place.offset for place in frontiers],
-                "wanted": [wanted[account.no] for account in ahead],
-                "today": today,
-            },
-        )
-        given = {"numbers": [no for no, _ in days], "days": [day for _, day in days]}
-        newest = await conn.execute(_Q["newest_buckets"], given) if days else None
-    for row in await found.fetchall():
-        take_in_buckets(accounts[row["account_no"]].fixed, row)
-    for row in await newest.fetchall() if newest else ():
-        accounts[row["account_no"]].fixed.amounts[row["expires_on"], row["no"]] = row["amount"]
+async def load_lots(conn: Connection, account: Account) -> None:
+    """Read all lots of an account from the frontier on."""
+    place = account.fixed.frontier
+    found = await conn.execute(
+        _Q["buckets"],
+        {
+            "account_no": account.no,
+            "since_on": place.expires_on,
+            "since_bucket": place.bucket,
+        },
+    )
+    row: Any = await found.fetchone()
+    take_in_buckets(account.fixed, row)
 
 
 async def load_moves(
@@ -179,18 +190,18 @@ async def save(conn: Connection, decided: Sequence[Decided], *, accounts: Iterab
     done = [one for one in decided if one.refusal is None]
     touched = {one.subject.no: one.subject for one in done if one.subject is not None}
     changed = list(accounts)
-    for name, rows in (
-        ("insert_operations", [_operation_row(one) for one in decided]),
-        ("insert_entries", [row for one in done for row in _entry_rows(one)]),
-        ("insert_lots", [row for one in done for row in _lot_rows(one)]),
-        ("insert_cuts", [row for one in done for row in _cut_rows(one)]),
-        ("save_buckets", [row for account in changed for row in _bucket_rows(account)]),
-        ("save_reservations", [*_new_reservations(done), *_resolved(touched.values())]),
-        ("save_reversals", [_reversal_row(one) for one in touched.values() if _is_reversed(one, done)]),
-        ("save_balances", [_balance_row(account) for account in changed]),
-    ):
-        if rows:
-            await execute_last(conn, _Q[name], {"rows": orjson.dumps(rows).decode()})
+    lists = {
+        "operations": [_operation_row(one) for one in decided],
+        "entries": [row for one in done for row in _entry_rows(one)],
+        "lots": [row for one in done for row in _lot_rows(one)],
+        "cuts": [row for one in done for row in _cut_rows(one)],
+        "buckets": [row for account in changed for row in _bucket_rows(account)],
+        "reservations": [*_new_reservations(done), *_resolved(touched.values())],
+        "reversals": [_reversal_row(one) for one in touched.values() if _is_reversed(one, done)],
+        "balances": [_balance_row(account) for account in changed],
+    }
+    document = orjson.dumps({name: rows for name, rows in lists.items() if rows}).decode()
+    await execute_last(conn, _Q["write_batch"], {"batch": document})
 
 
 def new_reservation(decided: Decided) -> Reservation | None:
@@ -377,5 +388,5 @@ def _ranges(*tracks: Sequence[Piece]) -> list[list[Any]] | None:
 
 async def operation_of_key(conn: Connection, key: str) -> Operation:
     """Return what stands under a key that was used."""
-    [row] = await (await conn.execute(_Q["known_keys"], {"keys": [key]})).fetchall()
+    [row] = await (await conn.execute(_Q["operation_of_key"], {"key": key})).fetchall()
     return operation_of(row, is_replay=True)

@@ -19,66 +19,37 @@ select o.no, o.kind::text, o.account_no, a.member_id, o.amount, o.details, o.sub
 from points.operation o join points.account a on a.no = o.account_no
 where o.no = any(%(numbers)s::bigint[]) and o.refusal is null
 
--- name: lock_accounts
--- Locks accounts in the order of their numbers, which is the same for everybody, and says how they stand.
-select a.member_id, b.*,
-  (select amount from points.bucket r where r.account_no = b.account_no and expires_on = '0001-01-01') as rolling
-from points.balance b join points.account a on a.no = b.account_no
-where b.account_no = any(%(numbers)s::bigint[])
-order by b.account_no
-for update of b
+-- name: open_batch
+-- Locks the accounts of a batch, and says all that is needed to decide it.
+select points.open_batch(
+    %(accounts)s::bigint[], %(wanted)s::bigint[], %(keys)s::text[], %(subjects)s::bigint[], %(earned_by)s::bigint[],
+    %(earned_on)s::date[], %(draws)s::int, %(at)s::timestamptz, %(load_until)s::date
+)::text as found
 
--- name: known_keys
--- What was decided under keys before.
+-- name: write_batch
+-- Writes what was decided of a batch.
+select points.write_batch(%(batch)s::json)
+
+-- name: operation_of_key
+-- What stands under a key.
 select o.no, o.key, o.kind::text, o.amount, o.subject_no, o.at, o.refusal, o.details, o.posted, o.pending, o.held,
   o.owed, a.member_id
 from points.operation o left join points.account a on a.no = o.account_no
-where o.key = any(%(keys)s::text[])
-
--- name: reservations
--- The reservations of subjects, and the open holds of accounts whose time is over.
-select r.operation_no, r.account_no, a.member_id, r.amount, r.posted, r.expires_at, r.layer::text, r.resolved_by::text
-from points.reservation r join points.account a on a.no = r.account_no
-where r.operation_no = any(%(subjects)s::bigint[])
-union
-select r.operation_no, r.account_no, a.member_id, r.amount, r.posted, r.expires_at, r.layer::text, r.resolved_by::text
-from points.reservation r join points.account a on a.no = r.account_no
-where r.account_no = any(%(accounts)s::bigint[]) and r.resolved_by is null
-  and r.expires_at <= coalesce(%(now)s, clock_timestamp())
-
--- name: be_known
--- Gives the transaction its id before it draws numbers: the sealer concludes from it that a number never comes.
-select pg_current_xact_id()
+where o.key = %(key)s
 
 -- name: draw_numbers
--- The numbers of as many operations, and the time. Drawn under the locks, so that they rise along each account.
-select nextval('points.operation_no') as no, clock_timestamp() as now from generate_series(1, %(count)s)
+-- The numbers of as many operations. Drawn under the locks, so that they rise along each account.
+select nextval('points.operation_no') as no from generate_series(1, %(count)s)
 
 -- name: buckets
--- The buckets of accounts from the frontier on: all that are over, and as many more as hold what may be cut.
-select given.account_no, found.*
-from unnest(%(numbers)s::bigint[], %(on)s::date[], %(buckets)s::int[], %(offsets)s::bigint[], %(wanted)s::bigint[])
-  as given (account_no, since_on, since_bucket, since_offset, wanted)
-cross join lateral (
-    select array_agg(expires_on) filter (where is_kept) as days, array_agg(no) filter (where is_kept) as numbers,
-      array_agg(amount) filter (where is_kept) as amounts, coalesce(bool_and(is_kept), true) as is_complete
-    from (
-        select expires_on, no, amount, expires_on < %(today)s or wanted + since_offset > coalesce(
-            sum(amount) filter (where expires_on >= %(today)s)
-              over (order by expires_on, no rows between unbounded preceding and 1 preceding), 0) as is_kept
-        from points.bucket b
-        where b.account_no = given.account_no and (expires_on, no) >= (since_on, since_bucket)
-          and expires_on > '0001-01-01'
-        order by expires_on, no
-    ) as ahead
-) as found
-
--- name: newest_buckets
--- The newest bucket of days on which something is earned.
-select distinct on (b.account_no, b.expires_on) b.account_no, b.expires_on, b.no, b.amount
-from unnest(%(numbers)s::bigint[], %(days)s::date[]) as given (account_no, day)
-join points.bucket b on b.account_no = given.account_no and b.expires_on = given.day
-order by b.account_no, b.expires_on, b.no desc
+-- The dated buckets of an account from the frontier on.
+select array_agg(expires_on) as days, array_agg(no) as numbers, array_agg(amount) as amounts, true as is_complete
+from (
+    select expires_on, no, amount from points.bucket
+    where account_no = %(account_no)s and (expires_on, no) >= (%(since_on)s, %(since_bucket)s)
+      and expires_on > '0001-01-01'
+    order by expires_on, no
+) as ahead
 
 -- name: cuts
 -- What operations took out of the lots.
@@ -104,82 +75,6 @@ order by operation_no, expires_on, bucket, first
 -- name: reversals
 -- How much was reversed of operations.
 select subject_no, amount from points.reversal where subject_no = any(%(numbers)s::bigint[])
-
--- name: insert_operations
--- Writes what was decided, in the order of the keys, which is the same for everybody.
-insert into points.operation
-  (no, account_no, amount, subject_no, at, posted, pending, held, owed, kind, key, asked_by, refusal, details)
-select no, account_no, amount, subject_no, at, posted, pending, held, owed, kind, key, asked_by, refusal, details
-from json_to_recordset(%(rows)s::json) as given (
-    no bigint, account_no bigint, amount bigint, subject_no bigint, at timestamptz, posted bigint, pending bigint,
-    held bigint, owed bigint, kind points.kind, key text, asked_by text, refusal text, details jsonb
-)
-order by key
-
--- name: insert_entries
--- Writes the entries of operations.
-insert into points.entry (operation_no, line, debit_no, credit_no, amount, layer)
-select operation_no, line, debit_no, credit_no, amount, layer
-from json_to_recordset(%(rows)s::json) as given (
-    operation_no bigint, line smallint, debit_no bigint, credit_no bigint, amount bigint, layer points.layer
-)
-
--- name: insert_lots
--- Writes where lie what operations earned.
-insert into points.lot (operation_no, account_no, expires_on, bucket, first, amount)
-select operation_no, account_no, expires_on, bucket, first, amount
-from json_to_recordset(%(rows)s::json) as given (
-    operation_no bigint, account_no bigint, expires_on date, bucket int, first bigint, amount bigint
-)
-
--- name: insert_cuts
--- Writes what operations took out of the lots.
-insert into points.cut (
-    operation_no, line, amount, from_on, from_bucket, from_offset, to_on, to_bucket, to_offset, newest
-)
-select operation_no, line, amount, from_on, from_bucket, from_offset, to_on, to_bucket, to_offset, newest
-from json_to_recordset(%(rows)s::json) as given (
-    operation_no bigint, line smallint, amount bigint, from_on date, from_bucket int, from_offset bigint,
-    to_on date, to_bucket int, to_offset bigint, newest int
-)
-
--- name: save_buckets
--- Writes buckets that are new or have grown.
-insert into points.bucket (account_no, expires_on, no, amount)
-select account_no, expires_on, no, amount
-from json_to_recordset(%(rows)s::json) as given (account_no bigint, expires_on date, no int, amount bigint)
-on conflict (account_no, expires_on, no) do update set amount = excluded.amount
-
--- name: save_balances
--- Writes how accounts stand.
-update points.balance b
-set status = given.status, floor = given.floor, posted = given.posted, pending = given.pending, held = given.held,
-  owed = given.owed, version = given.version, last_at = given.last_at, frontier_on = given.frontier_on,
-  frontier_bucket = given.frontier_bucket, frontier_offset = given.frontier_offset,
-  newest_bucket = given.newest_bucket, newest_behind = given.newest_behind,
-  rolling_offset = given.rolling_offset, rolling_until = given.rolling_until, gaps = given.gaps, holes = given.holes
-from json_to_recordset(%(rows)s::json) as given (
-    account_no bigint, status points.account_status, floor bigint, posted bigint, pending bigint, held bigint,
-    owed bigint, version bigint, last_at timestamptz, frontier_on date, frontier_bucket int, frontier_offset bigint,
-    newest_bucket int, newest_behind int, rolling_offset bigint, rolling_until date, gaps jsonb, holes jsonb
-)
-where b.account_no = given.account_no
-
--- name: save_reservations
--- Writes new reservations, and what became of older ones.
-insert into points.reservation (operation_no, account_no, amount, posted, expires_at, layer, resolved_by)
-select operation_no, account_no, amount, posted, expires_at, layer, resolved_by
-from json_to_recordset(%(rows)s::json) as given (
-    operation_no bigint, account_no bigint, amount bigint, posted bigint, expires_at timestamptz, layer points.layer,
-    resolved_by points.kind
-)
-on conflict (operation_no) do update set posted = excluded.posted, resolved_by = excluded.resolved_by
-
--- name: save_reversals
--- Writes how much was reversed of operations.
-insert into points.reversal (subject_no, amount)
-select subject_no, amount from json_to_recordset(%(rows)s::json) as given (subject_no bigint, amount bigint)
-on conflict (subject_no) do update set amount = excluded.amount
 
 -- name: accounts_after
 -- Accounts in the order of their numbers, as they stand.

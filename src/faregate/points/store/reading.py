@@ -31,7 +31,7 @@ class Standing:
     holds: Sequence[Subject]
 
 
-async def standing(conn: Connection, member_id: str, *, today: date) -> Standing:
+async def standing(conn: Connection, member_id: str) -> Standing:
     """Return how an account stands; the caller's transaction makes it one instant. Raises AccountNotFound."""
     row = await _one(conn, "account_state", member_id=member_id)
     if row is None:
@@ -42,7 +42,7 @@ async def standing(conn: Connection, member_id: str, *, today: date) -> Standing
     reservations = await found.fetchall()
     numbers = [row["operation_no"] for row in reservations if row["expires_at"] is not None]
     cuts, _, _ = await load_moves(conn, accounts=accounts, cut_by=numbers, earned_by=())
-    await load_lots(conn, accounts=accounts, wanted={account.no: ALL}, earned=(), today=today)
+    await load_lots(conn, account)
     holds = [
         hold_of(row, cuts=cuts.get(row["operation_no"], ()))
         for row in reservations
