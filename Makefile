@@ -19,7 +19,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 NAME ?= submit
 ARGS ?=
 
-.PHONY: help demo up test check lint types format bench fuzz soak schemas clean
+.PHONY: help demo up test check lint types format bench fuzz soak seeds schemas clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "; print "faregate: make TARGET\n"} \
@@ -56,7 +56,10 @@ soak: $(VENV)/ready ## The tests that take minutes: a rolling restart under traf
 fuzz: $(VENV)/ready ## Hold a running API to its OpenAPI document with generated requests (ARGS="--max-time 600")
 	@$(BIN)/python -m tools.fuzz $(ARGS)
 
-bench: $(VENV)/ready-bench ## Measure against a peer: NAME=submit, credit, gateway, scale or isolation
+seeds: $(VENV)/ready ## Random histories of the points ledger beside its model (ARGS="--seeds 10000")
+	@$(BIN)/python -m tools.ledger_seeds $(ARGS)
+
+bench: $(VENV)/ready-bench ## Measure against a peer: NAME=submit, credit, ledger, gateway, scale or isolation
 	@$(BIN)/faregate bench $(NAME) $(ARGS)
 
 clean: ## Stop this folder's own servers, then remove .venv, caches and .faregate (its data too)
