@@ -18,7 +18,7 @@ from faregate.bench.ledger.drive import Driver
 from faregate.bench.ledger.ours import OurLedger
 from faregate.bench.ledger.port import LedgerUnderTest
 from faregate.bench.ledger.rivals import QUERIES, AtomicUpdate, ForUpdate
-from faregate.bench.ledger.run import ENDOWMENT, LedgerPlan, Measured, measure
+from faregate.bench.ledger.run import ENDOWMENT, LedgerPlan, Measured, endow, measure
 from faregate.bench.ledger.workload import Skew, accounts_of, transfers
 from faregate.bench.loadgen import Load, LoadReport, generate
 from faregate.bench.report import BenchResult, target
@@ -79,7 +79,8 @@ async def bench_ledger(wanted: LedgerBench, *, home: Path, say: Say) -> BenchRes
         verified = await _verified(points, say=say)
     async with local_system(replace(alone, apis=1)) as system, _opened(system) as (points, _):
         http = await _over_http(system, wanted, say=say)
-    async with local_system(alone) as system, _opened(system) as (points, rival):
+    afresh = replace(alone, home=home / "sizes")
+    async with local_system(afresh) as system, _opened(system) as (points, rival):
         sizes = await _costs(points, rival, wanted, say=say)
     return _result(
         measured,
@@ -207,8 +208,9 @@ async def _over_http(system: LocalSystem, wanted: LedgerBench, *, say: Say) -> L
 
 async def _costs(points: PointsApi, rival: Database, wanted: LedgerBench, *, say: Say) -> dict[int, float]:
     """Return how long a transfer takes, the inverse of the rate, in microseconds, at each size of the ledger."""
-    members = [f"past-{number}" for number in range(1_000)]
-    await points.open_accounts(members, at=datetime.now(UTC))
+    members, accounts = [f"past-{number}" for number in range(1_000)], accounts_of(wanted.plan.accounts)
+    await points.open_accounts([*members, *accounts], at=datetime.now(UTC))
+    await endow(OurLedger(points), accounts)
     done, found = 0, dict[int, float]()
     for size in wanted.sizes:
         while (missing := size - await _number(rival, "entries")) > 0:

@@ -72,7 +72,7 @@ async def measure(
     for name, ledger in ledgers.items():
         say(f"{name}: opening {plan.accounts:,} accounts")
         await ledger.open(accounts)
-        await _endow(ledger, accounts)
+        await endow(ledger, accounts)
     lone = await _lone_holds(ledgers, accounts)
     figures: list[Figures] = []
     calls: dict[str, list[Call]] = {name: [] for name in ledgers}
@@ -86,7 +86,8 @@ async def measure(
     return Measured(figures=figures, lone_hold_ms=lone, deadlocks=await deadlocks() - before)
 
 
-async def _endow(ledger: LedgerUnderTest, accounts: Sequence[str]) -> None:
+async def endow(ledger: LedgerUnderTest, accounts: Sequence[str]) -> None:
+    """Give accounts more points than any workload takes. Raises RuntimeError when the ledger refuses."""
     for account in accounts:
         answer = await ledger.earn(f"endow-{account}", account, ENDOWMENT)
         if answer != DONE:

@@ -173,26 +173,27 @@ class OpenLots:
         """Move the frontier on over so many points that are there; a hole on the way begins a new stretch."""
         taken: list[Stretch] = []
         begin, size = self.frontier, 0
-        for expires_on, bucket in self._ahead():
-            if amount == 0 or expires_on > until:
+        day, bucket, offset = self.frontier
+        for key in self._ahead():
+            if amount == 0 or key[0] > until:
                 break
-            if (expires_on, bucket) != self.frontier[:2]:
-                self.frontier = Place(expires_on, bucket, 0)
-            for hole in [*self._holes_in(expires_on, bucket), None]:
-                stop = self.amounts[expires_on, bucket] if hole is None else hole.begin
-                step = min(amount, stop - self.frontier.offset)
-                self.frontier = self.frontier._replace(offset=self.frontier.offset + step)
-                size, amount = size + step, amount - step
-                if hole is None or self.frontier.offset < hole.begin:
+            if key != (day, bucket):
+                (day, bucket), offset = key, 0
+            for hole in self._holes_in(day, bucket) if self.holes else ():
+                step = min(amount, hole.begin - offset)
+                offset, size, amount = offset + step, size + step, amount - step
+                if offset < hole.begin:
                     break
                 if size:
-                    taken.append(Stretch(begin, self.frontier, self.newest, size))
+                    taken.append(Stretch(begin, Place(day, bucket, offset), self.newest, size))
                 self.holes.remove(hole)
-                begin = self.frontier = self.frontier._replace(offset=hole.end)
-                size = 0
+                begin, offset, size = Place(day, bucket, hole.end), hole.end, 0
+            step = min(amount, self.amounts[key] - offset)
+            offset, size, amount = offset + step, size + step, amount - step
         else:
             if amount and not self.is_complete:
                 raise LotsNotLoaded(f"{amount} points more than were read")
+        self.frontier = Place(day, bucket, offset)
         if size:
             taken.append(Stretch(begin, self.frontier, self.newest, size))
         return taken
