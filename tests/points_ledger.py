@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -119,7 +120,7 @@ class RandomRequests:
         day = r.choice([None, *(today + timedelta(days=days) for days in (-1, 0, 1, 2, 3, 5))])
         active = r.choice([None, today + timedelta(days=r.choice([0, 2, 4]))])
         rolling = active is not None and r.random() < 0.4
-        made = r.choice([
+        kinds: list[Callable[[], Request]] = [
             lambda: Earn(key=key, member_id=member, amount=amount, expires_on=None if rolling else day,
                          is_rolling=rolling, active_until=active),
             lambda: Earn(key=key, member_id=member, amount=amount * 2, expires_on=day),
@@ -141,8 +142,8 @@ class RandomRequests:
                 SetFloor(key=key, member_id=member, floor=r.choice([0, 0, 5]), reason="test"),
                 SetStatus(key=key, member_id=member, reason="t", status=r.choice(STATUSES)),
             ]) if r.random() < 0.3 else Earn(key=key, member_id=member, amount=amount, expires_on=day),
-        ])  # fmt: skip
-        return made()
+        ]  # fmt: skip
+        return r.choice(kinds)()
 
     def wait(self) -> timedelta:
         """How long nothing happens: mostly a moment, at times days."""

@@ -194,7 +194,8 @@ class Model:
             raise No(Refusal.RECEIVER_CLOSED)
         if account.status is AccountStatus.FROZEN and name in ("burn", "hold", "transfer", "convert"):
             raise No(Refusal.ACCOUNT_FROZEN)
-        return getattr(self, f"_{name}")(request, past, member, account)
+        done: Past = getattr(self, f"_{name}")(request, past, member, account)
+        return done
 
     def _earn(self, request: Any, past: Any, member: str, account: ModelAccount) -> Past:
         self._dates(request)
