@@ -139,6 +139,18 @@ async def test_a_large_correction_is_done_once_a_second_person_approves_it(point
     assert nothing.problem == (409, "nothing-to-approve")
 
 
+async def test_points_become_a_partners_units_in_whole_blocks(points: PointsWorld) -> None:
+    member = await points.member(5_000)
+    reply = await points.ask("convert", member_id=member, amount=3_700, partner="skymiles")
+    assert (reply.status, reply.json["amount"]) == (201, 3_000)
+    assert await points.available(member) == 2_000
+    refused = [
+        await points.ask("convert", member_id=member, amount=amount, partner=partner)
+        for amount, partner in ((1_499, "skymiles"), (3_000, "nobody"))
+    ]
+    assert [one.problem for one in refused] == [(400, "less-than-one-block"), (400, "partner-unknown")]
+
+
 async def test_an_account_shows_what_adds_up_and_when_it_expires(points: PointsWorld) -> None:
     today = datetime.now(UTC).date()
     member = await points.member(100, expires_on=str(today + timedelta(days=30)))

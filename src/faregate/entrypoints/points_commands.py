@@ -217,6 +217,28 @@ def liability(as_json: Json = False) -> None:
         )
 
 
+@app.command(
+    "revenue", epilog="Example: faregate points revenue 9000 --redeemed 8500 --expected 9900 --so-far 4175"
+)
+def revenue(
+    deferred: Annotated[int, typer.Argument(min=0, help="What was deferred for points, in minor units.")],
+    redeemed: Annotated[int, typer.Option(min=0, help="Points redeemed in all, up to now.")],
+    expected: Annotated[int, typer.Option(min=1, help="Points that are now expected to be redeemed in all.")],
+    so_far: Annotated[int, typer.Option(min=0, help="Revenue recognised in the periods before.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what becomes revenue by IFRS 15 now: the cumulative share, less what was recognised before."""
+    from faregate.points.domain.liability import Deferred, recognised
+
+    after = recognised(Deferred(allocated=deferred, recognised=so_far), redeemed=redeemed, expected=expected)
+    row = {
+        "recognised": after.recognised,
+        "now": after.recognised - so_far,
+        "deferred": deferred - after.recognised,
+    }
+    print_rows([row], as_json=as_json)
+
+
 @app.command("quote", epilog="Example: faregate points quote 12.50 --category 5812 --tier gold")
 def quote(
     amount: Annotated[float, typer.Argument(min=0, help="What is paid, in units of the currency.")],

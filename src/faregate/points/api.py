@@ -5,8 +5,8 @@ An operation that is refused is an answer, not an error: it stands under its key
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from faregate.infra.chain.check import note_anchor
 from faregate.infra.chain.links import Anchored
 from faregate.infra.database import Connection, Database
 from faregate.kernel.clock import Clock
-from faregate.points.contracts.ledger import Answer, Operation, Request, RequestInvalid, Settle
+from faregate.points.contracts.ledger import Answer, Convert, Operation, Request, RequestInvalid, Settle
 from faregate.points.contracts.liability import Valuation
 from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
+from faregate.points.domain.conversion import PartnerUnknown, Ratio, convert
 from faregate.points.handlers import reading
 from faregate.points.handlers.approval import approved
 from faregate.points.handlers.chain import ChainEnd, ChainReport, chain_end, verify
@@ -37,13 +38,27 @@ BATCH_MAX = 500
 class PointsApi:
     """What other parts and clients do. `day_of` tells the programme's day of an instant.
 
-    `anchor_file` is where the ends of the chain are noted.
+    `anchor_file` is where the ends of the chain are noted. Points can be turned into the currency of `partners`.
     """
 
     database: Database
     writer: LedgerWriter
     day_of: Callable[[datetime], date]
     anchor_file: Path
+    partners: Mapping[str, Ratio] = field(default_factory=dict)
+
+    def conversion(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Convert:
+        """Return the operation that turns points into a partner's units, as many whole blocks as there are.
+
+        Raises PartnerUnknown or LessThanOneBlock.
+        """
+        ratio = self.partners.get(partner)
+        if ratio is None:
+            raise PartnerUnknown(f"the programme has no partner {partner!r}", partner=partner)
+        done = convert(amount, ratio)
+        return Convert(
+            key=key, by=by, member_id=member_id, amount=done.points, partner=partner, gives=done.units
+        )
 
     async def open_accounts(
         self, member_ids: Sequence[str], *, at: datetime, conn: Connection | None = None

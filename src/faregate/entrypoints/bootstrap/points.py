@@ -52,7 +52,11 @@ async def points_api(stack: AsyncExitStack, site: Site, *, database: Database) -
     )
     stack.push_async_callback(writer.close)
     return PointsApi(
-        database=database, writer=writer, day_of=day_of, anchor_file=site.settings.home / ANCHOR_FILE
+        database=database,
+        writer=writer,
+        day_of=day_of,
+        anchor_file=site.settings.home / ANCHOR_FILE,
+        partners=load_programme(site.settings).partners,
     )
 
 

@@ -11,7 +11,11 @@ class RatioInvalid(InvalidError):
     """A ratio or a block that cannot be meant."""
 
 
-class LessThanABlock(InvalidError):
+class PartnerUnknown(InvalidError):
+    """The programme has no such partner."""
+
+
+class LessThanOneBlock(InvalidError):
     """There are fewer points than the partner takes at least."""
 
 
@@ -41,8 +45,8 @@ class Converted:
 
 
 def convert(points: int, ratio: Ratio) -> Converted:
-    """Convert as many whole blocks as there are. Nothing is made or lost. Raises LessThanABlock."""
+    """Convert as many whole blocks as there are. Nothing is made or lost. Raises LessThanOneBlock."""
     taken = points - points % ratio.block
     if taken <= 0:
-        raise LessThanABlock(f"at least {ratio.block} points are taken, not {points}")
+        raise LessThanOneBlock(f"at least {ratio.block} points are taken, not {points}")
     return Converted(points=taken, units=taken * ratio.units // ratio.points, left=points - taken)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
 from fractions import Fraction
@@ -17,6 +17,7 @@ from typing import Any
 
 from faregate.kernel.errors import InvalidError
 from faregate.points.contracts.programme import Earner, EarnQuote, Part, Purchase
+from faregate.points.domain.conversion import Ratio
 
 MINOR_PER_UNIT = 100
 
@@ -106,6 +107,7 @@ class Programme:
     months: int = 0
     days: int = 0
     period: str = "calendar_year"
+    partners: Mapping[str, Ratio] = field(default_factory=dict)
 
     def tier(self, name: str) -> Tier:
         """Return a tier by name, the lowest for one that is not declared any more."""
@@ -231,6 +233,10 @@ def read_programme(declared: Mapping[str, Any]) -> Programme:
             months=_whole(expiry.get("months", 0)),
             days=_whole(expiry.get("days", 0)),
             period=str(declared["qualification"]["period"]),
+            partners={
+                str(found["name"]): _ratio(found, place.at(f"partners, {n}."))
+                for n, found in enumerate(declared.get("partners", ()), 1)
+            },
         )
     _check(programme)
     return programme
@@ -319,6 +325,13 @@ def _promotion(found: Mapping[str, Any], place: _Place) -> Promotion:
         if promotion.begins > promotion.ends:
             raise ValueError(f"{promotion.name} ends before it begins")
     return promotion
+
+
+def _ratio(found: Mapping[str, Any], place: _Place) -> Ratio:
+    with place:
+        return Ratio(
+            points=_whole(found["points"]), units=_whole(found["units"]), block=_whole(found.get("block", 1))
+        )
 
 
 def _categories(text: str) -> range:

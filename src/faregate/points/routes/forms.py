@@ -146,14 +146,13 @@ class TransferForm(OperationForm):
 
 
 class ConvertForm(OperationForm):
-    """Points become units of a partner."""
+    """Points become units of a partner, at the programme's ratio and in whole blocks; the rest stays."""
 
     asks = ledger.Convert
     kind: Literal["convert"]
     member_id: MemberId
     amount: Amount
     partner: Annotated[str, Field(min_length=1, max_length=64, pattern=_WORDS)]
-    gives: Amount
 
 
 class AdjustForm(OperationForm):

@@ -27,6 +27,7 @@ from faregate.points.contracts.ledger import Answer as LedgerAnswer
 from faregate.points.contracts.ledger import KeyReused, Operation, RequestInvalid
 from faregate.points.contracts.ledger import Request as LedgerRequest
 from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PeriodEmpty
+from faregate.points.domain.conversion import LessThanOneBlock, PartnerUnknown
 from faregate.points.domain.refusals import SENTENCES
 from faregate.points.handlers.approval import NothingToApprove, SamePersonApproves
 from faregate.points.handlers.writer import LedgerBusy
@@ -42,6 +43,7 @@ from faregate.points.routes.forms import (
     BatchForm,
     BatchItemForm,
     BatchResultAnswer,
+    ConvertForm,
     CorrectionForm,
     LedgerOperationAnswer,
     LedgerOperationsAnswer,
@@ -86,7 +88,7 @@ _SUBMIT = operation(
     body=AnyOperationForm,
     examples={"a hold": _HOLD_EXAMPLE, "post it": {"kind": "post", "subject": 4711}},
     answers={201: Answer(description="Done", model=LedgerOperationAnswer, headers=_REPLAYED)},
-    problems=[OperationRefused, RequestInvalid, *_BUSY],
+    problems=[OperationRefused, RequestInvalid, PartnerUnknown, LessThanOneBlock, *_BUSY],
     scope=WRITE_SCOPE,
     idempotent=True,
     limited=True,
@@ -106,7 +108,7 @@ _BATCH = operation(
     body=BatchForm,
     examples={"one hold": {"operations": [{"key": "trip-1", "operation": _HOLD_EXAMPLE}]}},
     answers={200: Answer(description="What became of each", model=BatchAnswer)},
-    problems=[RequestInvalid, *_BUSY],
+    problems=[RequestInvalid, PartnerUnknown, LessThanOneBlock, *_BUSY],
     scope=WRITE_SCOPE,
     limited=True,
 )
@@ -195,20 +197,20 @@ def _add_operations(router: APIRouter, points: PointsApi, door: Door) -> None:
         caller = await may_write(request)
         key = read_key(request)
         form = validate(AnyOperationForm, await read_json(request)).root
-        return _answered(await points.submit(_asked(form, key=key, caller=caller)))
+        return _answered(await points.submit(_asked(points, form, key=key, caller=caller)))
 
     @router.post(_CORRECTIONS, **_CORRECT)
     async def correct(request: Request) -> Response:
         caller = await may_adjust(request)
         key = read_key(request)
         form = validate(CorrectionForm, await read_json(request)).root
-        return _answered(await points.submit(_asked(form, key=key, caller=caller)))
+        return _answered(await points.submit(_asked(points, form, key=key, caller=caller)))
 
     @router.post(_OPERATIONS + "/batch", **_BATCH)
     async def submit_batch(request: Request) -> Response:
         caller = await may_write(request)
         items = validate(BatchForm, await read_json(request)).operations
-        asked = [_asked(item.operation.root, key=item.key, caller=caller) for item in items]
+        asked = [_asked(points, item.operation.root, key=item.key, caller=caller) for item in items]
         answers = await points.submit_many(asked)
         return _json(BatchAnswer(results=[_result(*both) for both in zip(items, answers, strict=True)]))
 
@@ -273,8 +275,13 @@ def _name(caller: Caller) -> str:
     return f"client:{caller.client_id}"
 
 
-def _asked(form: OperationForm, *, key: str, caller: Caller) -> LedgerRequest:
-    return form.request(key=f"{caller.client_id}:{key}", by=_name(caller))
+def _asked(points: PointsApi, form: OperationForm, *, key: str, caller: Caller) -> LedgerRequest:
+    own, by = f"{caller.client_id}:{key}", _name(caller)
+    if isinstance(form, ConvertForm):
+        return points.conversion(
+            key=own, by=by, member_id=form.member_id, amount=form.amount, partner=form.partner
+        )
+    return form.request(key=own, by=by)
 
 
 def _number(request: Request) -> int:
