@@ -54,6 +54,7 @@ create table points.balance (
     frontier_offset bigint not null default 0,
     newest_bucket int not null default 0,
     newest_behind int not null default 0,
+    closed_bucket int not null default 0,
     rolling_offset bigint not null default 0,
     rolling_until date,
     gaps jsonb,
@@ -314,13 +315,14 @@ begin
           held = given.held, owed = given.owed, version = given.version, last_at = given.last_at,
           frontier_on = given.frontier_on, frontier_bucket = given.frontier_bucket,
           frontier_offset = given.frontier_offset, newest_bucket = given.newest_bucket,
-          newest_behind = given.newest_behind, rolling_offset = given.rolling_offset,
+          newest_behind = given.newest_behind, closed_bucket = given.closed_bucket,
+          rolling_offset = given.rolling_offset,
           rolling_until = given.rolling_until, gaps = given.gaps, holes = given.holes
         from json_to_recordset(batch -> 'balances') as given (
             account_no bigint, status points.account_status, floor bigint, posted bigint, pending bigint, held bigint,
             owed bigint, version bigint, last_at timestamptz, frontier_on date, frontier_bucket int,
-            frontier_offset bigint, newest_bucket int, newest_behind int, rolling_offset bigint, rolling_until date,
-            gaps jsonb, holes jsonb
+            frontier_offset bigint, newest_bucket int, newest_behind int, closed_bucket int, rolling_offset bigint,
+            rolling_until date, gaps jsonb, holes jsonb
         )
         where b.account_no = given.account_no;
     end if;

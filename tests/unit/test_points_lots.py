@@ -32,6 +32,7 @@ class Lots(RuleBasedStateMachine):
         self.names: dict[tuple[date, int, int], Point] = {}
         self.cuts: list[list[Stretch]] = []
         self.earned: list[Piece] = []
+        self.ever: list[tuple[list[Stretch], list[Point]]] = []
         self.age = 0
 
     def named(self, pieces: list[Piece]) -> list[Point]:
@@ -60,6 +61,7 @@ class Lots(RuleBasedStateMachine):
         assert sum(stretch.amount for stretch in cut) == len(expected)
         self.forget(expected)
         self.cuts.append(cut)
+        self.ever.append((cut, expected))
 
     @precondition(lambda self: self.cuts)
     @rule(data=st.data())
@@ -91,6 +93,11 @@ class Lots(RuleBasedStateMachine):
         taken = self.lots.take_from(lot, amount)
         assert self.named(list(self.lots.pieces(taken))) == expected
         self.forget(expected)
+
+    @invariant()
+    def a_cut_names_the_same_points_for_ever(self) -> None:
+        for cut, points in self.ever:
+            assert self.named(list(self.lots.pieces(cut))) == points
 
     @invariant()
     def what_is_there_is_the_same_in_the_same_order(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 REQUIREMENTS = TESTS.parent / "docs" / "requirements.md"
 _ROW = re.compile(r"^\| ([CL]\d+) \| \S", re.MULTILINE)
-_MARK = re.compile(r"""mark\.requirement\(\s*["'](C\d+)["']\s*\)""")
+_MARK = re.compile(r"""mark\.requirement\(\s*["']([CL]\d+)["']\s*\)""")
 
 
 def required() -> list[str]:

@@ -5,8 +5,8 @@ a range of offsets in a bucket. Buckets are ordered by day, then by number, whic
 gets. What is spent is cut from the front: everything before the *frontier* is gone, but for *gaps*, which came back
 or were earned late; everything from the frontier on is there, but for *holes*, which were taken out of turn. What a cut
 took is a *stretch* from one place to another. Buckets that came later than the cut are not of it, which is why it
-carries the number of the newest that it knew. A bucket that the frontier has passed never grows, so a stretch names the
-same points for ever.
+carries the number of the newest that it knew. A bucket that a cut has gone through never grows again, not even when the
+frontier went back before it, so a stretch names the same points for ever.
 
 Pure: amounts and refusals are `account`'s business, rows the store's.
 """
@@ -67,7 +67,7 @@ class OpenLots:
 
     `buckets` are those from the frontier on, in order and without a break, but perhaps not all of them: enough for what
     is to be cut, and all of them when `is_complete`. `amounts` has all that were read, by day and number; `fresh` are
-    those that became larger or new.
+    those that became larger or new. Buckets up to number `closed` never grow again.
     """
 
     frontier: Place
@@ -77,6 +77,7 @@ class OpenLots:
     holes: list[Piece] = field(default_factory=list)
     newest: int = 0
     newest_behind: int = 0
+    closed: int = 0
     is_complete: bool = True
     fresh: set[tuple[date, int]] = field(default_factory=set)
 
@@ -130,6 +131,7 @@ class OpenLots:
             if stretch.end == self.frontier and self.newest_behind <= stretch.newest:
                 self.frontier = stretch.begin
                 self._reread(stretch)
+                self._close(stretch)
             else:
                 for piece in self.pieces([stretch]):
                     insort(self.gaps, piece)
@@ -216,7 +218,9 @@ class OpenLots:
         """Return the bucket of a day that may still grow, if there is one: the last, from the frontier on."""
         known = [bucket for day, bucket in self.amounts if day == expires_on]
         newest = max(known, default=None)
-        return newest if newest is not None and (expires_on, newest) >= self.frontier[:2] else None
+        if newest is None or newest <= self.closed or (expires_on, newest) < self.frontier[:2]:
+            return None
+        return newest
 
     def _ahead(self) -> list[tuple[date, int]]:
         return self.buckets[bisect_left(self.buckets, self.frontier[:2]) :]
@@ -230,6 +234,13 @@ class OpenLots:
             place = bisect_left(self.buckets, key)
             if self.buckets[place : place + 1] != [key]:
                 self.buckets.insert(place, key)
+
+    def _close(self, stretch: Stretch) -> None:
+        """Let no bucket grow any more that a stretch went out of: it would come to name points that it did not take."""
+        gone_through = [
+            key for key in self._between(stretch.begin[:2], stretch.end[:2]) if key != stretch.end[:2]
+        ]
+        self.closed = max([self.closed, *(bucket for _, bucket in gone_through)])
 
     def _holes_in(self, expires_on: date, bucket: int) -> list[Piece]:
         if not self.holes:

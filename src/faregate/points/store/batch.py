@@ -375,6 +375,7 @@ def _balance_row(account: Account) -> Mapping[str, Any]:
         "frontier_offset": fixed.frontier.offset,
         "newest_bucket": fixed.newest,
         "newest_behind": fixed.newest_behind,
+        "closed_bucket": fixed.closed,
         "rolling_offset": rolling.frontier.offset,
         "rolling_until": account.rolling_until,
         "gaps": _ranges(rolling.gaps, fixed.gaps),

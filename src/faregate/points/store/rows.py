@@ -25,6 +25,7 @@ def account_of(row: Mapping[str, Any]) -> Account:
         holes=[hole for hole in holes if hole.expires_on != ROLLING],
         newest=row["newest_bucket"],
         newest_behind=row["newest_behind"],
+        closed=row["closed_bucket"],
     )
     bucket = (ROLLING, _ROLLING_BUCKET)
     rolling = OpenLots(
