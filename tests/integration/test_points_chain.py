@@ -148,7 +148,7 @@ async def test_a_row_that_is_taken_out_or_put_in_is_noticed_at_its_operation(
         await root.execute(f"delete from points.{table} where ctid = %s::tid", [place])
         broken = await broken_in(root)
         assert broken is not None
-        assert broken.key == str(no)
+        assert (broken.key, broken.columns) == (str(no), () if table == "operation" else ("1 gone",))
     key = {"operation": "no", "entry": "line", "cut": "line", "lot": "first"}[table]
     extra = {"no": "0", "line": "line + 90", "first": "first + 90"}[key]
     columns = [name for name in await columns_of(root, table) if name != key]
@@ -162,6 +162,15 @@ async def test_a_row_that_is_taken_out_or_put_in_is_noticed_at_its_operation(
         broken = await broken_in(root)
         assert broken is not None
         assert broken.key == ("0" if table == "operation" else str(no))
+        assert all(part.startswith(table) for part in broken.columns)
+
+
+async def test_a_column_that_is_added_later_changes_nothing_that_was_sealed(
+    sealed: Database, root: Connection
+) -> None:
+    for table in TABLES:
+        await root.execute(f"alter table points.{table} add column added_later text")
+    assert await broken_in(root) is None
 
 
 async def test_whatever_column_of_a_link_is_changed_the_link_is_named(

@@ -34,7 +34,7 @@ async def people(system_of_module: CreditSystem) -> Reviewers:  # noqa: F811
 
 async def in_review(system: CreditSystem, people: Reviewers, name: str = "Mira Medium") -> tuple[str, str]:
     """Return an application that its checks sent to review, and the review."""
-    application = await system.submit(name)
+    application = await system.submit(name, amount=2_000)
     assert (await system.decided(application))["outcome"] == "manual_review"
     await system.until_quiet()
     return application, await people.review_of(application)

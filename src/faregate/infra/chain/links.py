@@ -7,6 +7,7 @@ time-stamps (Haber and Stornetta, "How to time-stamp a digital document", Journa
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -169,8 +170,10 @@ class Inspection:
             return Break(table=link.subject, key=link.key, what="the row is gone")
         if (row.sha256, row.key) == (link.row_sha256, link.key):
             return None
-        names = row.parts or self._columns[link.subject]
-        changed = changed_columns(link.column_sums, row.column_sums, names=names)
+        if row.parts:
+            changed = changed_parts(link.column_sums, row.column_sums, names=row.parts)
+        else:
+            changed = changed_columns(link.column_sums, row.column_sums, names=self._columns[link.subject])
         return Break(
             table=link.subject, key=link.key, columns=changed, what="the row is not as it was sealed"
         )
@@ -189,6 +192,20 @@ def changed_columns(sealed_sums: bytes, sums: bytes, *, names: Sequence[str]) ->
     return tuple(
         name for place, name in enumerate(names) if _sum_at(place, sealed_sums) != _sum_at(place, sums)
     )
+
+
+def changed_parts(sealed_sums: bytes, sums: bytes, *, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts of a row that are not as they were sealed, and how many are gone beside them."""
+    sealed = Counter(_sum_at(place, sealed_sums) for place in range(len(sealed_sums) // SUM_BYTES))
+    changed: list[str] = []
+    for place, name in enumerate(names):
+        now = _sum_at(place, sums)
+        if sealed[now]:
+            sealed[now] -= 1
+        else:
+            changed.append(name)
+    gone = sealed.total() - len(changed)
+    return (*changed, *([f"{gone} gone"] if gone > 0 else ()))
 
 
 def _sum_at(place: int, sums: bytes) -> bytes:

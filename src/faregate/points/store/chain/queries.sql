@@ -43,16 +43,16 @@ with page as (
     order by no limit %(limit)s
 ),
 part as (
-    select o.no, 0 as place, 'operation' as part, row_to_json(o)::text as content
+    select o.no, 0 as place, 'operation' as part, json_strip_nulls(row_to_json(o))::text as content
     from page join points.operation o on o.no = page.no
     union all
-    select e.operation_no, 1, 'entry ' || e.line, row_to_json(e)::text
+    select e.operation_no, 1, 'entry ' || e.line, json_strip_nulls(row_to_json(e))::text
     from page join points.entry e on e.operation_no = page.no
     union all
-    select l.operation_no, 2, concat('lot ', l.expires_on, '/', l.bucket, '/', l.first), row_to_json(l)::text
+    select l.operation_no, 2, concat('lot ', l.expires_on, '/', l.bucket, '/', l.first), json_strip_nulls(row_to_json(l))::text
     from page join points.lot l on l.operation_no = page.no
     union all
-    select c.operation_no, 3, 'cut ' || c.line, row_to_json(c)::text
+    select c.operation_no, 3, 'cut ' || c.line, json_strip_nulls(row_to_json(c))::text
     from page join points.cut c on c.operation_no = page.no
 ),
 digest as (
@@ -99,16 +99,16 @@ select 'operation' as table, array[]::text[] as columns
 with linked as (select * from points.link where seq > %(after)s order by seq limit %(limit)s),
 page as (select operation_no as no from linked),
 part as (
-    select o.no, 0 as place, 'operation' as part, row_to_json(o)::text as content
+    select o.no, 0 as place, 'operation' as part, json_strip_nulls(row_to_json(o))::text as content
     from page join points.operation o on o.no = page.no
     union all
-    select e.operation_no, 1, 'entry ' || e.line, row_to_json(e)::text
+    select e.operation_no, 1, 'entry ' || e.line, json_strip_nulls(row_to_json(e))::text
     from page join points.entry e on e.operation_no = page.no
     union all
-    select l.operation_no, 2, concat('lot ', l.expires_on, '/', l.bucket, '/', l.first), row_to_json(l)::text
+    select l.operation_no, 2, concat('lot ', l.expires_on, '/', l.bucket, '/', l.first), json_strip_nulls(row_to_json(l))::text
     from page join points.lot l on l.operation_no = page.no
     union all
-    select c.operation_no, 3, 'cut ' || c.line, row_to_json(c)::text
+    select c.operation_no, 3, 'cut ' || c.line, json_strip_nulls(row_to_json(c))::text
     from page join points.cut c on c.operation_no = page.no
 ),
 digest as (
