@@ -83,6 +83,14 @@ async def execute_last(conn: Connection, query: LiteralString, parameters: Mappi
         await conn.execute(query, parameters)
 
 
+def _what_aborted(aborted: BaseException) -> BaseException:
+    """Return the error of the statement that failed, of which a pipeline may only tell that it was not the last."""
+    found = aborted
+    while isinstance(found, psycopg.errors.PipelineAborted) and found.__context__ is not None:
+        found = found.__context__
+    return found
+
+
 async def _try_again(pool: AsyncConnectionPool[PooledConnection]) -> None:
     """Begin the next round: a pool that gave up would leave those who wait for it to their time-out."""
     await pool.check()
@@ -160,6 +168,14 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection inside one transaction: commit at the end, roll back on any error."""
+        try:
+            async with self._transaction() as conn:
+                yield conn
+        except psycopg.errors.PipelineAborted as aborted:
+            raise _what_aborted(aborted) from None
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection]:
         async with self.connection() as connection, AsyncExitStack() as end, connection.transaction():
             last: list[Statement] = []
             connection.last = last
