@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from importlib.resources import files
 from itertools import count
 from typing import Any
@@ -49,6 +49,10 @@ def programme() -> Programme:
     return replace(read_programme(declared), promotions=())
 
 
+def begins(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
 @pytest.fixture
 async def database(open_database: OpenDatabase) -> Database:
     database = await open_database("points")
@@ -60,7 +64,7 @@ async def database(open_database: OpenDatabase) -> Database:
 @pytest.fixture
 def earning(database: Database) -> PaymentEarning:
     writer = LedgerWriter(database=database, day_of=day_of)
-    return PaymentEarning(writer=writer, programme=programme(), day_of=day_of)
+    return PaymentEarning(writer=writer, programme=programme(), day_of=day_of, begins=begins)
 
 
 def authorised(
@@ -177,6 +181,25 @@ async def test_tier_and_caps_are_those_of_the_member(database: Database, earning
     )  # 150, then 50,000 at most a purchase and 100,000 a day
 
 
+async def test_a_batch_over_midnight_counts_each_payment_against_the_cap_of_its_day(
+    database: Database, earning: PaymentEarning
+) -> None:
+    large = [authorised(5_000_000) for _ in range(6)]
+    days = [
+        one.model_copy(update={"authorised_at": NOW - timedelta(days=n % 2)}) for n, one in enumerate(large)
+    ]
+    await follow(database, earning, *days)
+    assert await balance(database) == Balance(pending=200_000)  # 100,000 a day at most
+
+
+async def test_a_payment_in_another_currency_earns_nothing(
+    database: Database, earning: PaymentEarning
+) -> None:
+    payment = authorised().model_copy(update={"currency": "JPY"})
+    await follow(database, earning, payment, captured(payment))
+    assert await balance(database) == Balance()
+
+
 @pytest.mark.parametrize("member", [None, "nobody"])
 async def test_a_payment_of_nobody_earns_nothing(
     database: Database, earning: PaymentEarning, member: str | None
@@ -187,7 +210,7 @@ async def test_a_payment_of_nobody_earns_nothing(
 
 
 def keeper() -> TierKeeper:
-    return TierKeeper(programme=programme(), day_of=day_of, new_id=uuid4)
+    return TierKeeper(programme=programme(), day_of=day_of, begins=begins, new_id=uuid4)
 
 
 async def tier_of(database: Database) -> tuple[str, date] | None:

@@ -72,6 +72,16 @@ def test_all_that_was_deferred_becomes_revenue_in_the_end(allocated: int, steps:
     assert recognised(deferred, redeemed=expected, expected=expected).recognised == allocated
 
 
+def test_the_month_in_which_the_year_ends_has_a_line_on_either_side() -> None:
+    days = [Outstanding(expires_on=date(2027, 6, day), points=day) for day in (10, 11)]
+    report = liability_report(
+        days,
+        valuation=Valuation(value_micro_minor=1_000_000, breakage_dated_bp=0, breakage_open_bp=0),
+        on=date(2026, 6, 10),
+    )
+    assert [(line.points, line.is_current) for line in report.lines] == [(10, True), (11, False)]
+
+
 def test_breakage_is_what_expired_of_what_was_earned() -> None:
     assert breakage_bp([(1_000, 100), (3_000, 500)]) == 1_500
     assert breakage_bp([]) == 0
@@ -86,7 +96,7 @@ def test_a_report_by_months_says_what_is_due_within_a_year() -> None:
             Outstanding(expires_on=date(2026, 7, 31), points=1_000),
             Outstanding(expires_on=date(2026, 7, 3), points=1_000),
             Outstanding(expires_on=date(2027, 6, 30), points=200),
-            Outstanding(expires_on=date(2027, 7, 31), points=400),
+            Outstanding(expires_on=date(2027, 7, 1), points=400),
             Outstanding(expires_on=None, points=100),
         ],
         valuation=valuation,

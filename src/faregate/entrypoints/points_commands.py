@@ -249,15 +249,19 @@ def quote(
     as_json: Json = False,
 ) -> None:
     """Show what a purchase would earn by the programme, part by part."""
-    from faregate.entrypoints.bootstrap.points import load_programme
+    from faregate.entrypoints.bootstrap.points import load_programme, programme_day
     from faregate.infra.settings import Settings
     from faregate.points.contracts.programme import Earner, Purchase
     from faregate.points.domain.programme import earn_for
 
-    programme, instant = load_programme(Settings()), on or SystemClock().now()
-    purchase = Purchase(amount_minor=round(amount * 100), merchant_category=category, occurred_at=instant)
+    settings = Settings()
+    programme, instant = load_programme(settings), on or SystemClock().now()
+    day = instant.date() if on else programme_day(settings)(instant)
+    purchase = Purchase(
+        amount_minor=round(amount * programme.minor_per_unit), merchant_category=category, occurred_at=instant
+    )
     earner = Earner(tier=tier or programme.tiers[0].name, is_first_purchase=is_first)
-    found = earn_for(purchase, earner, programme, on=instant.date())
+    found = earn_for(purchase, earner, programme, on=day)
     if as_json:
         echo_json(asdict(found))
         return

@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import date, datetime
+from datetime import date, datetime, time
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from uuid import UUID
@@ -129,12 +129,22 @@ def load_programme(settings: Settings) -> Programme:
 
 def payment_earning(points: PointsApi, settings: Settings) -> PaymentEarning:
     """Return what lets payments earn."""
-    return PaymentEarning(writer=points.writer, programme=load_programme(settings), day_of=points.day_of)
+    return PaymentEarning(
+        writer=points.writer,
+        programme=load_programme(settings),
+        day_of=points.day_of,
+        begins=_begins(settings),
+    )
 
 
 def tier_keeper(settings: Settings) -> TierKeeper:
     """Return what keeps tiers."""
-    return TierKeeper(programme=load_programme(settings), day_of=programme_day(settings), new_id=_new_id)
+    return TierKeeper(
+        programme=load_programme(settings),
+        day_of=programme_day(settings),
+        begins=_begins(settings),
+        new_id=_new_id,
+    )
 
 
 def valuation_of(settings: Settings) -> Valuation:
@@ -148,11 +158,20 @@ def valuation_of(settings: Settings) -> Valuation:
 
 def programme_day(settings: Settings) -> Callable[[datetime], date]:
     """Return what tells the programme's day of an instant. Raises TimeZoneUnknown."""
+    zone = _zone(settings)
+    return lambda instant: instant.astimezone(zone).date()
+
+
+def _begins(settings: Settings) -> Callable[[date], datetime]:
+    zone = _zone(settings)
+    return lambda day: datetime.combine(day, time(), zone)
+
+
+def _zone(settings: Settings) -> ZoneInfo:
     try:
-        zone = ZoneInfo(settings.programme_time_zone)
+        return ZoneInfo(settings.programme_time_zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise TimeZoneUnknown(f"{settings.programme_time_zone!r} is no time zone") from error
-    return lambda instant: instant.astimezone(zone).date()
 
 
 def _new_id() -> UUID:

@@ -71,27 +71,30 @@ def liability_report(
 ) -> LiabilityReport:
     """Return the liability for outstanding points on a day, by the month in which they expire.
 
+    What expires within twelve months is current; the month in which these end has two lines.
     Each total is rounded once, and the lines share it by largest remainder, so that they add up to it.
     """
     _check(valuation)
-    months: dict[date | None, int] = {}
+    limit, parts = months_after(on, 12), dict[tuple[date | None, bool], int]()
     for one in outstanding:
         month = None if one.expires_on is None else one.expires_on.replace(day=1)
-        months[month] = months.get(month, 0) + one.points
-    ordered = sorted(months.items(), key=lambda item: (item[0] is None, item[0] or date.max))
-    exact = [Fraction(points * (_BASIS - _breakage(month, valuation)), _BASIS) for month, points in ordered]
+        part = (month, one.expires_on is not None and one.expires_on <= limit)
+        parts[part] = parts.get(part, 0) + one.points
+    ordered = sorted(parts.items(), key=lambda item: (item[0][0] or date.max, not item[0][1]))
+    exact = [
+        Fraction(points * (_BASIS - _breakage(month, valuation)), _BASIS) for (month, _), points in ordered
+    ]
     expected = _shared(exact)
     values = _shared([points * Fraction(valuation.value_micro_minor, _MICRO) for points in exact])
-    limit = months_after(on, 12)
     lines = [
         LiabilityLine(
             month=month,
             points=points,
             expected=expected[place],
             value_minor=values[place],
-            is_current=month is not None and month <= limit,
+            is_current=is_current,
         )
-        for place, (month, points) in enumerate(ordered)
+        for place, ((month, is_current), points) in enumerate(ordered)
     ]
     current = sum(line.value_minor for line in lines if line.is_current)
     return LiabilityReport(

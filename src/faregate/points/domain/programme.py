@@ -19,8 +19,6 @@ from faregate.kernel.errors import InvalidError
 from faregate.points.contracts.programme import Earner, EarnQuote, Part, Purchase
 from faregate.points.domain.conversion import Ratio
 
-MINOR_PER_UNIT = 100
-
 
 class ProgrammeInvalid(InvalidError):
     """The declaration of the programme says something that cannot be meant; the message names the place."""
@@ -107,6 +105,7 @@ class Programme:
     months: int = 0
     days: int = 0
     period: str = "calendar_year"
+    minor_per_unit: int = 100
     partners: Mapping[str, Ratio] = field(default_factory=dict)
 
     def tier(self, name: str) -> Tier:
@@ -117,7 +116,7 @@ class Programme:
 def earn_for(purchase: Purchase, earner: Earner, programme: Programme, *, on: date) -> EarnQuote:
     """Return what a purchase earns on a day of the programme. The parts add up to the points exactly."""
     rule = next(rule for rule in programme.rules if rule.fits(purchase.merchant_category))
-    base = Fraction(purchase.amount_minor, MINOR_PER_UNIT) * rule.points_per_unit
+    base = Fraction(purchase.amount_minor, programme.minor_per_unit) * rule.points_per_unit
     tier = programme.tier(earner.tier)
     with_tier = base * tier.multiplier
     applying = [one for one in programme.promotions if one.applies(purchase, earner, rule=rule, on=on)]
@@ -176,9 +175,10 @@ def refund_points(*, amount_minor: int, points: int, refunded_minor: int, refund
     """
     if not 0 <= refunded_minor <= refunded_minor + refund_minor <= amount_minor:
         raise ProgrammeInvalid(f"{refunded_minor} and {refund_minor} cannot be refunded of {amount_minor}")
-    before = points * refunded_minor // amount_minor if amount_minor else 0
-    after = points * (refunded_minor + refund_minor) // amount_minor if amount_minor else points
-    return after - before
+    if amount_minor == 0:
+        return 0
+    before = points * refunded_minor // amount_minor
+    return points * (refunded_minor + refund_minor) // amount_minor - before
 
 
 def expires_on(earned_on: date, programme: Programme) -> date | None:
@@ -219,6 +219,7 @@ def read_programme(declared: Mapping[str, Any]) -> Programme:
         programme = Programme(
             version=str(declared["version"]),
             currency=str(declared["currency"]),
+            minor_per_unit=_whole(declared.get("minor_per_unit", 100)),
             rules=[_rule(found, place.at(f"rules, {n}.")) for n, found in enumerate(declared["rules"], 1)],
             tiers=[_tier(found, place.at(f"tiers, {n}.")) for n, found in enumerate(declared["tiers"], 1)],
             promotions=[
@@ -246,7 +247,9 @@ def _check(programme: Programme) -> None:
     """Refuse what can be read but not be meant."""
     names = [rule.name for rule in programme.rules]
     thresholds = [tier.threshold for tier in programme.tiers]
+    tiers = [tier.name for tier in programme.tiers]
     unknown = {name for one in programme.promotions for name in one.rules} - set(names)
+    strange = {name for one in programme.promotions for name in one.tiers} - set(tiers)
     for is_wrong, what in (
         (not names or programme.rules[-1].categories, "the last rule must fit every purchase"),
         (len(set(names)) != len(names), "two rules have one name"),
@@ -256,6 +259,9 @@ def _check(programme: Programme) -> None:
         ),
         (not thresholds or thresholds[0] != 0, "the first tier must begin at 0"),
         (thresholds != sorted(set(thresholds)), "the thresholds of tiers must rise"),
+        (len(set(tiers)) != len(tiers), "two tiers have one name"),
+        (strange, f"promotions name tiers that are not there: {', '.join(sorted(strange))}"),
+        (programme.minor_per_unit <= 0, "a unit has at least one minor unit"),
         (unknown, f"promotions name rules that are not there: {', '.join(sorted(unknown))}"),
         (
             programme.period not in ("calendar_year", "rolling_year"),
@@ -309,8 +315,15 @@ def _tier(found: Mapping[str, Any], place: _Place) -> Tier:
         )
 
 
+_OF_PROMOTIONS = frozenset(
+    {"name", "begins", "ends", "rules", "tiers", "merchants", "first_purchase", "multiplier", "bonus"}
+)
+
+
 def _promotion(found: Mapping[str, Any], place: _Place) -> Promotion:
     with place:
+        if misspelt := found.keys() - _OF_PROMOTIONS:
+            raise ValueError(f"there is nothing named {', '.join(sorted(misspelt))}")
         promotion = Promotion(
             name=str(found["name"]),
             begins=found.get("begins", date.min),

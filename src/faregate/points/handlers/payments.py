@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 
 import structlog
 
@@ -34,34 +34,45 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentEarning:
-    """Lets payments earn. `day_of` tells the programme's day of an instant."""
+    """Lets payments earn. `day_of` tells the programme's day of an instant, `begins` when a day begins."""
 
     writer: LedgerWriter
     programme: Programme
     day_of: Callable[[datetime], date]
+    begins: Callable[[date], datetime]
 
     async def follow(self, conn: Connection, events: Sequence[PaymentEvent]) -> None:
         """Follow events in their order, in batches of one event a payment; the payments change in the transaction."""
         known = await store.payments(conn, {event.payment_id for event in events})
         for round_ in _rounds(events):
-            await self._authorised(conn, known, [e for e in round_ if isinstance(e, PaymentAuthorised)])
+            promised = [e for e in round_ if isinstance(e, PaymentAuthorised) and self._earns(e)]
+            for on in sorted({self.day_of(event.authorised_at) for event in promised}):
+                of_day = [event for event in promised if self.day_of(event.authorised_at) == on]
+                await self._authorised(conn, known, of_day, on=on)
             await self._captured(known, [e for e in round_ if isinstance(e, PaymentCaptured)])
             await self._reversed(known, [e for e in round_ if isinstance(e, PaymentReversed)])
             await self._refunded(known, [e for e in round_ if isinstance(e, PaymentRefunded)])
         await store.save_payments(conn, list(known.values()))
 
+    def _earns(self, event: PaymentAuthorised) -> bool:
+        """Whether a payment may earn: it is a member's, and its amount is in the programme's currency."""
+        if event.member_id is not None and event.currency != self.programme.currency:
+            _log.info(
+                "points.payment_in_another_currency", payment_id=event.payment_id, currency=event.currency
+            )
+        return event.member_id is not None and event.currency == self.programme.currency
+
     async def _authorised(
-        self, conn: Connection, known: dict[str, Payment], events: Sequence[PaymentAuthorised]
+        self, conn: Connection, known: dict[str, Payment], events: Sequence[PaymentAuthorised], *, on: date
     ) -> None:
-        fresh = [event for event in events if event.payment_id not in known and event.member_id is not None]
+        fresh = [event for event in events if event.payment_id not in known]
         if not fresh:
             return
-        on = self.day_of(max(event.authorised_at for event in fresh))
         earners = await store.earners(
             conn,
             [str(event.member_id) for event in fresh],
-            day=datetime.combine(on, time(), UTC),
-            month=datetime.combine(on.replace(day=1), time(), UTC),
+            day=self.begins(on),
+            month=self.begins(on.replace(day=1)),
             lowest=self.programme.tiers[0].name,
         )
         promises: list[EarnPending] = []

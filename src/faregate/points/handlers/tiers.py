@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from faregate.events.points import TierChanged
@@ -25,13 +25,14 @@ class TierKeeper:
 
     programme: Programme
     day_of: Callable[[datetime], date]
+    begins: Callable[[date], datetime]
     new_id: Callable[[], UUID]
 
     async def look_at(self, conn: Connection, member_ids: Sequence[str], *, now: datetime) -> int:
         """Decide the tiers of members in the caller's transaction; return how many changed."""
         members, on = sorted(set(member_ids)), self.day_of(now)
         first, last = period_of(on, self.programme)
-        since, until = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
+        since, until = self.begins(first), self.begins(last + timedelta(days=1))
         held = await store.lock_tiers(conn, members)
         points = await store.qualifying(conn, members, since=since, until=until)
         changed: dict[str, TierState] = {}
