@@ -112,8 +112,8 @@ def frozen(pid: int) -> Iterator[None]:
 
 @pytest.mark.requirement("C32")
 async def test_a_running_worker_seals_what_was_decided(system: CreditSystem) -> None:
-    application = await system.submit()
-    await system.decided(application)
+    application = await system.submit("Greta Gutmann", amount=2_000)  # whom no review adds entries to
+    assert (await system.decided(application))["outcome"] != "manual_review"
     links = await system.until_sql(
         "select l.subject from credit.audit_link l join credit.audit_entry e on e.id = l.ord"
         " where e.application_id = %(id)s union all"

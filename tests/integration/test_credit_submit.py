@@ -120,9 +120,11 @@ async def test_what_fails_before_the_commit_leaves_nothing_and_the_key_may_be_se
 ) -> None:
     key, form = new_key(), changed(FORM, product_type="sent_twice")
     await shared_world.sql(BREAK_THE_OUTBOX)
-    with structlog.testing.capture_logs() as logged:
-        await refused(shared_world, shared_world.submit(form, key=key), status=500, slug="internal-error")
-    await shared_world.sql("drop function public.fail() cascade")
+    try:
+        with structlog.testing.capture_logs() as logged:
+            await refused(shared_world, shared_world.submit(form, key=key), status=500, slug="internal-error")
+    finally:
+        await shared_world.sql("drop function public.fail() cascade")
     assert "request crashed" in [line["event"] for line in logged]
     reply = await shared_world.submit(form, key=key)
     assert (reply.status, "idempotent-replayed" in reply.headers) == (202, False)
