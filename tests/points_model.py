@@ -183,7 +183,7 @@ class Model:
                 raise No(Refusal.RECEIVER_UNKNOWN)
             if request.to_member_id == member:
                 raise No(Refusal.ACCOUNTS_EQUAL)
-        if account.status is AccountStatus.CLOSED and name not in ("post", "void", "cancel", "reverse"):
+        if account.status is AccountStatus.CLOSED and name not in ("post", "void", "cancel", "setstatus"):
             raise No(Refusal.ACCOUNT_CLOSED)
         if (
             isinstance(request, Transfer)

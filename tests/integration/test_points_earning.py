@@ -24,7 +24,7 @@ from faregate.infra.database import Database
 from faregate.points.contracts.ledger import Balance, Earn, Layer, Reverse
 from faregate.points.contracts.liability import Valuation
 from faregate.points.domain.lots import NEVER, ROLLING
-from faregate.points.domain.programme import Programme, read_programme
+from faregate.points.domain.programme import Programme, Promotion, read_programme
 from faregate.points.domain.reconciliation import Records
 from faregate.points.handlers import reading
 from faregate.points.handlers.liability import liability
@@ -36,7 +36,7 @@ from faregate.points.store.batch import open_accounts
 from faregate.points.store.programme import outstanding
 from faregate.points.store.records import records_after
 from tests.conftest import OpenDatabase
-from tests.points_ledger import day_of, run_seed
+from tests.points_ledger import MovedClock, day_of, run_seed
 
 pytestmark = [pytest.mark.requirement("L13")]
 NOW = datetime.now(UTC)
@@ -64,7 +64,9 @@ async def database(open_database: OpenDatabase) -> Database:
 @pytest.fixture
 def earning(database: Database) -> PaymentEarning:
     writer = LedgerWriter(database=database, day_of=day_of)
-    return PaymentEarning(writer=writer, programme=programme(), day_of=day_of, begins=begins)
+    return PaymentEarning(
+        database=database, writer=writer, programme=programme(), day_of=day_of, begins=begins
+    )
 
 
 def authorised(
@@ -200,11 +202,39 @@ async def test_a_payment_in_another_currency_earns_nothing(
     assert await balance(database) == Balance()
 
 
-@pytest.mark.parametrize("member", [None, "nobody"])
-async def test_a_payment_of_nobody_earns_nothing(
-    database: Database, earning: PaymentEarning, member: str | None
+async def test_a_payment_may_come_before_the_account_of_its_member(
+    database: Database, earning: PaymentEarning
 ) -> None:
-    payment = authorised(member=member)
+    payment = authorised(member="eve")
+    await follow(database, earning, payment, captured(payment))
+    assert await balance(database, "eve") == Balance(posted=100)
+
+
+async def test_what_cannot_be_given_any_more_is_promised_no_more(
+    database: Database, earning: PaymentEarning
+) -> None:
+    payment = authorised()
+    then = NOW - timedelta(days=60)
+    writer = LedgerWriter(database=database, day_of=day_of, clock=MovedClock(then))
+    past = replace(earning, writer=writer, programme=replace(earning.programme, months=0))
+    await follow(database, past, payment.model_copy(update={"authorised_at": then}))
+    assert (await balance(database)).pending == 100
+    await follow(database, earning, captured(payment), refunded(payment, 100))
+    assert await balance(database) == Balance()
+
+
+async def test_one_batch_over_two_days_has_one_first_purchase(
+    database: Database, earning: PaymentEarning
+) -> None:
+    welcome = Promotion(name="welcome", is_for_first_purchase=True, bonus=500)
+    greeting = replace(earning, programme=replace(earning.programme, promotions=(welcome,)))
+    before = authorised().model_copy(update={"authorised_at": NOW - timedelta(days=1)})
+    await follow(database, greeting, before, authorised())
+    assert await balance(database) == Balance(pending=700)
+
+
+async def test_a_payment_of_nobody_earns_nothing(database: Database, earning: PaymentEarning) -> None:
+    payment = authorised(member=None)
     await follow(database, earning, payment, captured(payment), refunded(payment, 10))
     assert (await reconcile(database)).operations == 0
 

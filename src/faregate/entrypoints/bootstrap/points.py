@@ -130,6 +130,7 @@ def load_programme(settings: Settings) -> Programme:
 def payment_earning(points: PointsApi, settings: Settings) -> PaymentEarning:
     """Return what lets payments earn."""
     return PaymentEarning(
+        database=points.database,
         writer=points.writer,
         programme=load_programme(settings),
         day_of=points.day_of,

@@ -47,7 +47,7 @@ class Layer(StrEnum):
 
 
 class AccountStatus(StrEnum):
-    """What an account may do: a frozen one spends nothing, a closed one does nothing."""
+    """What an account may do: a frozen one spends nothing, a closed one can only be opened again."""
 
     OPEN = "open"
     FROZEN = "frozen"

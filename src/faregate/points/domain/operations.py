@@ -248,7 +248,7 @@ def _reverse(case: Case[Reverse]) -> Sequence[Decided]:
         raise Refused(Refusal.SUBJECT_NOT_FOUND)
     if subject.kind not in _OTHER_SIDE:
         raise Refused(Refusal.SUBJECT_OF_ANOTHER_KIND)
-    account = _account(case.this)
+    account = _open_account(case.this)
     if subject.left == 0:
         raise Refused(Refusal.ALREADY_REVERSED)
     amount = case.this.amount = case.this.amount or subject.left
@@ -307,7 +307,7 @@ def _put_down(account: Account, receiver: Account, cuts: Sequence[Stretch], chan
 
 
 def _set_status(case: Case[SetStatus]) -> Sequence[Decided]:
-    account = _open_account(case.this)
+    account = _account(case.this)
     is_empty = not (account.posted or account.pending or account.held or account.owed)
     if case.request.status is AccountStatus.CLOSED and not is_empty:
         raise Refused(Refusal.ACCOUNT_NOT_EMPTY)

@@ -43,7 +43,10 @@ class Due:
         return released
 
     async def expire_points(self) -> int:
-        """Let points expire whose day is over, once for each day; return how many accounts were looked at."""
+        """Let points expire whose day is over, once for each day; return how many accounts were looked at.
+
+        The day before is looked at again: at midnight a lot of it may still have been on its way.
+        """
         async with self._database.connection() as conn:
             done_until, now = await reading.expired_until(conn, now=self._now())
         today = self._day_of(now)
@@ -52,7 +55,7 @@ class Due:
         while done_until < yesterday:
             async with self._database.connection() as conn:
                 members, after = await reading.members_with_expiring(
-                    conn, since=done_until, today=today, after=after, limit=PAGE
+                    conn, since=done_until - timedelta(days=1), today=today, after=after, limit=PAGE
                 )
             await self._settle(members)
             looked_at += len(members)

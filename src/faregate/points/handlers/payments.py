@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import structlog
 
@@ -20,10 +20,19 @@ from faregate.events.payments import (
     PaymentRefunded,
     PaymentReversed,
 )
-from faregate.infra.database import Connection
-from faregate.points.contracts.ledger import Answer, Cancel, Confirm, EarnPending, KeyReused, Request, Reverse
+from faregate.infra.database import Connection, Database
+from faregate.points.contracts.ledger import (
+    Answer,
+    Cancel,
+    Confirm,
+    EarnPending,
+    KeyReused,
+    Operation,
+    Request,
+    Reverse,
+)
 from faregate.points.contracts.programme import Earner, Purchase
-from faregate.points.domain.programme import Programme, earn_for, refund_points
+from faregate.points.domain.programme import Programme, earn_for, months_after, refund_points
 from faregate.points.handlers.writer import LedgerWriter
 from faregate.points.store import batch
 from faregate.points.store import programme as store
@@ -36,6 +45,7 @@ _log = structlog.get_logger(__name__)
 class PaymentEarning:
     """Lets payments earn. `day_of` tells the programme's day of an instant, `begins` when a day begins."""
 
+    database: Database
     writer: LedgerWriter
     programme: Programme
     day_of: Callable[[datetime], date]
@@ -49,6 +59,7 @@ class PaymentEarning:
             for on in sorted({self.day_of(event.authorised_at) for event in promised}):
                 of_day = [event for event in promised if self.day_of(event.authorised_at) == on]
                 await self._authorised(conn, known, of_day, on=on)
+                await store.save_payments(conn, list(known.values()))  # which the next day's caps count
             await self._captured(known, [e for e in round_ if isinstance(e, PaymentCaptured)])
             await self._reversed(known, [e for e in round_ if isinstance(e, PaymentReversed)])
             await self._refunded(known, [e for e in round_ if isinstance(e, PaymentRefunded)])
@@ -68,19 +79,24 @@ class PaymentEarning:
         fresh = [event for event in events if event.payment_id not in known]
         if not fresh:
             return
+        async with (
+            self.database.transaction() as own
+        ):  # there before the ledger looks, by a connection of its own
+            await batch.open_accounts(
+                own, [str(event.member_id) for event in fresh], at=fresh[0].authorised_at
+            )
         earners = await store.earners(
             conn,
             [str(event.member_id) for event in fresh],
             day=self.begins(on),
+            day_end=self.begins(on + timedelta(days=1)),
             month=self.begins(on.replace(day=1)),
+            month_end=self.begins(months_after(on.replace(day=1), 1)),
             lowest=self.programme.tiers[0].name,
         )
         promises: list[EarnPending] = []
         for event in fresh:
             member_id = str(event.member_id)
-            if member_id not in earners:
-                _log.warning("points.payment_of_nobody", payment_id=event.payment_id)
-                continue
             promise = self._promise(event, member_id, earners)
             known[event.payment_id] = Payment(
                 payment_id=event.payment_id,
@@ -89,7 +105,11 @@ class PaymentEarning:
                 earned=0 if promise is None else promise.amount,
                 occurred_at=event.authorised_at,
             )
-            promises += [] if promise is None else [promise]
+            if promise is not None:
+                promises.append(promise)
+            elif found := await batch.operation_of_key(conn, _promise_key(event.payment_id)):
+                known[event.payment_id].promised_no = found.no  # of a crash before: what was promised then
+                known[event.payment_id].earned = found.amount
         for promise, answer in zip(promises, await self._write(conn, promises), strict=True):
             payment = known[promise.reference]
             payment.promised_no, payment.earned = answer
@@ -114,7 +134,7 @@ class PaymentEarning:
         if not quote.points:
             return None
         return EarnPending(
-            key=f"payment:{event.payment_id}",
+            key=_promise_key(event.payment_id),
             by="payments",
             member_id=member_id,
             amount=quote.points,
@@ -145,17 +165,29 @@ class PaymentEarning:
             else:
                 await self._ask([Cancel(key=key, by="payments", subject=payment.promised_no)])
         for payment, answer in zip(captured, await self._ask(requests), strict=True):
-            payment.confirmed_no = None if isinstance(answer, KeyReused) else answer.no
+            if isinstance(answer, Operation) and answer.refusal is None:
+                payment.confirmed_no = answer.no
+            else:  # its points would have expired by now
+                payment.confirmed = 0
+                await self._ask(
+                    [
+                        Cancel(
+                            key=f"lapse:{payment.payment_id}", by="payments", subject=payment.promised_no or 0
+                        )
+                    ]
+                )
 
     async def _reversed(self, known: dict[str, Payment], events: Sequence[PaymentReversed]) -> None:
         payments = [known[event.payment_id] for event in events if event.payment_id in known]
+        withdrawn = [one for one in payments if one.promised_no is not None and one.captured_minor is None]
         await self._ask(
             [
-                Cancel(key=f"reversal:{one.payment_id}", by="payments", subject=one.promised_no)
-                for one in payments
-                if one.promised_no is not None and one.captured_minor is None
+                Cancel(key=f"reversal:{one.payment_id}", by="payments", subject=one.promised_no or 0)
+                for one in withdrawn
             ]
         )
+        for payment in withdrawn:
+            payment.earned = 0  # nor does it count against a cap
 
     async def _refunded(self, known: dict[str, Payment], events: Sequence[PaymentRefunded]) -> None:
         requests: list[Request] = []
@@ -189,14 +221,20 @@ class PaymentEarning:
         found: list[tuple[int | None, int]] = []
         for promise, answer in zip(promises, await self._ask(promises), strict=True):
             if isinstance(answer, KeyReused):
-                answer = await batch.operation_of_key(conn, promise.key)
-            done = answer.refusal is None
-            found.append((answer.no if done else None, answer.amount if done else 0))
+                answer = await batch.operation_of_key(conn, promise.key) or answer
+            if isinstance(answer, Operation) and answer.refusal is None:
+                found.append((answer.no, answer.amount))
+            else:
+                found.append((None, 0))
         return found
 
     async def _ask(self, requests: Sequence[Request]) -> list[Answer]:
         answers = await self.writer.write(requests) if requests else []
         return [answer for answer in answers if answer is not None]
+
+
+def _promise_key(payment_id: str) -> str:
+    return f"payment:{payment_id}"
 
 
 def _share(payment: Payment, captured_minor: int) -> int:

@@ -387,7 +387,7 @@ def _ranges(*tracks: Sequence[Piece]) -> list[list[Any]] | None:
     return [list(piece) for pieces in tracks for piece in pieces] or None
 
 
-async def operation_of_key(conn: Connection, key: str) -> Operation:
-    """Return what stands under a key that was used."""
-    [row] = await (await conn.execute(_Q["operation_of_key"], {"key": key})).fetchall()
-    return operation_of(row, is_replay=True)
+async def operation_of_key(conn: Connection, key: str) -> Operation | None:
+    """Return what stands under a key, None if it was never used."""
+    row = await (await conn.execute(_Q["operation_of_key"], {"key": key})).fetchone()
+    return None if row is None else operation_of(row, is_replay=True)

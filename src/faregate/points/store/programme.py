@@ -48,10 +48,23 @@ async def save_payments(conn: Connection, changed: Sequence[Payment]) -> None:
 
 
 async def earners(
-    conn: Connection, member_ids: Iterable[str], *, day: datetime, month: datetime, lowest: str
+    conn: Connection,
+    member_ids: Iterable[str],
+    *,
+    day: datetime,
+    day_end: datetime,
+    month: datetime,
+    month_end: datetime,
+    lowest: str,
 ) -> dict[str, Earner]:
-    """Return who of these may earn, with what was earned since a day and a month began. Others have no account."""
-    given = {"member_ids": sorted(set(member_ids)), "day": day, "month": month}
+    """Return who of these may earn, with what was earned in a day and in its month. Others have no account."""
+    given = {
+        "member_ids": sorted(set(member_ids)),
+        "day": day,
+        "day_end": day_end,
+        "month": month,
+        "month_end": month_end,
+    }
     return {
         row["member_id"]: Earner(
             tier=row["tier"] or lowest,

@@ -325,31 +325,33 @@ from json_to_recordset(%(rows)s::json) as given (
     confirmed bigint, confirmed_no bigint, refunded_minor bigint, refunds text[], occurred_at timestamptz
 )
 on conflict (payment_id) do update
-set captured_minor = excluded.captured_minor, confirmed = excluded.confirmed, confirmed_no = excluded.confirmed_no,
+set earned = excluded.earned, captured_minor = excluded.captured_minor, confirmed = excluded.confirmed, confirmed_no = excluded.confirmed_no,
   refunded_minor = excluded.refunded_minor, refunds = excluded.refunds
 
 -- name: earners
 -- What a member has earned by payments in a day and in a month, and which tier holds.
 select given.member_id, t.tier,
-  coalesce(sum(p.earned) filter (where p.occurred_at >= %(day)s), 0)::bigint as today,
+  coalesce(sum(p.earned) filter (where p.occurred_at >= %(day)s and p.occurred_at < %(day_end)s), 0)::bigint as today,
   coalesce(sum(p.earned), 0)::bigint as this_month,
   not exists (select from points.payment e where e.member_id = given.member_id) as is_first
 from unnest(%(member_ids)s::text[]) as given (member_id)
 left join points.tier t on t.member_id = given.member_id
 left join points.payment p on p.member_id = given.member_id and p.occurred_at >= %(month)s
+  and p.occurred_at < %(month_end)s
 where exists (select from points.account a where a.member_id = given.member_id)
 group by given.member_id, t.tier
 
 -- name: qualifying
 -- The qualifying points of members in a period: of what was reversed the same share does not count.
-select a.member_id, coalesce(sum(q.qualifying * (o.amount - coalesce(r.amount, 0)) / o.amount), 0)::bigint as points
+select a.member_id, coalesce(sum(floor(q.qualifying * (o.amount - coalesce(r.amount, 0)) / o.amount)), 0)::bigint as points
 from points.account a
 join points.operation o on o.account_no = a.no and o.at >= %(since)s and o.at < %(until)s and o.refusal is null
   and o.kind in ('earn', 'confirm')
 left join points.operation s on o.kind = 'confirm' and s.no = o.subject_no
 left join points.reversal r on r.subject_no = o.no
 cross join lateral (
-    select least(coalesce((coalesce(s.details, o.details) ->> 'qualifying')::bigint, 0), o.amount) as qualifying
+    select coalesce((coalesce(s.details, o.details) ->> 'qualifying')::numeric, 0) * o.amount
+      / coalesce(s.amount, o.amount) as qualifying
 ) as q
 where a.member_id = any(%(member_ids)s::text[])
 group by a.member_id
