@@ -256,11 +256,17 @@ async def test_events_move_under_load_and_every_one_is_handled_and_kept_once(
     moving = archive_of(log.admin, tmp_path)
     async with running(*(log.member("readers", batch_max=20) for _ in range(2)), log.member("others")):
         appending = asyncio.create_task(_append_all(log, sent))
-        moved = 0
-        while not appending.done() or moved < len(sent) // SEGMENT:
-            moved += len((await moving.run(older_than=AT_ONCE)).segments)
-            found = [e.seq for e in await read(log.admin, tmp_path)]
-            assert found == list(range(1, len(found) + 1))
+        moved, found = 0, list[int]()
+        try:
+            async with asyncio.timeout(60):
+                while not appending.done() or moved < len(sent) // SEGMENT:
+                    moved += len((await moving.run(older_than=AT_ONCE)).segments)
+                    found = [e.seq for e in await read(log.admin, tmp_path)]
+                    assert found == list(range(1, len(found) + 1))
+        except TimeoutError:
+            [left] = await log.rows("select count(*) as n from eventlog.outbox")
+            state = f"{moved} segments moved, {len(found)} events in the log, {left['n']} not sequenced"
+            raise AssertionError(f"{state}, appended: {appending.done()}") from None
         await log.until_effects(len(sent))
         await log.until_effects(len(sent), "others")
     for group in ("readers", "others"):
