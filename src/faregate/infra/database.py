@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString
 from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
@@ -83,12 +84,18 @@ async def execute_last(conn: Connection, query: LiteralString, parameters: Mappi
         await conn.execute(query, parameters)
 
 
-def _what_aborted(aborted: BaseException) -> BaseException:
-    """Return the error of the statement that failed, of which a pipeline may only tell that it was not the last."""
-    found = aborted
-    while isinstance(found, psycopg.errors.PipelineAborted) and found.__context__ is not None:
-        found = found.__context__
-    return found
+async def _commit(connection: PooledConnection, last: Sequence[Statement]) -> None:
+    """Send the last statements and the COMMIT as one query of several statements: the first that fails ends it."""
+    cursor = psycopg.AsyncClientCursor(connection)
+    statements = [*(cursor.mogrify(query, given) for query, given in last), "commit"]
+    await cursor.execute(";\n".join(statements).encode())
+
+
+async def _roll_back(connection: PooledConnection) -> None:
+    """Undo a transaction, unless its connection is lost: then it is undone. The pool deals with what is left open."""
+    with suppress(psycopg.Error):
+        if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+            await connection.execute("rollback")
 
 
 async def _try_again(pool: AsyncConnectionPool[PooledConnection]) -> None:
@@ -168,23 +175,19 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection inside one transaction: commit at the end, roll back on any error."""
-        try:
-            async with self._transaction() as conn:
-                yield conn
-        except psycopg.errors.PipelineAborted as aborted:
-            raise _what_aborted(aborted) from None
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Connection]:
-        async with self.connection() as connection, AsyncExitStack() as end, connection.transaction():
-            last: list[Statement] = []
-            connection.last = last
-            yield connection
-            connection.last = None
-            if last:
-                await end.enter_async_context(connection.pipeline())  # which ends after the COMMIT
-            for query, parameters in last:
-                await connection.execute(query, parameters)
+        async with self.connection() as connection:
+            await connection.execute("begin")
+            connection.last = []
+            try:
+                yield connection
+                await _commit(connection, connection.last)
+            except psycopg.Rollback:
+                await _roll_back(connection)
+            except BaseException:
+                await _roll_back(connection)
+                raise
+            finally:
+                connection.last = None
 
     async def connect(self) -> Connection:
         """Open a connection outside the pool, for LISTEN or for session locks. The caller closes it."""

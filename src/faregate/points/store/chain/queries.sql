@@ -41,29 +41,10 @@ with page as (
     ) as seen
     where not exists (select from points.link l where l.operation_no = seen.no)
     order by no limit %(limit)s
-),
-part as (
-    select o.no, 0 as place, 'operation' as part, json_strip_nulls(row_to_json(o))::text as content
-    from page join points.operation o on o.no = page.no
-    union all
-    select e.operation_no, 1, 'entry ' || e.line, json_strip_nulls(row_to_json(e))::text
-    from page join points.entry e on e.operation_no = page.no
-    union all
-    select l.operation_no, 2, concat('lot ', l.expires_on, '/', l.bucket, '/', l.first), json_strip_nulls(row_to_json(l))::text
-    from page join points.lot l on l.operation_no = page.no
-    union all
-    select c.operation_no, 3, 'cut ' || c.line, json_strip_nulls(row_to_json(c))::text
-    from page join points.cut c on c.operation_no = page.no
-),
-digest as (
-    select no, array_agg(part order by place, part collate "C") as parts,
-      sha256(string_agg(convert_to(part || '=' || content, 'UTF8'), '\x0a' order by place, part collate "C")) as sha256,
-      string_agg(substr(sha256(convert_to(content, 'UTF8')), 1, 8), '' order by place, part collate "C") as column_sums
-    from part group by no
 )
 select bounds.xmin, bounds.xmax, 'operation' as subject, d.no as ord, d.no::text as key, d.sha256, d.column_sums, d.parts
 from (select pg_snapshot_xmin(s)::text as xmin, pg_current_xact_id()::text as xmax from pg_current_snapshot() as s) as bounds
-left join digest d on true
+left join points.sealed_form((select array_agg(no) from page)) as d on true
 order by d.no
 
 -- name: lock_head
@@ -96,31 +77,12 @@ select 'operation' as table, array[]::text[] as columns
 
 -- name: links
 -- A page of the chain with the operations as they are now, hashed as when they were sealed.
-with linked as (select * from points.link where seq > %(after)s order by seq limit %(limit)s),
-page as (select operation_no as no from linked),
-part as (
-    select o.no, 0 as place, 'operation' as part, json_strip_nulls(row_to_json(o))::text as content
-    from page join points.operation o on o.no = page.no
-    union all
-    select e.operation_no, 1, 'entry ' || e.line, json_strip_nulls(row_to_json(e))::text
-    from page join points.entry e on e.operation_no = page.no
-    union all
-    select l.operation_no, 2, concat('lot ', l.expires_on, '/', l.bucket, '/', l.first), json_strip_nulls(row_to_json(l))::text
-    from page join points.lot l on l.operation_no = page.no
-    union all
-    select c.operation_no, 3, 'cut ' || c.line, json_strip_nulls(row_to_json(c))::text
-    from page join points.cut c on c.operation_no = page.no
-),
-digest as (
-    select no, array_agg(part order by place, part collate "C") as parts,
-      sha256(string_agg(convert_to(part || '=' || content, 'UTF8'), '\x0a' order by place, part collate "C")) as sha256,
-      string_agg(substr(sha256(convert_to(content, 'UTF8')), 1, 8), '' order by place, part collate "C") as column_sums
-    from part group by no
-)
+with linked as (select * from points.link where seq > %(after)s order by seq limit %(limit)s)
 select l.seq, 'operation' as subject, l.operation_no as ord, l.operation_no::text as key, l.row_sha256, l.column_sums,
   l.sealed_at, l.sha256, case when d.parts[1] = 'operation' then d.no::text end as key_now, d.sha256 as row_sha256_now,
   d.column_sums as column_sums_now, d.parts as parts_now
-from linked l left join digest d on d.no = l.operation_no
+from linked l
+left join points.sealed_form((select array_agg(operation_no) from linked)) as d on d.no = l.operation_no
 order by l.seq
 
 -- name: strangers
