@@ -13,11 +13,12 @@ Pure: amounts and refusals are `account`'s business, rows the store's.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import takewhile
+from itertools import accumulate, takewhile
+from operator import itemgetter
 from typing import NamedTuple
 
 NEVER = date.max
@@ -172,32 +173,38 @@ class OpenLots:
                 yield Piece(expires_on, bucket, begin, self.amounts[expires_on, bucket])
 
     def _advance(self, amount: int, until: date) -> list[Stretch]:
-        """Move the frontier on over so many points that are there; a hole on the way begins a new stretch."""
-        taken: list[Stretch] = []
-        begin, size = self.frontier, 0
-        day, bucket, offset = self.frontier
-        for key in self._ahead():
-            if amount == 0 or key[0] > until:
+        """Move the frontier on over so many points that are there; a hole on the way begins a new stretch.
+
+        `at` counts from the beginning of the first bucket; so do `ends`, which stand before and after each bucket.
+        """
+        ahead = self._ahead()
+        reached = ahead[: bisect_right(ahead, until, key=itemgetter(0))]
+        ends = list(accumulate(map(self.amounts.__getitem__, reached), initial=0))
+        start = at = self.frontier.offset if reached[:1] == [self.frontier[:2]] else 0
+        begin, taken = self.frontier, []
+        for hole in sorted(self.holes):
+            index = bisect_left(reached, hole[:2])
+            if amount == 0 or index == len(reached):
                 break
-            if key != (day, bucket):
-                (day, bucket), offset = key, 0
-            for hole in self._holes_in(day, bucket) if self.holes else ():
-                step = min(amount, hole.begin - offset)
-                offset, size, amount = offset + step, size + step, amount - step
-                if offset < hole.begin:
-                    break
-                if size:
-                    taken.append(Stretch(begin, Place(day, bucket, offset), self.newest, size))
-                self.holes.remove(hole)
-                begin, offset, size = Place(day, bucket, hole.end), hole.end, 0
-            step = min(amount, self.amounts[key] - offset)
-            offset, size, amount = offset + step, size + step, amount - step
-        else:
-            if amount and not self.is_complete:
-                raise LotsNotLoaded(f"{amount} points more than were read")
-        self.frontier = Place(day, bucket, offset)
-        if size:
-            taken.append(Stretch(begin, self.frontier, self.newest, size))
+            before = ends[index] + hole.begin
+            step = min(amount, before - at)
+            at, amount = at + step, amount - step
+            if at < before:
+                break
+            if at > start:
+                taken.append(Stretch(begin, Place(*hole[:2], hole.begin), self.newest, at - start))
+            self.holes.remove(hole)
+            begin, start = Place(*hole[:2], hole.end), ends[index] + hole.end
+            at = start
+        step = min(amount, ends[-1] - at)
+        if step < amount and reached == ahead and not self.is_complete:
+            raise LotsNotLoaded(f"{amount - step} points more than were read")
+        at += step
+        self.frontier = begin
+        if at > start:
+            index = bisect_left(ends, at) - 1
+            self.frontier = Place(*reached[index], at - ends[index])
+            taken.append(Stretch(begin, self.frontier, self.newest, at - start))
         return taken
 
     def _add_behind(self, expires_on: date, amount: int) -> Piece:
