@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from faregate.credit.providers.exchange import Answer, exchange
+from faregate.gateway.exchange import Answer, exchange
 from faregate.gateway.last_check import CheckedRequest, sending_while
 from faregate.kernel.outcome import NotDone
 

@@ -12,7 +12,8 @@ from pydantic import Field
 from yarl import URL
 
 from faregate.credit.domain.facts import fact_value
-from faregate.credit.providers.exchange import (
+from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
+from faregate.gateway.exchange import (
     Documented,
     exchange,
     expect_reference,
@@ -21,7 +22,6 @@ from faregate.credit.providers.exchange import (
     says_not_found,
     submitted,
 )
-from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
 from faregate.kernel.outcome import Done, Outcome
 
 NAME: Final = "bureau"

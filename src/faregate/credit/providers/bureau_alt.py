@@ -15,7 +15,8 @@ from pydantic import ConfigDict, Field
 from yarl import URL
 
 from faregate.credit.domain.facts import fact_value
-from faregate.credit.providers.exchange import (
+from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
+from faregate.gateway.exchange import (
     Documented,
     exchange,
     expect_reference,
@@ -23,7 +24,6 @@ from faregate.credit.providers.exchange import (
     no_callback,
     submitted,
 )
-from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
 from faregate.kernel.outcome import Done, Outcome
 
 NAME: Final = "bureau_alt"

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from faregate.credit.providers.exchange import no_callback, read_callback
 from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
+from faregate.gateway.exchange import no_callback, read_callback
 from faregate.kernel.outcome import Accepted, Done, NotDone, Outcome, Unknown
 
 

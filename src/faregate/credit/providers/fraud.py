@@ -13,7 +13,8 @@ import orjson
 from pydantic import Field
 from yarl import URL
 
-from faregate.credit.providers.exchange import (
+from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
+from faregate.gateway.exchange import (
     Answer,
     Documented,
     exchange,
@@ -23,7 +24,6 @@ from faregate.credit.providers.exchange import (
     says_not_found,
     submitted,
 )
-from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
 from faregate.kernel.clock import Clock
 from faregate.kernel.outcome import Done, NotDone, Outcome, Unknown
 

@@ -21,7 +21,8 @@ from pydantic import Field, ValidationError
 from yarl import URL
 
 from faregate.credit.domain.facts import fact_value
-from faregate.credit.providers.exchange import (
+from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
+from faregate.gateway.exchange import (
     POLL_AFTER_S,
     Answer,
     Documented,
@@ -32,7 +33,6 @@ from faregate.credit.providers.exchange import (
     says_not_found,
     submitted,
 )
-from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
 from faregate.kernel.clock import Clock
 from faregate.kernel.outcome import Accepted, Done, NotDone, Outcome, Unknown
 

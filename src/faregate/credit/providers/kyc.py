@@ -12,7 +12,8 @@ from pydantic import Field
 from yarl import URL
 
 from faregate.credit.domain.facts import fact_value
-from faregate.credit.providers.exchange import (
+from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
+from faregate.gateway.exchange import (
     POLL_AFTER_S,
     Documented,
     exchange,
@@ -22,7 +23,6 @@ from faregate.credit.providers.exchange import (
     says_not_found,
     submitted,
 )
-from faregate.gateway.contracts import Callback, Capabilities, ProviderRequest
 from faregate.kernel.outcome import Accepted, Done, NotDone, Outcome
 
 NAME: Final = "kyc"
