@@ -1,0 +1,1 @@
+"""What travel decides, without I/O and clock: the saga of a redemption, references, prices in points."""

@@ -1,0 +1,44 @@
+"""Our references: what a booking is called at a partner, and what each request about it is called in the journal.
+
+A request's id says which booking it is about and what was asked, so that whoever finds only the id can look it up:
+
+    rdm_x.1.place.1:airline_a:2     leg 1, first try of ours, second attempt of the gateway: books rdm_x.1.1.2
+    rdm_x.1.confirm.1.1.2:airline_a:1        asks to confirm rdm_x.1.1.2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from faregate.travel.contracts.partners import Act
+
+MAKES_A_BOOKING = frozenset({Act.PLACE, Act.BOOK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request is about: the act, and the reference under which the partner knows the booking."""
+
+    act: Act
+    booking: str
+
+
+def subject_of(*, redemption: str, leg: int, act: Act, number: int, booking: str = "") -> str:
+    """Return what the journal knows a step by. `booking` is the reference of the booking that it is about, if there is one."""
+    about = "." + ".".join(booking.split(".")[-2:]) if booking else ""
+    return f"{redemption}.{leg}.{act.value}.{number}{about}"
+
+
+def read_request_id(provider_request_id: str) -> Asked:
+    """Return what a request is about. Raises ValueError for an id that is none of ours."""
+    subject, _, attempt = provider_request_id.rpartition(":")
+    redemption, leg, act, number, *about = subject.partition(":")[0].split(".")
+    if Act(act) in MAKES_A_BOOKING:
+        return Asked(act=Act(act), booking=f"{redemption}.{leg}.{number}.{int(attempt)}")
+    made, made_by = about
+    return Asked(act=Act(act), booking=f"{redemption}.{leg}.{int(made)}.{int(made_by)}")
+
+
+def redemption_of(subject: str) -> str:
+    """Return the redemption that a step belongs to."""
+    return subject.partition(".")[0]
