@@ -59,6 +59,9 @@ fuzz: $(VENV)/ready ## Hold a running API to its OpenAPI document with generated
 seeds: $(VENV)/ready ## Random histories of the points ledger beside its model (ARGS="--seeds 10000")
 	@$(BIN)/python -m tools.ledger_seeds $(ARGS)
 
+sagas: $(VENV)/ready ## Redemptions against model partners under a virtual clock (ARGS="--seeds 10000")
+	@$(BIN)/python -m tools.saga_seeds $(ARGS)
+
 bench: $(VENV)/ready-bench ## Measure against a peer: NAME=submit, credit, ledger, gateway, scale or isolation
 	@$(BIN)/faregate bench $(NAME) $(ARGS)
 

@@ -1,1 +1,1 @@
-"""Travel: flights and hotels paid with points, at partners that speak different protocols and fail in different ways."""
+"""Travel: flights and hotels paid with points, at partners that speak different protocols and fail differently."""

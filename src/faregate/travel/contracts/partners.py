@@ -47,11 +47,11 @@ class PartnerCapabilities:
     """What a partner can do. The order of a saga follows from it, and how an outcome that is not known is treated.
 
     `is_holdable`: some of its offers can be held; which, each offer says. `lapses`: a tentative booking that is not
-    confirmed is rolled back by the partner, so that releasing it may be left undone. `cancels_in_two_steps`: by a quote,
-    then by its confirmation. `finds_by_reference`: a booking is found by the reference that we gave it. `deduplicates`: a
-    request that comes again under the same reference is done once. `checks_price`: it must be asked for the price before a
-    booking or a confirmation. `deadline_zone` is `UTC`, or `airport` for deadlines in local time. A caller that waits less
-    than `timeout_floor_s` makes unknown outcomes.
+    confirmed is rolled back by the partner, so that releasing it may be left undone. `cancels_in_two_steps`: by a
+    quote, then by its confirmation. `finds_by_reference`: a booking is found by the reference that we gave it.
+    `deduplicates`: a request that comes again under the same reference is done once. `checks_price`: it must be
+    asked for the price before a booking or a confirmation. `deadline_zone` is `UTC`, or `airport` for deadlines in
+    local time. A caller that waits less than `timeout_floor_s` makes unknown outcomes.
     """
 
     partner: str
@@ -71,7 +71,7 @@ class PartnerCapabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuery:
-    """A flight from a place on a day, or a hotel from a day until another. Places are IATA codes of airports or cities."""
+    """A flight on a day, or a hotel from a day until another. Places are IATA codes of airports or cities."""
 
     kind: Kind
     destination: str
@@ -131,9 +131,10 @@ class OfferGone(ConflictError):
 class Partner(Adapter, Protocol):
     """Speaks one partner's protocol. What changes something is `submit` and goes through the journal; this reads.
 
-    `submit` gets a subject with `act`, `reference`, `offer_id`, `traveller`, `booking_id`, `price_minor` (the most that
-    may be paid) and `penalty_minor` (the most that a cancellation may cost), as far as the act needs them. What came of
-    it is a `Booking`, as facts. `look_up` finds out by the same request id, see `travel.domain.references`.
+    `submit` gets a subject with `act`, `reference`, `offer_id`, `traveller`, `booking_id`, `price_minor` (the most
+    that may be paid) and `penalty_minor` (the most that a cancellation may cost), as far as the act needs them.
+    What came of it is a `Booking`, as facts. `look_up` finds out by the same request id, see
+    `travel.domain.references`.
     """
 
     about: PartnerCapabilities

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from faregate.kernel.errors import InvalidError
 from faregate.travel.contracts.partners import Act
 
 MAKES_A_BOOKING = frozenset({Act.PLACE, Act.BOOK})
+
+
+class NotOurReference(InvalidError):
+    """An id that was not made here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,19 +29,21 @@ class Asked:
 
 
 def subject_of(*, redemption: str, leg: int, act: Act, number: int, booking: str = "") -> str:
-    """Return what the journal knows a step by. `booking` is the reference of the booking that it is about, if there is one."""
+    """Return what the journal knows a step by. `booking` is the reference of the booking that it is about."""
     about = "." + ".".join(booking.split(".")[-2:]) if booking else ""
     return f"{redemption}.{leg}.{act.value}.{number}{about}"
 
 
 def read_request_id(provider_request_id: str) -> Asked:
-    """Return what a request is about. Raises ValueError for an id that is none of ours."""
+    """Return what a request is about. Raises NotOurReference."""
     subject, _, attempt = provider_request_id.rpartition(":")
-    redemption, leg, act, number, *about = subject.partition(":")[0].split(".")
-    if Act(act) in MAKES_A_BOOKING:
-        return Asked(act=Act(act), booking=f"{redemption}.{leg}.{number}.{int(attempt)}")
-    made, made_by = about
-    return Asked(act=Act(act), booking=f"{redemption}.{leg}.{int(made)}.{int(made_by)}")
+    try:
+        redemption, leg, name, number, *about = subject.partition(":")[0].split(".")
+        act = Act(name)
+        made, made_by = (number, attempt) if act in MAKES_A_BOOKING else about
+        return Asked(act=act, booking=f"{redemption}.{int(leg)}.{int(made)}.{int(made_by)}")
+    except ValueError as error:
+        raise NotOurReference(f"{provider_request_id!r} is no request of ours") from error
 
 
 def redemption_of(subject: str) -> str:

@@ -1,0 +1,1 @@
+"""Adapters of the partners: one file each, all behind the `Partner` protocol."""
