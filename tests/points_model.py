@@ -171,7 +171,7 @@ class Model:
             raise No(Refusal.SUBJECT_NOT_FOUND)
         account = self.accounts.get(member)
         kinds = {
-            "post": (Hold,), "void": (Hold,), "confirm": (EarnPending,), "cancel": (EarnPending,),
+            "post": (Hold,), "void": (Hold,), "extend": (Hold,), "confirm": (EarnPending,), "cancel": (EarnPending,),
             "reverse": (Earn, Confirm, Burn, Post, Adjust, Convert),
         }  # fmt: skip
         if past is not None and type(past.request) not in kinds[name]:
@@ -183,7 +183,13 @@ class Model:
                 raise No(Refusal.RECEIVER_UNKNOWN)
             if request.to_member_id == member:
                 raise No(Refusal.ACCOUNTS_EQUAL)
-        if account.status is AccountStatus.CLOSED and name not in ("post", "void", "cancel", "setstatus"):
+        if account.status is AccountStatus.CLOSED and name not in (
+            "post",
+            "void",
+            "extend",
+            "cancel",
+            "setstatus",
+        ):
             raise No(Refusal.ACCOUNT_CLOSED)
         if (
             isinstance(request, Transfer)
@@ -298,6 +304,12 @@ class Model:
         account.held -= past.amount
         self._return(account, past.parts)
         return Past(request, member, past.amount)
+
+    def _extend(self, request: Any, past: Past, member: str, account: ModelAccount) -> Past:
+        self._unresolved(past)
+        until = self.now + timedelta(seconds=request.expires_in_s)
+        past.ends = max(until, past.ends or until)
+        return Past(request, member, 0)
 
     def _reverse(self, request: Any, past: Past, member: str, account: ModelAccount) -> Past:
         if past.left == 0:

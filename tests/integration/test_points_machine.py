@@ -20,6 +20,7 @@ from faregate.points.contracts.ledger import (
     Confirm,
     Earn,
     EarnPending,
+    Extend,
     Hold,
     Post,
     Request,
@@ -102,6 +103,10 @@ class Ledger(RuleBasedStateMachine):
     @rule(place=places, kind=st.sampled_from([Void, Cancel]))
     def take_back(self, place: int, kind: type[Request]) -> None:
         self.ask(kind, subject=self.subject(place))
+
+    @rule(place=places, lasts=st.sampled_from([30, 90_000]))
+    def extend(self, place: int, lasts: int) -> None:
+        self.ask(Extend, subject=self.subject(place), expires_in_s=lasts)
 
     @rule(amount=amounts)
     def transfer(self, amount: int) -> None:

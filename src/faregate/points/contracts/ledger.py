@@ -29,6 +29,7 @@ class OperationKind(StrEnum):
     HOLD = "hold"
     POST = "post"
     VOID = "void"
+    EXTEND = "extend"
     REVERSE = "reverse"
     TRANSFER = "transfer"
     CONVERT = "convert"
@@ -258,8 +259,25 @@ class Hold(OfMember):
     def __post_init__(self) -> None:
         """Check that the time is one."""
         super(Hold, self).__post_init__()
-        if not 0 < self.expires_in_s <= 366 * 86_400:
-            raise RequestInvalid(f"a hold lasts from one second to 366 days: {self.expires_in_s}")
+        _check_length(self.expires_in_s)
+
+
+def _check_length(expires_in_s: int) -> None:
+    if not 0 < expires_in_s <= 366 * 86_400:
+        raise RequestInvalid(f"a hold lasts from one second to 366 days: {expires_in_s}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extend(OfSubject):
+    """Let a hold last for so many seconds from now, or for as long as it would anyway if that is longer."""
+
+    kind = OperationKind.EXTEND
+    expires_in_s: int = 900
+
+    def __post_init__(self) -> None:
+        """Check that the time is one."""
+        super(Extend, self).__post_init__()
+        _check_length(self.expires_in_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

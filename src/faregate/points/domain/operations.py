@@ -22,6 +22,7 @@ from faregate.points.contracts.ledger import (
     Convert,
     Earn,
     EarnPending,
+    Extend,
     Hold,
     Layer,
     OfMember,
@@ -242,6 +243,14 @@ def _void(case: Case[Void]) -> Sequence[Decided]:
     return ()
 
 
+def _extend(case: Case[Extend]) -> Sequence[Decided]:
+    _, reservation = _reserved(case.this, OperationKind.HOLD)
+    _check_unresolved(reservation)
+    until = case.desk.now + timedelta(seconds=case.request.expires_in_s)
+    reservation.expires_at = max(until, reservation.expires_at or until)
+    return ()
+
+
 def _reverse(case: Case[Reverse]) -> Sequence[Decided]:
     subject = case.this.subject
     if subject is None:
@@ -436,6 +445,7 @@ _DECISIONS: Final[Mapping[type[Request], Decision]] = {
     Hold: _hold,
     Post: _post,
     Void: _void,
+    Extend: _extend,
     Reverse: _reverse,
     Transfer: _transfer,
     Convert: _convert,

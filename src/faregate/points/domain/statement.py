@@ -20,6 +20,7 @@ _WORDS = {
     OperationKind.HOLD: "held",
     OperationKind.POST: "hold spent",
     OperationKind.VOID: "hold released",
+    OperationKind.EXTEND: "hold extended",
     OperationKind.REVERSE: "reversed",
     OperationKind.TRANSFER: "given away",
     OperationKind.RECEIVE: "received",

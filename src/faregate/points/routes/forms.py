@@ -125,6 +125,15 @@ class VoidForm(OperationForm):
     subject: Number
 
 
+class ExtendForm(OperationForm):
+    """A hold lasts for longer, counted from now. It never lasts for less than before."""
+
+    asks = ledger.Extend
+    kind: Literal["extend"]
+    subject: Number
+    expires_in_s: int = Field(default=900, ge=1, le=366 * 86_400)
+
+
 class ReverseForm(OperationForm):
     """An operation is undone, or a part of it."""
 
@@ -197,6 +206,7 @@ _AnyForm = (
     | PointsHoldForm
     | PostForm
     | VoidForm
+    | ExtendForm
     | ReverseForm
     | TransferForm
     | ConvertForm
