@@ -11,8 +11,8 @@ stays as it is. `open_credit_world` takes other settings; `CreditWorld.site` is 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +36,7 @@ from faregate.infra.http.api_keys import create_api_key
 from faregate.infra.http.server import listen, serving
 from faregate.infra.settings import Settings
 from faregate.sandbox.people import application
+from tests.servers import new_database
 
 __all__ = [
     "ACME",
@@ -262,7 +263,7 @@ async def shared_world(
 ) -> AsyncIterator[CreditWorld]:
     """A running credit API for all tests of a module."""
     cache = await Cache.open(valkey_url := f"unix://{valkey_socket}")
-    with _own_database(postgres_url) as database_url:
+    with new_database(postgres_url) as database_url:
         settings = Settings(
             _env_file=None,  # type: ignore[call-arg]
             home=tmp_path_factory.mktemp("home"),
@@ -277,12 +278,3 @@ async def shared_world(
 def _connector() -> aiohttp.TCPConnector:
     """One that gives up idle connections before the server does: reusing one that it just closed is an error."""
     return aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
-
-
-@contextmanager
-def _own_database(postgres_url: str) -> Iterator[str]:
-    name = f"credit_world_{next(_numbers)}"
-    with psycopg.connect(postgres_url.replace("/faregate?", "/postgres?"), autocommit=True) as server:
-        server.execute(f"create database {name} template faregate strategy file_copy")
-        yield postgres_url.replace("/faregate?", f"/{name}?")
-        server.execute(f"drop database {name} with (force)")

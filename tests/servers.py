@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+import psycopg
 import pytest
 
 from faregate.infra.embedded import embedded_servers, processes, servers_of
@@ -25,6 +27,9 @@ VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "of
 
 KAFKA_IS_DEMANDED = os.environ.get("KAFKA_TESTS") == "required"
 """Continuous integration sets it: there a missing Java or Maven is a failure, not a reason to skip."""
+
+
+_numbers = itertools.count(1)
 
 
 class Server(Protocol):
@@ -68,6 +73,16 @@ class OwnServers:
     valkey_socket: Path
     postgres: Breakable
     valkey: Breakable
+
+
+@contextmanager
+def new_database(postgres_url: str) -> Iterator[str]:
+    """Yield the URL of a fresh, migrated, empty database on the server of the template `faregate`."""
+    name = f"own_{next(_numbers)}"
+    with psycopg.connect(postgres_url.replace("/faregate?", "/postgres?"), autocommit=True) as server:
+        server.execute(f"create database {name} template faregate strategy file_copy")
+        yield postgres_url.replace("/faregate?", f"/{name}?")
+        server.execute(f"drop database {name} with (force)")
 
 
 @contextmanager

@@ -33,6 +33,7 @@ CONTEXTS: Mapping[str, Purpose] = {
     "gateway": Purpose(says="how providers are treated", acts_as=("access", "gateway")),
     "members": Purpose(says="members and their households", acts_as=("access", "members")),
     "points": Purpose(says="the points ledger", acts_as=("access", "points")),
+    "travel": Purpose(says="search, redemptions", acts_as=("access", "members", "travel")),
 }
 """The routes that a process may serve, in the order of their documentation."""
 
@@ -42,8 +43,12 @@ ROLES: Mapping[str, Purpose] = {
     "consumers": Purpose(
         says="handles events; one group alone: consumers.GROUP", acts_as=("credit", "members", "points")
     ),
-    "runs": Purpose(says="executes the runs of applications", acts_as=("credit", "workflow")),
+    "runs": Purpose(
+        says="executes the runs of applications and redemptions",
+        acts_as=("credit", "points", "travel", "workflow"),
+    ),
     "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
+    "partners": Purpose(says="calls travel partners", acts_as=("travel",)),
     "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),
     "webhooks": Purpose(says="delivers to clients' endpoints", acts_as=("webhooks",)),
     "points": Purpose(says="releases holds, lets points expire, seals the ledger", acts_as=("points",)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from faregate.events import credit, gateway, members, payments, points, webhooks
+from faregate.events import credit, gateway, members, payments, points, travel, webhooks
 from faregate.events.base import PublishedEvent
 from faregate.events.identity import data_schema, id_of
 
@@ -22,6 +22,7 @@ EVENT_TYPES: Mapping[str, type[PublishedEvent]] = {
         *members.EVENTS,
         *payments.EVENTS,
         *points.EVENTS,
+        *travel.EVENTS,
         *webhooks.EVENTS,
     )
 }

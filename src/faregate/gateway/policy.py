@@ -104,18 +104,22 @@ class Rules:
     capabilities: Capabilities
     retry: RetryPolicy
     fallback: str | None = None
+    tells_late_refusals: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
     """The declarations of one owner: its routes, its providers' capabilities, and what operators declare of them.
 
-    `providers` may change while it is in use: each call is treated by what holds in its moment. Raises FallbackUnsafe.
+    `providers` may change while it is in use: each call is treated by what holds in its moment. With
+    `tells_late_refusals` an owner who was told that an outcome is unknown also learns that it was not done.
+    Raises FallbackUnsafe.
     """
 
     routes: Mapping[str, Route]
     capabilities: Mapping[str, Capabilities]
     providers: Mapping[str, ProviderPolicy] = field(default_factory=dict)
+    tells_late_refusals: bool = False
 
     def __post_init__(self) -> None:
         for route in self.routes.values():
@@ -146,6 +150,7 @@ class Policies:
             capabilities=capabilities,
             retry=declared.retry,
             fallback=self.routes[check].after(provider),
+            tells_late_refusals=self.tells_late_refusals,
         )
 
 

@@ -194,7 +194,9 @@ def _not_done(intent: Intent, outcome: NotDone, at: Moment, rules: Rules, *, fre
     delay_s = max(_backoff_s(intent, at, rules), outcome.retry_after_s or 0.0)
     ended = replace(intent, state=State.NOT_DONE, reason=outcome.reason, next_at=None, doubtful=False)
     if intent.settled is not None:
-        return Change(intent=ended)
+        if not rules.tells_late_refusals or intent.settled is not Status.UNKNOWN:
+            return Change(intent=ended)
+        return Change(intent=replace(ended, settled=Status.NOT_DONE), tell=Status.NOT_DONE)
     if outcome.retryable and _may_send(intent, delay_s, at, rules):
         if fresh:
             return Change(intent=ended, successor=_next_attempt(intent, delay_s))

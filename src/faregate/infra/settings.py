@@ -132,6 +132,36 @@ class Settings(BaseSettings):
         default=10_000, ge=0, description="Largest correction of points that one person may make alone."
     )
 
+    # Travel
+    travel_point_value_micro_minor: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="What a point pays of a trip, in millionths of the minor unit of the currency.",
+    )
+    travel_decide_s: float = Field(
+        default=600.0, gt=0, description="Within how many seconds a redemption is booked, or not at all."
+    )
+    travel_send_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a partner is tried; one that is slower by its own word, for twice its time-out.",
+    )
+    travel_resolve_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="How long it is asked what became of a step before a person must look at it.",
+    )
+    travel_answer_s: float = Field(
+        default=600.0, gt=0, description="How long a member may think about a new price."
+    )
+    travel_search_s: float = Field(
+        default=8.0, gt=0, description="How long a search waits for partners before it answers without them."
+    )
+    partner_policies: Path | None = Field(
+        default=None,
+        description="TOML file that declares how partners are treated; unset: the one that comes along.",
+    )
+
     # Credit
     working_steps_max: int = Field(
         default=64, gt=0, description="Most workflow steps that work at one moment, over all processes."

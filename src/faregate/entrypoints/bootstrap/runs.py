@@ -1,4 +1,4 @@
-"""The role that executes the runs of applications: the workflow engine, registered and open."""
+"""The role that executes the runs of applications and redemptions: the workflow engine, registered and open."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from faregate.credit.workflows import application_workflow
 from faregate.entrypoints.bootstrap.backlog import count_runs
 from faregate.entrypoints.bootstrap.decisions import decision_service, policy_book
 from faregate.entrypoints.bootstrap.process import Loop, Opened, Process
+from faregate.entrypoints.bootstrap.travel import redemptions
 from faregate.gateway.book import PolicyBook
 from faregate.gateway.control import POLICIES_S
 from faregate.gateway.store.changes import newest_changes
@@ -45,6 +46,7 @@ async def runs(process: Process) -> Opened:
             in_flight_max=site.settings.applications_in_flight_max,
         )
     )
+    engine.register(await redemptions(process))
     await engine.open()
     process.stack.push_async_callback(engine.close)
     return Opened(

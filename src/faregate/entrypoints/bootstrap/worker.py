@@ -16,6 +16,7 @@ from faregate.entrypoints.bootstrap.process import Loop, Opened, Process
 from faregate.entrypoints.bootstrap.runs import runs
 from faregate.entrypoints.bootstrap.sequencer import relay, sequencer
 from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.travel import partner_pools
 from faregate.entrypoints.bootstrap.webhooks import deliveries
 from faregate.entrypoints.processes import require_known
 from faregate.infra.database import Database
@@ -31,6 +32,7 @@ OPENS: Mapping[str, Open] = {
     "consumers": consumers,
     "runs": runs,
     "providers": providers,
+    "partners": partner_pools,
     "audit": audit,
     "webhooks": deliveries,
     "points": points,

@@ -46,6 +46,12 @@ def read_request_id(provider_request_id: str) -> Asked:
         raise NotOurReference(f"{provider_request_id!r} is no request of ours") from error
 
 
+def step_of(subject: str) -> tuple[int, Act, int]:
+    """Return the leg, the act and the number of the step that the journal knows as a subject."""
+    _, leg, act, number, *_ = subject.split(".")
+    return int(leg), Act(act), int(number)
+
+
 def redemption_of(subject: str) -> str:
     """Return the redemption that a step belongs to."""
     return subject.partition(".")[0]

@@ -1,0 +1,51 @@
+-- name: insert_redemption
+-- A redemption that begins.
+insert into travel.redemption (id, member_id, status, legs, traveller_encrypted, cash_minor, currency, deadline,
+  traceparent, created_at, updated_at)
+values (%(id)s, %(member_id)s, 'started', %(legs)s, %(traveller_encrypted)s, %(cash_minor)s, %(currency)s, %(deadline)s,
+  %(traceparent)s, %(now)s, %(now)s)
+
+-- name: lock
+-- Locks redemptions, in the order of their ids.
+select * from travel.redemption where id = any(%(ids)s::text[]) order by id for update
+
+-- name: redemption
+-- One redemption, as it stands.
+select * from travel.redemption where id = %(id)s
+
+-- name: steps
+-- The steps of redemptions, in their order.
+select * from travel.step where redemption_id = any(%(ids)s::text[]) order by redemption_id, place
+
+-- name: save
+-- What changed of a redemption.
+update travel.redemption
+set status = %(status)s, failing = %(failing)s, needs = %(needs)s, is_cancelled = %(is_cancelled)s,
+  is_booked = %(is_booked)s, runs = %(runs)s, signals = %(signals)s, updated_at = %(now)s
+where id = %(id)s
+
+-- name: save_steps
+-- New steps, and what became of those before.
+insert into travel.step (redemption_id, place, action, leg, number, state, open_until, asked, facts, reason, began_at,
+  ended_at)
+select %(id)s, given.place, given.action, given.leg, given.number, given.state, given.open_until, given.asked, given.facts,
+  given.reason, %(now)s, case when given.state in ('asked', 'unknown') then null else %(now)s::timestamptz end
+from jsonb_to_recordset(%(steps)s::jsonb) as given (
+    place smallint, action text, leg smallint, number smallint, state text, open_until timestamptz, asked jsonb,
+    facts jsonb, reason text
+)
+on conflict (redemption_id, place) do update
+set state = excluded.state, open_until = excluded.open_until, facts = excluded.facts, reason = excluded.reason,
+  ended_at = excluded.ended_at
+
+-- name: of_member
+-- The redemptions of a member, the newest first, after one that was seen.
+select * from travel.redemption
+where member_id = %(member_id)s and (created_at, id) < (coalesce(
+    (select created_at from travel.redemption where id = %(before)s), 'infinity'), coalesce(%(before)s, ''))
+order by created_at desc, id desc
+limit %(limit)s
+
+-- name: for_people
+-- The redemptions that wait for a person, the longest first.
+select * from travel.redemption where status = 'needs_attention' order by updated_at limit %(limit)s
