@@ -13,7 +13,7 @@ from yarl import URL
 
 from faregate.gateway.exchange import Answer, exchange
 from faregate.gateway.last_check import CheckedRequest, sending_while
-from faregate.kernel.outcome import NotDone
+from faregate.kernel.outcome import NotDone, Unknown
 
 
 class Provider:
@@ -79,3 +79,28 @@ async def test_a_provider_is_told_how_long_we_wait(provider: tuple[Provider, URL
     async with aiohttp.ClientSession(request_class=CheckedRequest) as session:
         await send(url, session, timeout_s=2.5)
     assert heard.heard[0]["X-Request-Deadline-Ms"] == "2500"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_request_whose_connection_was_lost_is_not_sent_again_behind_our_back(method: str) -> None:
+    """The client would: it takes these methods for harmless, and a connection that was used before for stale."""
+    heard: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(request.method)
+        if len(heard) == 2 and request.transport is not None:
+            request.transport.abort()
+        return web.Response(text="{}")
+
+    app = web.Application()
+    app.router.add_route("*", "/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = URL(f"http://127.0.0.1:{runner.addresses[0][1]}/")
+    async with aiohttp.ClientSession(request_class=CheckedRequest) as session:
+        for _ in range(2):
+            last = await exchange(session, method, url, timeout_s=5, headers={})
+    await runner.cleanup()
+    assert last == Unknown("connection_lost")
+    assert heard == [method, method]

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from yarl import URL
 
 from faregate.gateway.contracts import Callback
-from faregate.gateway.last_check import TooLateToSend
+from faregate.gateway.last_check import TooLateToSend, sending_once
 from faregate.kernel.errors import FaregateError, InvalidError
 from faregate.kernel.outcome import Accepted, Done, NotDone, Outcome, Unknown
 
@@ -84,14 +84,15 @@ async def exchange(
     # Connecting must time out first: then nothing was sent, and that is worth knowing.
     timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(timeout_s / 2, CONNECT_S_MAX))
     try:
-        async with session.request(
-            method, url, data=body, headers=sent_headers, timeout=timeout, allow_redirects=False
-        ) as response:
-            return Answer(
-                status=response.status,
-                retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
-                body=await _whole_body(response),
-            )
+        with sending_once():
+            async with session.request(
+                method, url, data=body, headers=sent_headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return Answer(
+                    status=response.status,
+                    retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+                    body=await _whole_body(response),
+                )
     except _NOT_SENT:
         return NotDone("not_connected", retryable=True)
     except TooLateToSend:

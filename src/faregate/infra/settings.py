@@ -297,6 +297,25 @@ class Settings(BaseSettings):
         default=SecretStr("whsec_c2FuZGJveC1pbmNvbWUtY2FsbGJhY2stc2VjcmV0ISE="),
         description="Signs the income verification's callbacks, as a Standard Webhooks secret (whsec_…).",
     )
+    airline_a_url: str | None = Field(default=None, description="Airline A; unset: the sandbox's.")
+    airline_a_token: SecretStr = Field(
+        default=SecretStr("sandbox-airline-a-token"), description="Bearer token for airline A."
+    )
+    airline_b_url: str | None = Field(default=None, description="Airline B; unset: the sandbox's.")
+    airline_b_secret: SecretStr = Field(
+        default=SecretStr("sandbox-airline-b-secret"), description="Signs our requests to airline B."
+    )
+    hotel_c_url: str | None = Field(default=None, description="Hotel C; unset: the sandbox's.")
+    hotel_c_key: SecretStr = Field(
+        default=SecretStr("sandbox-hotel-c-key"), description="API key for hotel C."
+    )
+    hotel_c_secret: SecretStr = Field(
+        default=SecretStr("sandbox-hotel-c-secret"), description="Signs our requests to hotel C."
+    )
+    hotel_d_url: str | None = Field(default=None, description="Hotel D; unset: the sandbox's.")
+    hotel_d_key: SecretStr = Field(
+        default=SecretStr("sandbox-hotel-d-key"), description="API key for hotel D."
+    )
 
     def provider_url(self, provider: str) -> str:
         """A provider's base URL without a slash at its end: its own setting, or its place in the sandbox."""

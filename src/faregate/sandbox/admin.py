@@ -34,6 +34,7 @@ def add_admin_routes(app: web.Application, world: World) -> None:
     app.router.add_post("/admin/scripts", admin.add_script)
     app.router.add_get("/admin/executions", admin.executions)
     app.router.add_get("/admin/pulls", admin.pulls)
+    app.router.add_get("/admin/bookings", admin.bookings)
     app.router.add_get("/admin/summary", admin.summary)
 
 
@@ -92,6 +93,17 @@ class _Admin:
             return _json({"error": "min is no whole number"}, status=400)
         pulls = self._world.executions.pulls(pulls_min=int(least))
         return _json({"pulls": [asdict(entry) for entry in pulls]})
+
+    async def bookings(self, request: web.Request) -> web.Response:
+        """Return the bookings of a redemption, or of all, and how many legs are booked more than once."""
+        world, now = self._world, self._world.now()
+        found = world.bookings.of_redemption(request.query.get("redemption"), now=now)
+        return _json(
+            {
+                "bookings": [asdict(booking) for booking in found],
+                "live_duplicates": world.bookings.live_duplicates(now=now),
+            }
+        )
 
     async def summary(self, _request: web.Request) -> web.Response:
         """Return the totals. `executed` is since ever; `calls`, `deduplicated` and `struck` are since the start."""

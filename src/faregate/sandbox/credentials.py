@@ -24,6 +24,11 @@ class SandboxCredentials:
     income_client_id: str
     income_client_secret: str
     income_callback_secret: str
+    airline_a_token: str
+    airline_b_secret: str
+    hotel_c_key: str
+    hotel_c_secret: str
+    hotel_d_key: str
 
     @classmethod
     def derived(cls, seed: str) -> SandboxCredentials:
@@ -43,4 +48,9 @@ class SandboxCredentials:
             income_client_id="faregate",
             income_client_secret=secret("income"),
             income_callback_secret=f"whsec_{webhook_key}",
+            airline_a_token=secret("airline_a"),
+            airline_b_secret=secret("airline_b"),
+            hotel_c_key=secret("hotel_c key"),
+            hotel_c_secret=secret("hotel_c"),
+            hotel_d_key=secret("hotel_d"),
         )

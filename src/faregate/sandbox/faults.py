@@ -25,6 +25,7 @@ class Stage(StrEnum):
     SUBMIT = "submit"
     LOOK_UP = "look_up"
     CALLBACK = "callback"
+    PARTNER = "partner"
 
 
 class Fault(StrEnum):
@@ -59,10 +60,16 @@ class Fault(StrEnum):
     CALLBACK_WRONG_SIGNATURE = "callback_wrong_signature"  # a forged one comes before the real one
     CALLBACK_MALFORMED = "callback_malformed"  # a broken one comes before the real one
 
+    PARTNER_PRICE_CHANGED = "partner_price_changed"  # it costs a tenth more from now on; not done
+    PARTNER_HOLD_ENDS_EARLY = "partner_hold_ends_early"  # a tentative booking lasts a second; done
+    PARTNER_CANCEL_REFUSED = "partner_cancel_refused"  # not done
+    PARTNER_OFFER_GONE = "partner_offer_gone"  # not done
+    PARTNER_ACCEPTED_ONLY = "partner_accepted_only"  # 202, and nothing is ever said again; done
+
     @property
     def stage(self) -> Stage:
         """The stage at which this fault strikes."""
-        for stage in (Stage.LOOK_UP, Stage.CALLBACK):
+        for stage in (Stage.LOOK_UP, Stage.CALLBACK, Stage.PARTNER):
             if self.value.startswith(f"{stage.value}_"):
                 return stage
         return Stage.SUBMIT
@@ -184,6 +191,15 @@ class Faults:
                 return fault
         return self._scripted(stage, provider, reference) or self._by_rate(stage, provider, reference)
 
+    def draw_one(self, fault: Fault, *, provider: str, reference: str) -> bool:
+        """Return whether a call meets this very fault: by a script that waits for it, else by its rate."""
+        for waiting in self._waiting:
+            if waiting.script.fault is fault and waiting.strikes(_STAGES[fault], provider, reference):
+                self._count_down(waiting)
+                return True
+        rate = self.plan.of(provider).rates.get(fault, 0.0)
+        return rate > 0 and self.unit(fault.value, provider=provider, reference=reference) < rate
+
     def unit(self, purpose: str, *, provider: str, reference: str) -> float:
         """Return the next number in [0, 1) for this purpose and reference."""
         key = (purpose, provider, reference)
@@ -194,11 +210,14 @@ class Faults:
     def _scripted(self, stage: Stage, provider: str, reference: str) -> Fault | None:
         for waiting in self._waiting:
             if waiting.strikes(stage, provider, reference):
-                waiting.left -= 1
-                if not waiting.left:
-                    self._waiting.remove(waiting)
+                self._count_down(waiting)
                 return waiting.script.fault
         return None
+
+    def _count_down(self, waiting: _Waiting) -> None:
+        waiting.left -= 1
+        if not waiting.left:
+            self._waiting.remove(waiting)
 
     def _by_rate(self, stage: Stage, provider: str, reference: str) -> Fault | None:
         rates = self._rates_of(provider, stage)

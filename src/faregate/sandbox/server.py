@@ -84,6 +84,8 @@ async def _serve_until_signal(
 def _app(world: World) -> web.Application:
     app = web.Application()
     add_provider_routes(app, world)
+    for partner in world.partners.values():
+        partner.add_routes(app)
     add_admin_routes(app, world)
     return app
 

@@ -20,12 +20,16 @@ from faregate.sandbox.credentials import SandboxCredentials
 from faregate.sandbox.executions import Execution, Executions, Order
 from faregate.sandbox.faults import Fault, FaultPlan, Faults, Latency, ProviderFaults, Script, Stage
 from faregate.sandbox.journal import Journal
+from faregate.sandbox.partners import all_partners
+from faregate.sandbox.partners.base import Backstage
+from faregate.sandbox.partners.bookings import Bookings
 from faregate.sandbox.people import Identity
 from faregate.sandbox.personas import Persona, faults_of, known_of
 from faregate.sandbox.providers import all_providers
 from faregate.sandbox.providers.base import Provider, Statement
 
 JOURNAL_FILE: Final = "executions.jsonl"
+BOOKINGS_FILE: Final = "bookings.jsonl"
 
 
 class FaultPlanRefused(InvalidError):
@@ -52,6 +56,8 @@ class World:
         journal: Journal,
         records: list[dict[str, Any]],
         providers: Mapping[str, Provider],
+        credentials: SandboxCredentials,
+        booked: tuple[Journal, list[dict[str, Any]]],
         plan: FaultPlan,
         session: aiohttp.ClientSession,
         clock: Clock,
@@ -65,6 +71,12 @@ class World:
         self.struck: Counter[str] = Counter()
         self._journal = journal
         self._session = session
+        self._booked = booked[0]
+        self.bookings = Bookings(*booked)
+        backstage = Backstage(
+            bookings=self.bookings, faults=lambda: self.faults, now=self.now, struck=self._strike
+        )
+        self.partners = all_partners(backstage, credentials)
         self.executions = Executions(journal, _of_type(records, "executed"))
         self.faults = self._checked(plan)
         self.callbacks = Callbacks(
@@ -93,6 +105,8 @@ class World:
             journal=journal,
             records=records,
             providers=all_providers(credentials, token_life_s=token_life_s),
+            credentials=credentials,
+            booked=Journal.open(data_dir / BOOKINGS_FILE),
             plan=plan,
             session=aiohttp.ClientSession(),
             clock=clock,
@@ -104,6 +118,7 @@ class World:
         await self.callbacks.close()
         await self._session.close()
         await self._journal.close()
+        await self._booked.close()
 
     def now(self) -> float:
         """Return the present instant in Unix seconds."""
@@ -144,8 +159,11 @@ class World:
         always = faults_of(persona, provider=provider)
         fault = self.faults.draw(stage, provider=provider, reference=reference, always=always)
         if fault is not None:
-            self.struck[f"{provider}:{fault.value}"] += 1
+            self._strike(provider, fault)
         return fault
+
+    def _strike(self, provider: str, fault: Fault) -> None:
+        self.struck[f"{provider}:{fault.value}"] += 1
 
     def _worked_out(self, provider: Provider, job: Job) -> Execution:
         statement, order = provider.statement, job.order
@@ -177,8 +195,9 @@ class World:
 
     def _checked(self, plan: FaultPlan) -> Faults:
         for name in (*plan.providers, *(script.provider for script in plan.scripts)):
-            if name not in self.statements:
-                raise FaultPlanRefused(f"{name} is no provider; there are {', '.join(self.statements)}")
+            if name not in self.statements and name not in self.partners:
+                known = ", ".join((*self.statements, *self.partners))
+                raise FaultPlanRefused(f"{name} is no provider; there are {known}")
         for name, statement in self.statements.items():
             scripted = {script.fault for script in plan.scripts if script.provider == name}
             _check_statement_kept(statement, plan.of(name), scripted)

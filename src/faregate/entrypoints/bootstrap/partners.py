@@ -6,12 +6,43 @@ from collections.abc import Callable, Mapping
 
 import aiohttp
 
+from faregate.infra.clock import SystemClock
 from faregate.infra.settings import Settings
 from faregate.travel.contracts.partners import Partner
+from faregate.travel.partners.airline_a import AirlineA
+from faregate.travel.partners.airline_b import AirlineB
+from faregate.travel.partners.hotel_c import HotelC
+from faregate.travel.partners.hotel_d import HotelD
 
 MakePartner = Callable[[aiohttp.ClientSession], Partner]
 
 
 def partners(settings: Settings) -> Mapping[str, MakePartner]:
     """Return what makes the adapter of each partner, given connections that it shares with nobody."""
-    return {}
+    clock = SystemClock()
+    return {
+        "airline_a": lambda session: AirlineA(
+            session=session,
+            base_url=settings.provider_url("airline_a"),
+            token=settings.airline_a_token.get_secret_value(),
+        ),
+        "airline_b": lambda session: AirlineB(
+            session=session,
+            base_url=settings.provider_url("airline_b"),
+            secret=settings.airline_b_secret.get_secret_value(),
+            clock=clock,
+        ),
+        "hotel_c": lambda session: HotelC(
+            session=session,
+            base_url=settings.provider_url("hotel_c"),
+            api_key=settings.hotel_c_key.get_secret_value(),
+            secret=settings.hotel_c_secret.get_secret_value(),
+            clock=clock,
+        ),
+        "hotel_d": lambda session: HotelD(
+            session=session,
+            base_url=settings.provider_url("hotel_d"),
+            api_key=settings.hotel_d_key.get_secret_value(),
+            clock=clock,
+        ),
+    }

@@ -39,6 +39,11 @@ def sandbox_credentials(settings: Settings) -> SandboxCredentials:
         income_client_id=settings.income_client_id,
         income_client_secret=settings.income_client_secret.get_secret_value(),
         income_callback_secret=settings.income_callback_secret.get_secret_value(),
+        airline_a_token=settings.airline_a_token.get_secret_value(),
+        airline_b_secret=settings.airline_b_secret.get_secret_value(),
+        hotel_c_key=settings.hotel_c_key.get_secret_value(),
+        hotel_c_secret=settings.hotel_c_secret.get_secret_value(),
+        hotel_d_key=settings.hotel_d_key.get_secret_value(),
     )
 
 
