@@ -17,7 +17,7 @@ from faregate.gateway.intent import provider_request_id
 from faregate.infra.settings import Settings
 from faregate.kernel.outcome import Done, Outcome
 from faregate.sandbox.faults import Fault
-from faregate.travel.contracts.partners import Act, Kind, Offer, Partner, SearchQuery
+from faregate.travel.contracts.partners import Act, Offer, Partner, SearchQuery, TravelKind
 from faregate.travel.domain.references import read_request_id, subject_of
 from tests.sandbox import CREDENTIALS, Sandbox
 
@@ -57,7 +57,7 @@ class Stand:
         return cls(name, partners(partner_settings(sandbox.url))[name](session), sandbox)
 
     def query(self) -> SearchQuery:
-        flies = self.adapter.about.kind is Kind.FLIGHT
+        flies = self.adapter.about.kind is TravelKind.FLIGHT
         return SearchQuery(
             kind=self.adapter.about.kind,
             origin="JFK" if flies else "",

@@ -35,10 +35,12 @@ from faregate.members.contracts import Profile
 from faregate.points.api import PointsApi
 from faregate.points.contracts.ledger import Earn
 from faregate.travel.api import TravelApi
-from faregate.travel.contracts.partners import Kind
+from faregate.travel.contracts.partners import TravelKind
 from faregate.travel.contracts.redemptions import NewRedemption, RedemptionView, Wish
 from faregate.travel.partners.fake import FakePartner
 from tests.servers import new_database
+
+__all__ = ["ENDS", "HAS", "PARTNERS", "Travel", "travel", "work_of"]
 
 ENDS = ("booked", "failed", "cancelled")
 HAS = 100_000
@@ -46,8 +48,8 @@ _numbers = itertools.count(1)
 PARTNERS: Mapping[str, dict[str, Any]] = {
     "airline": {},
     "brief_airline": {"hold_s": 31.0},
-    "hotel": {"kind": Kind.HOTEL},
-    "instant_hotel": {"kind": Kind.HOTEL, "is_holdable": False},
+    "hotel": {"kind": TravelKind.HOTEL},
+    "instant_hotel": {"kind": TravelKind.HOTEL, "is_holdable": False},
 }
 
 
@@ -76,7 +78,13 @@ class Travel:
     async def redeem(self, member: str, *partners: str, price: int = 20_000) -> str:
         """Begin a redemption at these partners, and return its id."""
         wishes = [Wish(partner=name, offer_id=f"o-{price}", price_minor=price) for name in partners]
-        return await self.api.redeem(NewRedemption(member_id=member, wishes=wishes))
+        return await self.begin(NewRedemption(member_id=member, wishes=wishes))
+
+    async def begin(self, wanted: NewRedemption) -> str:
+        """Begin a redemption as the route does, and return its id."""
+        traveller, offers = await self.api.prepare(wanted)
+        async with self.api.database.transaction() as conn:
+            return await self.api.begin(conn, wanted, traveller=traveller, offers=offers)
 
     async def until(self, redemption_id: str, *statuses: str) -> RedemptionView:
         """Wait until a redemption has one of these statuses, and is not about to go on."""
@@ -146,14 +154,22 @@ async def travel(postgres_url: str, valkey_socket: Path, tmp_path_factory: Any) 
             travel_resolve_s=8.0,
         )
         site = Site(settings=settings, database_url=database_url, valkey_url=f"unix://{valkey_socket}")
-        yield await _started(stack, site)
+        process = Process(stack, site)
+        fakes = {name: FakePartner(name=name, clock=SystemClock(), **of) for name, of in PARTNERS.items()}
+        process._made[known_partners] = fakes
+        await work_of(process)
+        api = await travel_api(process, database=await process.database("travel"))
+        connection = await psycopg.AsyncConnection.connect(
+            site.database_url, autocommit=True, row_factory=dict_row
+        )
+        stack.push_async_callback(connection.close)
+        ledger = await points_api(stack, site, database=await process.database("points"))
+        yield Travel(api=api, ledger=ledger, process=process, partners=fakes, connection=connection)
 
 
-async def _started(stack: AsyncExitStack, site: Site) -> Travel:
-    process = Process(stack, site)
-    fakes = {name: FakePartner(name=name, clock=SystemClock(), **of) for name, of in PARTNERS.items()}
-
-    process._made[known_partners] = fakes
+async def work_of(process: Process) -> None:
+    """Run in this loop what a worker does for redemptions, until the process's end."""
+    stack, site = process.stack, process.site
     await asyncio.to_thread(prepare, site.database_url)
     engine = DbosEngine(database_url=site.database_url, clock=SystemClock())
     engine.register(await redemptions(process))
@@ -167,10 +183,3 @@ async def _started(stack: AsyncExitStack, site: Site) -> Travel:
         await asyncio.gather(*running)
 
     stack.push_async_callback(stopped)
-    api = await travel_api(process, database=await process.database("travel"))
-    connection = await psycopg.AsyncConnection.connect(
-        site.database_url, autocommit=True, row_factory=dict_row
-    )
-    stack.push_async_callback(connection.close)
-    ledger = await points_api(stack, site, database=await process.database("points"))
-    return Travel(api=api, ledger=ledger, process=process, partners=fakes, connection=connection)

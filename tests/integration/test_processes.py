@@ -110,6 +110,7 @@ PATHS = {
     "gateway": "/internal/gateway/providers",
     "members": "/api/members/mbr_01",
     "points": "/api/points/operations/1",
+    "travel": "/api/travel/redemptions/rdm_01",
 }
 
 

@@ -317,5 +317,5 @@ async def test_what_nobody_can_book_is_refused_before_anything_is_asked(travel: 
         ),
     ):
         with pytest.raises(refusal):
-            await travel.api.redeem(wanted)
+            await travel.begin(wanted)
     assert await travel.api.of_member(member) == []

@@ -1,8 +1,8 @@
 """The last look before a byte goes out: is the lease still ours, and was this request not sent before.
 
 Connecting can take long, and a machine can be suspended meanwhile. A lease that ended then belongs to somebody else,
-who must be able to rely on it that nothing is sent under it any more. And the client sends by itself again what it holds
-to be idempotent, when a connection was lost that had been used before: whether that does no harm, only we know.
+who must be able to rely on it that nothing is sent under it any more. And when a connection is lost that was used
+before, the client sends by itself again what it holds to be idempotent: whether that does no harm, only we know.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from faregate.infra.database import Connection, Database
 from faregate.kernel.errors import FaregateError
 from faregate.travel.contracts.partners import Offer, PartnerCapabilities, SearchQuery
-from faregate.travel.contracts.redemptions import NewRedemption, RedemptionView
+from faregate.travel.contracts.redemptions import NewRedemption, RedemptionView, Traveller
 from faregate.travel.handlers.money import Money
 from faregate.travel.handlers.partners import PartnerHooks
 from faregate.travel.handlers.reading import view_of
@@ -51,8 +51,22 @@ class TravelApi:
         """Return what each partner can do."""
         return [partner.about for partner in self.redeeming.partners.values()]
 
-    async def search(self, query: SearchQuery, *, within_s: float) -> Found:
+    def points_for(self, price_minor: int) -> int:
+        """Return what a price is in points."""
+        return self.redeeming.points_for(price_minor)
+
+    async def quote(self, partner: str, offer_id: str) -> Offer:
+        """Return an offer as it stands now. Raises PartnerNotFound, OfferGone or PartnerUnavailable."""
+        return await self.redeeming.quote(partner, offer_id)
+
+    async def search(self, query: SearchQuery, *, member_id: str, within_s: float) -> Found:
         """Ask every partner of the kind at once, and return by the deadline what has come."""
+        found = await self._ask_all(query, within_s=within_s)
+        async with self.database.transaction() as conn:
+            await self.redeeming.announce_search(conn, query, member_id=member_id, offers=len(found.offers))
+        return found
+
+    async def _ask_all(self, query: SearchQuery, *, within_s: float) -> Found:
         asked = {
             name: asyncio.ensure_future(partner.search(query, timeout_s=within_s))
             for name, partner in self.redeeming.partners.items()
@@ -75,11 +89,18 @@ class TravelApi:
         await asyncio.gather(*asked.values(), return_exceptions=True)
         return Found(offers=sorted(offers, key=lambda offer: offer.price_minor), missing=missing)
 
-    async def redeem(self, wanted: NewRedemption) -> str:
-        """Begin a redemption, and return its id. What a caller sends again it keeps from coming twice by itself."""
-        traveller, offers = await self.redeeming.prepare(wanted)
-        async with self.database.transaction() as conn:
-            return await self.redeeming.begin(conn, wanted, traveller=traveller, offers=offers)
+    async def prepare(self, wanted: NewRedemption) -> tuple[Traveller, Sequence[Offer]]:
+        """Ask who travels, and what the offers cost now, outside of any transaction.
+
+        Raises MemberMayNotTravel, TripInvalid, PartnerNotFound, OfferGone, PartnerUnavailable or PriceRose.
+        """
+        return await self.redeeming.prepare(wanted)
+
+    async def begin(
+        self, conn: Connection, wanted: NewRedemption, *, traveller: Traveller, offers: Sequence[Offer]
+    ) -> str:
+        """Begin a redemption that was prepared, and return its id."""
+        return await self.redeeming.begin(conn, wanted, traveller=traveller, offers=offers)
 
     async def get(self, redemption_id: str) -> RedemptionView:
         """Return a redemption with its time line. Raises RedemptionNotFound."""

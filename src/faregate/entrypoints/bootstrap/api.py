@@ -30,6 +30,8 @@ from faregate.entrypoints.bootstrap.points import points_api
 from faregate.entrypoints.bootstrap.process import Process
 from faregate.entrypoints.bootstrap.review import count_reviews, review_api
 from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.travel import CONNECTIONS_MAX as TRAVEL_CONNECTIONS_MAX
+from faregate.entrypoints.bootstrap.travel import travel_api
 from faregate.entrypoints.bootstrap.webhooks import CONNECTIONS_MAX, webhooks_on
 from faregate.gateway.contracts import Adapter
 from faregate.gateway.routes import gateway_routes
@@ -50,6 +52,8 @@ from faregate.infra.token_bucket import TokenBuckets
 from faregate.members.api import MembersApi
 from faregate.members.routes import Edge, household_routes, member_routes
 from faregate.points.routes import ledger_routes
+from faregate.travel.api import TravelApi
+from faregate.travel.routes import travel_routes
 from faregate.webhooks.routes import webhook_routes
 
 TITLE = "faregate"
@@ -112,6 +116,9 @@ def describe() -> dict[str, Any]:
             gateway_routes(desk=nothing, authenticator=authenticator),
             ledger_routes(points=nothing, authenticator=authenticator, gate=nothing),
             *_member_routers(MembersApi(database=nothing, desk=nothing), authenticator, nothing),
+            _travel_router(
+                TravelApi(database=nothing, redeeming=nothing), authenticator, nothing, search_s=0.0
+            ),
         ],
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
@@ -250,6 +257,32 @@ async def _points(front: Front) -> list[APIRouter]:
     return [ledger_routes(points=points, authenticator=front.authenticator, gate=gate)]
 
 
+async def _travel(front: Front) -> list[APIRouter]:
+    process, settings = front.process, front.process.site.settings
+    database = await process.database("travel", connections_max=TRAVEL_CONNECTIONS_MAX)
+    travel = await travel_api(process, database=database)
+    admission = Admission(
+        delay_s_max=settings.admission_delay_s_max,
+        signals=[
+            Signal(name="event_loop", delay_s=front.lag.standing_s, works=tuple(Work)),
+            Signal(
+                name="travel_database", delay_s=database.waited_s, works=(Work.SUBMIT, Work.DATABASE_READ)
+            ),
+        ],
+        metrics=process.metrics,
+    )
+    gate = Gate(limits=front.limits, admission=admission)
+    return [_travel_router(travel, front.authenticator, gate, search_s=settings.travel_search_s)]
+
+
+def _travel_router(
+    travel: TravelApi, authenticator: Authenticator, gate: Gate, *, search_s: float
+) -> APIRouter:
+    return travel_routes(
+        travel=travel, authenticator=authenticator, gate=gate, clock=SystemClock(), search_s=search_s
+    )
+
+
 OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "credit": _credit,
     "webhooks": _webhooks,
@@ -257,4 +290,5 @@ OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "gateway": _gateway,
     "members": _members,
     "points": _points,
+    "travel": _travel,
 }

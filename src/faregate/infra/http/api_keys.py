@@ -41,6 +41,9 @@ KNOWN_SCOPES = frozenset(
         "review:identity",
         "rules:manage",
         "rules:read",
+        "travel:operate",
+        "travel:read",
+        "travel:write",
         "webhooks:manage",
     }
 )

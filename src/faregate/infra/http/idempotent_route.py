@@ -73,6 +73,13 @@ class AnswerOnce:
         self._database = database
         self._clock = clock
 
+    async def known(self, request: Request, *, caller: Caller, body: Any) -> Response | None:
+        """Return the answer that a key already has, None for a new one. What is true now may change at once."""
+        attempt = attempt_of(request, caller=caller, body=body)
+        async with self._database.transaction() as connection:
+            [state] = await check_attempts(connection, [attempt])
+        return None if isinstance(state, Fresh) else response_of(state)
+
     async def __call__(self, request: Request, *, caller: Caller, body: Any, work: Work) -> Response:
         """Answer the request: by doing the work, or with the answer that its key already has."""
         attempt = attempt_of(request, caller=caller, body=body)

@@ -15,7 +15,7 @@ from faregate.gateway.contracts import Adapter
 from faregate.kernel.errors import ConflictError, UnavailableError
 
 
-class Kind(StrEnum):
+class TravelKind(StrEnum):
     """What is booked."""
 
     FLIGHT = "flight"
@@ -56,7 +56,7 @@ class PartnerCapabilities:
 
     partner: str
     title: str
-    kind: Kind
+    kind: TravelKind
     protocol: str
     authentication: str
     is_holdable: bool
@@ -73,7 +73,7 @@ class PartnerCapabilities:
 class SearchQuery:
     """A flight on a day, or a hotel from a day until another. Places are IATA codes of airports or cities."""
 
-    kind: Kind
+    kind: TravelKind
     destination: str
     on: date
     origin: str = ""
@@ -87,7 +87,7 @@ class Offer:
 
     partner: str
     offer_id: str
-    kind: Kind
+    kind: TravelKind
     title: str
     price_minor: int
     currency: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
-from faregate.travel.contracts.partners import Kind
+from faregate.travel.contracts.partners import TravelKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class LegView:
 
     no: int
     partner: str
-    kind: Kind
+    kind: TravelKind
     title: str
     price_minor: int
     points: int

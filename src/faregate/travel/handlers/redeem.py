@@ -10,13 +10,14 @@ from fractions import Fraction
 from math import ceil
 from typing import Final
 
-from faregate.events.travel import RedemptionStarted
+from faregate.events.base import PublishedEvent
+from faregate.events.travel import FlightSearched, HotelSearched, RedemptionStarted
 from faregate.infra.database import Connection
 from faregate.infra.eventlog import append
 from faregate.infra.telemetry.tracing import current_traceparent
 from faregate.infra.workflow import NewRun, start_runs
 from faregate.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from faregate.travel.contracts.partners import Offer, Partner
+from faregate.travel.contracts.partners import Offer, Partner, SearchQuery, TravelKind
 from faregate.travel.contracts.redemptions import Members, NewRedemption, Traveller, Wish
 from faregate.travel.domain.saga import Action, Leg, Saga, Status, Step, StepState
 from faregate.travel.handlers.saga import REDEMPTION_RUN, SagaDesk, run_of
@@ -186,11 +187,40 @@ class Redeeming:
             conn, workflow=REDEMPTION_RUN, runs=[NewRun(id=run_of(redemption_id, runs), input=given)]
         )
 
+    async def quote(self, partner: str, offer_id: str) -> Offer:
+        """Return an offer as it stands now. Raises PartnerNotFound, OfferGone or PartnerUnavailable."""
+        known = self.partners.get(partner)
+        if known is None:
+            raise PartnerNotFound(f"there is no partner {partner!r}")
+        return await known.quote(offer_id, timeout_s=self.quote_s)
+
+    async def announce_search(
+        self, conn: Connection, query: SearchQuery, *, member_id: str, offers: int
+    ) -> None:
+        """Tell that a member searched."""
+        now = self.desk.tools.clock.now()
+        event: PublishedEvent
+        if query.kind is TravelKind.FLIGHT:
+            event = FlightSearched(
+                member_id=member_id,
+                origin=query.origin,
+                destination=query.destination,
+                on=query.on,
+                offers=offers,
+                searched_at=now,
+            )
+        else:
+            event = HotelSearched(
+                member_id=member_id,
+                destination=query.destination,
+                on=query.on,
+                offers=offers,
+                searched_at=now,
+            )
+        await append(conn, [self.desk.tools.stamp(event, now=now, traceparent=current_traceparent())])
+
     async def _quote(self, wish: Wish) -> Offer:
-        partner = self.partners.get(wish.partner)
-        if partner is None:
-            raise PartnerNotFound(f"there is no partner {wish.partner!r}")
-        offer = await partner.quote(wish.offer_id, timeout_s=self.quote_s)
+        offer = await self.quote(wish.partner, wish.offer_id)
         if offer.price_minor > wish.price_minor:
             raise PriceRose(
                 f"{offer.title} costs {offer.price_minor} now",

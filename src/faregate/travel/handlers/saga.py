@@ -25,7 +25,7 @@ from faregate.gateway.intent import NewIntent
 from faregate.infra.database import Connection
 from faregate.infra.eventlog import append
 from faregate.infra.workflow import Signal, send_signals
-from faregate.travel.contracts.partners import Act, Kind
+from faregate.travel.contracts.partners import Act, TravelKind
 from faregate.travel.contracts.redemptions import Came
 from faregate.travel.domain.course import Do, End, Fail, Lapse, Stuck, Terms, Wait, decide, refunded_points
 from faregate.travel.domain.references import subject_of
@@ -215,7 +215,7 @@ def _ended(row: Row, status: Status) -> list[PublishedEvent]:
     match status:
         case Status.BOOKED if not saga.is_booked:
             return [
-                (FlightBooked if of.kind is Kind.FLIGHT else HotelBooked)(
+                (FlightBooked if of.kind is TravelKind.FLIGHT else HotelBooked)(
                     **who, leg=leg.no, partner=leg.partner, points=leg.points
                 )
                 for leg, of in zip(saga.legs, row.legs, strict=True)

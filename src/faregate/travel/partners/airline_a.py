@@ -17,10 +17,10 @@ from faregate.travel.contracts.partners import (
     Act,
     Booking,
     BookingState,
-    Kind,
     Offer,
     PartnerCapabilities,
     SearchQuery,
+    TravelKind,
 )
 from faregate.travel.partners.common import PartnerAdapter, Sent, cancelled, not_begun
 
@@ -40,7 +40,7 @@ class _Offer(Documented):
         return Offer(
             partner=NAME,
             offer_id=self.id,
-            kind=Kind.FLIGHT,
+            kind=TravelKind.FLIGHT,
             title=self.title,
             price_minor=self.total_minor,
             currency=self.currency,
@@ -104,7 +104,7 @@ class AirlineA(PartnerAdapter):
     about = PartnerCapabilities(
         partner=NAME,
         title="Airline A",
-        kind=Kind.FLIGHT,
+        kind=TravelKind.FLIGHT,
         protocol="json",
         authentication="bearer token",
         is_holdable=True,

@@ -22,10 +22,10 @@ from faregate.travel.contracts.partners import (
     Act,
     Booking,
     BookingState,
-    Kind,
     Offer,
     PartnerCapabilities,
     SearchQuery,
+    TravelKind,
 )
 from faregate.travel.partners.common import PartnerAdapter, Sent, cancelled, not_begun
 
@@ -38,7 +38,7 @@ class AirlineB(PartnerAdapter):
     about = PartnerCapabilities(
         partner=NAME,
         title="Airline B",
-        kind=Kind.FLIGHT,
+        kind=TravelKind.FLIGHT,
         protocol="xml",
         authentication="hmac over time and body",
         is_holdable=True,
@@ -143,7 +143,7 @@ def _offer(root: Element) -> Offer:
     return Offer(
         partner=NAME,
         offer_id=_text(root, "OfferID"),
-        kind=Kind.FLIGHT,
+        kind=TravelKind.FLIGHT,
         title=_text(root, "Name"),
         price_minor=int(_text(root, "Total")),
         currency=_text(root, "Currency"),

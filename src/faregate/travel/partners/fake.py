@@ -22,11 +22,11 @@ from faregate.travel.contracts.partners import (
     Act,
     Booking,
     BookingState,
-    Kind,
     Offer,
     OfferGone,
     PartnerCapabilities,
     SearchQuery,
+    TravelKind,
 )
 from faregate.travel.domain.references import read_request_id
 
@@ -50,7 +50,7 @@ class FakePartner:
         self,
         *,
         name: str,
-        kind: Kind = Kind.FLIGHT,
+        kind: TravelKind = TravelKind.FLIGHT,
         is_holdable: bool = True,
         clock: Clock,
         hold_s: float = 600.0,

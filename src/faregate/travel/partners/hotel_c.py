@@ -19,10 +19,10 @@ from faregate.travel.contracts.partners import (
     Act,
     Booking,
     BookingState,
-    Kind,
     Offer,
     PartnerCapabilities,
     SearchQuery,
+    TravelKind,
 )
 from faregate.travel.partners.common import PartnerAdapter, cancelled, judged, not_begun
 
@@ -48,7 +48,7 @@ class _Rate(Documented):
         return Offer(
             partner=NAME,
             offer_id=self.id,
-            kind=Kind.HOTEL,
+            kind=TravelKind.HOTEL,
             title=self.name,
             price_minor=self.total,
             currency=self.currency,
@@ -108,7 +108,7 @@ class HotelC(PartnerAdapter):
     about = PartnerCapabilities(
         partner=NAME,
         title="Hotel C",
-        kind=Kind.HOTEL,
+        kind=TravelKind.HOTEL,
         protocol="json",
         authentication="sha-512 over key, secret and time",
         is_holdable=True,

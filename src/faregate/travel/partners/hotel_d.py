@@ -23,11 +23,11 @@ from faregate.travel.contracts.partners import (
     Act,
     Booking,
     BookingState,
-    Kind,
     Offer,
     OfferGone,
     PartnerCapabilities,
     SearchQuery,
+    TravelKind,
 )
 from faregate.travel.partners.common import PartnerAdapter, cancelled, not_begun
 
@@ -51,7 +51,7 @@ class _Rate(_Camel):
         return Offer(
             partner=NAME,
             offer_id=self.rate_key,
-            kind=Kind.HOTEL,
+            kind=TravelKind.HOTEL,
             title=self.name,
             price_minor=self.net,
             currency=self.currency,
@@ -102,7 +102,7 @@ class HotelD(PartnerAdapter):
     about = PartnerCapabilities(
         partner=NAME,
         title="Hotel D",
-        kind=Kind.HOTEL,
+        kind=TravelKind.HOTEL,
         protocol="json",
         authentication="api key",
         is_holdable=False,

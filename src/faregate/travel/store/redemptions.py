@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
 from faregate.kernel.errors import NotFoundError
-from faregate.travel.contracts.partners import Kind
+from faregate.travel.contracts.partners import TravelKind
 from faregate.travel.domain.saga import Action, Leg, Saga, Status, Step, StepState
 
 _Q = load_queries("faregate.travel.store")
@@ -27,7 +27,7 @@ class RedemptionNotFound(NotFoundError):
 class BookedLeg:
     """What a leg is beside its part in the saga."""
 
-    kind: Kind
+    kind: TravelKind
     title: str
 
 
@@ -160,7 +160,7 @@ async def _rows(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str
 
 def _row(row: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> Row:
     legs = [dict(leg) for leg in row["legs"]]
-    beside = [BookedLeg(kind=Kind(leg.pop("kind")), title=leg.pop("title")) for leg in legs]
+    beside = [BookedLeg(kind=TravelKind(leg.pop("kind")), title=leg.pop("title")) for leg in legs]
     saga = Saga(
         id=row["id"],
         legs=[Leg(**leg) for leg in legs],

@@ -1,0 +1,320 @@
+"""Travel over HTTP: members book at the sandbox's partners, which speak four protocols and fail in their own ways."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from faregate.entrypoints.bootstrap.process import Process
+from faregate.infra.cache import Cache
+from faregate.infra.settings import Settings
+from faregate.sandbox.faults import Fault
+from tests.credit_world import CreditWorld, Reply, new_key, open_credit_world
+from tests.partners import partner_settings
+from tests.sandbox import Sandbox, open_sandbox, until
+from tests.servers import new_database
+from tests.travel_world import ENDS, work_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SCOPES = [
+    "members:write",
+    "points:read",
+    "points:write",
+    "travel:operate",
+    "travel:read",
+    "travel:write",
+]
+WELCOME = 200_000
+FLIGHT = {"kind": "flight", "origin": "JFK", "destination": "ZRH", "on": "2027-03-01"}
+HOTEL = {"kind": "hotel", "destination": "ZRH", "on": "2027-03-01", "until": "2027-03-04"}
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agency:
+    """A client of travel, and the sandbox that knows what was really booked."""
+
+    world: CreditWorld
+    sandbox: Sandbox
+
+    async def post(self, path: str, body: Any = None, *, key: str | None = None) -> Reply:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key or new_key()}
+        return await self.world.request(
+            "POST",
+            path,
+            client="agency",
+            headers=headers,
+            data=None if body is None else orjson.dumps(body),
+        )
+
+    async def get(self, path: str) -> Any:
+        reply = await self.world.request("GET", path, client="agency")
+        assert reply.status == 200, reply.body
+        return reply.json
+
+    async def member(self, points: int = WELCOME) -> str:
+        """Register a member over HTTP, with points."""
+        profile = {"name": "Ada Byron", "email": f"ada{next(_numbers)}@example.org"}
+        member = str((await self.post("/api/members", profile)).json["member_id"])
+        await self.world.connection.execute(
+            "with opened as (insert into points.account (member_id, opened_at) values (%s, now()) returning no) "
+            "insert into points.balance (account_no) select no from opened",
+            (member,),
+        )
+        earned = await self.post(
+            "/api/points/operations", {"kind": "earn", "member_id": member, "amount": points}
+        )
+        assert earned.status == 201, earned.body
+        return member
+
+    async def offers(self, member: str, wanted: Mapping[str, Any]) -> Any:
+        reply = await self.post("/api/travel/searches", {"member_id": member, **wanted})
+        assert reply.status == 200, reply.body
+        return reply.json
+
+    async def offer(self, member: str, partner: str, *, holdable: bool | None = None) -> dict[str, Any]:
+        """Return an offer of a partner."""
+        wanted = FLIGHT if partner.startswith("airline") else HOTEL
+        found = (await self.offers(member, wanted))["offers"]
+        return next(
+            one for one in found if one["partner"] == partner and holdable in (None, one["is_holdable"])
+        )
+
+    async def redeem(self, member: str, *offers: Mapping[str, Any], key: str | None = None) -> Reply:
+        legs = [{name: offer[name] for name in ("partner", "offer_id", "price_minor")} for offer in offers]
+        return await self.post("/api/travel/redemptions", {"member_id": member, "legs": legs}, key=key)
+
+    async def begun(self, member: str, *offers: Mapping[str, Any]) -> str:
+        reply = await self.redeem(member, *offers)
+        assert reply.status == 202, reply.body
+        return str(reply.json["redemption_id"])
+
+    async def until(self, redemption: str, *statuses: str) -> dict[str, Any]:
+        """Wait until a redemption has one of these statuses."""
+        wanted = statuses or ENDS
+        path = f"/api/travel/redemptions/{redemption}"
+        found: dict[str, Any] = await until(lambda: self.get(path), lambda view: view["status"] in wanted)
+        return found
+
+    async def balance(self, member: str) -> tuple[int, int]:
+        found = (await self.get(f"/api/points/accounts/{member}"))["balance"]
+        return found["posted"], found["held"]
+
+    async def live(self, redemption: str) -> list[str]:
+        """Return the partners at which a redemption's bookings stand."""
+        found = (await self.sandbox.get("/admin/bookings", redemption=redemption))["bookings"]
+        return sorted(one["partner"] for one in found if one["state"] in ("held", "confirmed"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def agency(
+    postgres_url: str, valkey_socket: Any, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Agency]:
+    """An API, a worker and a sandbox for all tests of the module."""
+    home = tmp_path_factory.mktemp("agency")
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(open_sandbox(home / "sandbox"))
+        at = partner_settings(sandbox.url)
+        url = stack.enter_context(new_database(postgres_url))
+        settings = at.model_copy(
+            update={
+                "home": home,
+                "database_url": SecretStr(url),
+                "valkey_url": SecretStr(f"unix://{valkey_socket}"),
+                "travel_search_s": 1.0,
+                "travel_send_s": 20.0,
+            }
+        )
+        assert isinstance(settings, Settings)
+        cache = await Cache.open(f"unix://{valkey_socket}")
+        stack.push_async_callback(cache.close)
+        world = await stack.enter_async_context(open_credit_world(settings, cache=cache))
+        await world.add_key("agency", client="agency", scopes=SCOPES)
+        await work_of(Process(stack, world.site))
+        yield Agency(world=world, sandbox=sandbox)
+
+
+@pytest.mark.requirement("L4")
+@pytest.mark.requirement("L7")
+@pytest.mark.parametrize(
+    ("partner", "holdable"),
+    [("airline_a", True), ("airline_a", False), ("airline_b", True), ("hotel_c", True), ("hotel_d", False)],
+)
+async def test_a_member_books_with_points_and_cancels(agency: Agency, partner: str, holdable: bool) -> None:
+    member = await agency.member()
+    offer = await agency.offer(member, partner, holdable=holdable)
+    redemption = await agency.begun(member, offer)
+    booked = await agency.until(redemption)
+    assert (booked["status"], booked["reason"]) == ("booked", None)
+    order = (
+        ["place", "hold_points", "confirm", "post_points"]
+        if holdable
+        else ["hold_points", "book", "post_points"]
+    )
+    assert [step["action"] for step in booked["steps"]] == order
+    assert await agency.balance(member) == (WELCOME - offer["points"], 0)
+    assert await agency.live(redemption) == [partner]
+    assert (await agency.post(f"/api/travel/redemptions/{redemption}/cancel")).status == 202
+    await agency.until(redemption, "cancelled")
+    assert await agency.live(redemption) == []
+    assert await agency.balance(member) == (WELCOME - offer["penalty_minor"], 0)
+
+
+@pytest.mark.requirement("L7")
+async def test_a_trip_of_two_partners_is_booked_whole_or_not_at_all(agency: Agency) -> None:
+    member = await agency.member()
+    offers = [await agency.offer(member, "airline_b", holdable=True), await agency.offer(member, "hotel_d")]
+    both = await agency.begun(member, *offers)
+    assert (await agency.until(both))["status"] == "booked"
+    assert await agency.live(both) == ["airline_b", "hotel_d"]
+    before = await agency.balance(member)
+    await agency.sandbox.script("hotel_d", Fault.PARTNER_OFFER_GONE, times=1, reference=offers[1]["offer_id"])
+    refused = await agency.redeem(member, *offers)
+    assert refused.problem == (409, "offer-gone")
+    neither = await agency.begun(member, *offers)
+    await agency.until(neither)
+    assert await agency.balance(member) != before
+
+
+async def test_the_same_request_is_answered_with_the_same_redemption(agency: Agency) -> None:
+    member, key = await agency.member(), new_key()
+    offer = await agency.offer(member, "airline_a", holdable=True)
+    first = await agency.redeem(member, offer, key=key)
+    await agency.sandbox.script("airline_a", Fault.PARTNER_OFFER_GONE)
+    again = await agency.redeem(member, offer, key=key)
+    assert (first.json, again.status) == (again.json, 202)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    await agency.until(first.json["redemption_id"])
+    listed = await agency.get(f"/api/travel/members/{member}/redemptions")
+    assert [one["redemption_id"] for one in listed["redemptions"]] == [first.json["redemption_id"]]
+    await agency.sandbox.set_faults({})
+
+
+@pytest.mark.requirement("L9")
+async def test_a_partner_that_cannot_be_asked_is_named_and_the_others_are_found(agency: Agency) -> None:
+    member = await agency.member()
+    await agency.sandbox.script("airline_a", Fault.LOOK_UP_ERROR)
+    found = await agency.offers(member, FLIGHT)
+    assert {offer["partner"] for offer in found["offers"]} == {"airline_b"}
+    assert found["missing"] == {"airline_a": "Airline A is currently unavailable, please try again later"}
+    await agency.sandbox.script("airline_a", Fault.LOOK_UP_ERROR)
+    quote = {"partner": "airline_a", "offer_id": "0~JFK~ZRH~2027-03-01~-~9000~h"}
+    refused = await agency.post("/api/travel/quotes", quote)
+    assert refused.problem == (503, "partner-unavailable")
+    assert refused.json["detail"] == "Airline A is currently unavailable, please try again later"
+    assert refused.headers["Retry-After"] == "30"
+
+
+async def test_a_search_answers_by_its_deadline_with_what_it_has(agency: Agency) -> None:
+    member = await agency.member()
+    await agency.sandbox.set_faults({"providers": {"airline_b": {"hold_s": 5.0}}})
+    await agency.sandbox.script("airline_b", Fault.LOOK_UP_HANG)
+    found = await agency.offers(member, FLIGHT)
+    assert {offer["partner"] for offer in found["offers"]} == {"airline_a"}
+    assert found["missing"] == {"airline_b": "did not answer in time"}
+    await agency.sandbox.set_faults({})
+
+
+@pytest.mark.requirement("L10")
+async def test_a_hotel_that_hangs_holds_up_no_airline(agency: Agency) -> None:
+    """The hotel's answers take five seconds; airlines are booked meanwhile, one after the other."""
+    hung, flies = await agency.member(), await agency.member()
+    hotel = await agency.offer(hung, "hotel_d")
+    slow = {"latency": {"kind": "fixed", "median_ms": 5_000}}
+    await agency.sandbox.set_faults({"providers": {"hotel_d": slow}})
+    await agency.sandbox.script("hotel_d", Fault.HANG_AFTER)
+    stays = await agency.begun(hung, hotel)
+    flight = await agency.offer(flies, "airline_a", holdable=True)
+    for _ in range(3):
+        booked = await agency.until(await agency.begun(flies, flight))
+        assert booked["status"] == "booked"
+        assert (await agency.get(f"/api/travel/redemptions/{stays}"))["status"] == "started"
+    await agency.sandbox.set_faults({})
+
+
+@pytest.mark.requirement("L14")
+async def test_redemptions_at_partners_that_fail_all_the_time_end_without_a_mismatch(agency: Agency) -> None:
+    """Faults of every kind before and after the work: bookings stand if and only if points are gone."""
+    rates = {
+        "unavailable": 0.1,
+        "error_before": 0.05,
+        "drop_before": 0.05,
+        "error_after": 0.05,
+        "drop_after": 0.1,
+        "malformed": 0.05,
+        "look_up_error": 0.1,
+        "partner_price_changed": 0.05,
+        "partner_accepted_only": 0.05,
+    }
+    members = [await agency.member() for _ in range(24)]
+    kinds = [("airline_a", True), ("airline_b", True), ("hotel_c", True), ("hotel_d", None)] * 6
+    offers = [
+        await agency.offer(member, partner, holdable=holdable)
+        for member, (partner, holdable) in zip(members, kinds, strict=True)
+    ]
+    await agency.sandbox.set_faults(
+        {"seed": 5, "default": {"rates": rates, "hold_s": 1.0, "retry_after_s": 0}}
+    )
+    begun = [await agency.redeem(member, offer) for member, offer in zip(members, offers, strict=True)]
+    redemptions = {
+        member: reply.json["redemption_id"]
+        for member, reply in zip(members, begun, strict=True)
+        if reply.status == 202
+    }
+    assert len(redemptions) > 10
+    for redemption in redemptions.values():
+        asked = await agency.until(redemption, *ENDS, "awaiting_consent")
+        if asked["status"] == "awaiting_consent":
+            question = asked["question"]
+            said = {"leg": question["leg"], "price_minor": question["price_minor"], "accept": True}
+            await agency.post(f"/api/travel/redemptions/{redemption}/answer", said)
+    await agency.sandbox.set_faults({})
+    for member, redemption in redemptions.items():
+        ended = await agency.until(redemption, *ENDS, "needs_attention")
+        assert ended["status"] in ("booked", "failed"), ended
+        posted, held = await agency.balance(member)
+        assert held == 0
+        is_booked = ended["status"] == "booked"
+        assert bool(await agency.live(redemption)) is is_booked
+        assert (posted < WELCOME) is is_booked
+    assert (await agency.sandbox.get("/admin/bookings"))["live_duplicates"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/travel/searches", {**FLIGHT, "origin": None}),
+        ("/api/travel/searches", {**HOTEL, "until": "2027-03-01"}),
+        ("/api/travel/searches", {**FLIGHT, "travellers": 0}),
+        ("/api/travel/redemptions", {"legs": []}),
+        ("/api/travel/redemptions", {"legs": [{"partner": "airline_a", "offer_id": "ü", "price_minor": 1}]}),
+        ("/api/travel/redemptions", {"legs": [{"partner": "a", "offer_id": "o", "price_minor": -1}]}),
+    ],
+)
+async def test_a_body_that_cannot_be_meant_is_refused(
+    agency: Agency, path: str, body: dict[str, Any]
+) -> None:
+    member = "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"
+    assert (await agency.post(path, {"member_id": member, **body})).problem == (422, "validation-failed")
+
+
+async def test_a_redemption_that_is_not_there_is_a_named_refusal(agency: Agency) -> None:
+    for path in ("rdm_01J3R2J7F1TQ0K6W6N8A4X9V7R", "x"):
+        reply = await agency.world.request("GET", f"/api/travel/redemptions/{path}", client="agency")
+        assert reply.problem == (404, "redemption-not-found")
+
+
+async def test_partners_are_shown_with_what_they_can_do(agency: Agency) -> None:
+    found = {one["partner"]: one for one in (await agency.get("/api/travel/partners"))["partners"]}
+    assert set(found) == {"airline_a", "airline_b", "hotel_c", "hotel_d"}
+    assert found["hotel_d"]["is_holdable"] is False
+    assert found["airline_b"]["deadline_zone"] == "airport"
