@@ -19,7 +19,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 NAME ?= submit
 ARGS ?=
 
-.PHONY: help demo up test check lint types format bench fuzz soak seeds schemas clean
+.PHONY: help demo up test check lint types format bench fuzz soak seeds sagas schemas clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "; print "faregate: make TARGET\n"} \
