@@ -97,7 +97,7 @@ class World:
                 case Do():
                     self._do(decision)
                 case Lapse(step=step):
-                    self.saga = self.saga.ended(step, StepState.NOT_DONE, reason="no_answer")
+                    self.saga = self.saga.ended(step, StepState.NOT_DONE, at=self.now, reason="no_answer")
                 case Wait(until=until):
                     self._wait(until)
                 case Stuck(step=step):
@@ -154,7 +154,7 @@ class World:
         self.found_at = self.now + timedelta(seconds=self.dice.choice([1, 60, 400, 5_000]))
 
     def _settle(self, step: Step, state: StepState, facts: dict[str, Any], reason: str | None) -> None:
-        self.saga = self.saga.ended(step, state, facts=facts, reason=reason)
+        self.saga = self.saga.ended(step, state, at=self.now, facts=facts, reason=reason)
 
     def _at_partner(self, do: Do) -> Came:
         booking, no = self.truth.bookings.get(do.leg), do.leg
@@ -178,7 +178,7 @@ class World:
                     self._undo(do)
                     booking.state = BookingState.CANCELLED
                 return StepState.DONE, {"state": "cancelled", "penalty_minor": price // 10}, None
-        return StepState.NOT_DONE, {}, "refused"
+        return StepState.NOT_DONE, {}, self.dice.choice(["refused", "unavailable"])
 
     def _made(self, no: int, booking: Booking) -> Came:
         self.truth.made[no] = self.truth.made.get(no, 0) + 1
@@ -272,7 +272,7 @@ class World:
         if step.state is StepState.UNKNOWN:
             self._settle(step, *self.pending)
         else:
-            self.saga = self.saga.ended(step, StepState.SUPERSEDED, reason=step.reason)
+            self.saga = self.saga.ended(step, StepState.SUPERSEDED, at=self.now, reason=step.reason)
 
     # ── what must hold
 

@@ -47,7 +47,7 @@ HAS = 100_000
 _numbers = itertools.count(1)
 PARTNERS: Mapping[str, dict[str, Any]] = {
     "airline": {},
-    "brief_airline": {"hold_s": 31.0},
+    "brief_airline": {"hold_s": 29.0},
     "hotel": {"kind": TravelKind.HOTEL},
     "instant_hotel": {"kind": TravelKind.HOTEL, "is_holdable": False},
 }

@@ -162,10 +162,22 @@ def test_a_booking_whose_cancellation_is_refused_goes_to_a_person_and_can_be_tri
     stuck = saga(leg(held=False), steps=[HOLDING, booked, refused], failing="x")
     decision = decide(stuck, now=NOW, terms=TERMS)
     assert decision == Stuck(step=refused, reason="cancel_refused")
-    again = stuck.ended(refused, StepState.SUPERSEDED)
+    again = stuck.ended(refused, StepState.SUPERSEDED, at=NOW)
     tried = decide(again, now=NOW, terms=TERMS)
     assert isinstance(tried, Do)
     assert (tried.action, tried.number) == (Action.CANCEL, 2)
+
+
+def test_what_nobody_refused_is_tried_again_ever_later() -> None:
+    away = step(Action.RELEASE, StepState.NOT_DONE, of=1, reason="not_connected", ended_at=NOW)
+    back = saga(steps=[PLACED, away], failing="x")
+    again_at = NOW + TERMS.undo_again
+    assert decide(back, now=NOW, terms=TERMS) == Wait(until=again_at)
+    again = decide(back, now=again_at, terms=TERMS)
+    assert isinstance(again, Do)
+    assert (again.action, again.number) == (Action.RELEASE, 2)
+    later = back.with_step(replace(away, number=2, ended_at=again_at))
+    assert decide(later, now=again_at, terms=TERMS) == Wait(until=again_at + 2 * TERMS.undo_again)
 
 
 def test_it_is_decided_before_the_partners_hold_ends() -> None:

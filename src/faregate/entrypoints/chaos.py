@@ -56,7 +56,7 @@ async def run_chaos(
         apis=APIS,
         roles=roles_of(kafka=plan.kafka) if plan.processes else (),
         kafka=plan.kafka,
-        faults_file=_written(faults, home),
+        faults_file=written(faults, home),
         environment=ENVIRONMENT,
     )
     async with local_system(local) as system, connected(system) as (site, credit, session):
@@ -138,7 +138,7 @@ def _clients(
     return partner, readers
 
 
-def _written(faults: FaultPlan, home: Path) -> Path:
+def written(faults: FaultPlan, home: Path) -> Path:
     """Write the plan to a file, which a sandbox that was killed reads again."""
     home.mkdir(parents=True, exist_ok=True)
     file = home / "faults.json"

@@ -20,11 +20,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def group() -> None:
-    """Keep a group a group while it has a single command."""
-
-
 @app.command("credit", epilog="Example: faregate chaos credit --minutes 5 --seed 7 --json chaos.json")
 def credit(
     minutes: Annotated[float, typer.Option(help="How long things are broken.", min=0.1)] = 5.0,
@@ -81,3 +76,54 @@ def credit(
         if json_to is not None:
             Path(json_to).write_text(document, encoding="utf-8")
     raise typer.Exit(0 if all(checks_of(run).values()) else 1)
+
+
+@app.command("travel", epilog="Example: faregate chaos travel --minutes 5 --seed 7 --json chaos.json")
+def travel(
+    minutes: Annotated[float, typer.Option(help="How long things are broken.", min=0.1)] = 5.0,
+    redemptions: Annotated[
+        int | None, typer.Option(help="How many members redeem; 200 a minute if left out.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed breaks the same things in the same order.")] = 1,
+    settle_seconds: Annotated[
+        float, typer.Option(help="How long afterwards everything may take to end.", min=1)
+    ] = 120.0,
+    json_to: Annotated[
+        str | None, typer.Option("--json", help="Write the result as JSON to this path; - prints it.")
+    ] = None,
+) -> None:
+    """Kill, freeze and restart everything, and let travel partners fail, while members book with points.
+
+    Afterwards points must be spent if and only if the partners' bookings stand. The time to settle is a minute and
+    the longest time that a partner takes by its own word. Exit status 1 if a check fails.
+    """
+    from faregate.bench.chaos.plan import ChaosPlan
+    from faregate.entrypoints.chaos_travel import run_chaos_travel
+    from faregate.infra.telemetry.logs import configure_logging
+
+    plan = ChaosPlan(
+        seconds=minutes * 60,
+        seconds_max=max(minutes * 180, 240.0),
+        applications=round(minutes * 200) if redemptions is None else redemptions,
+        operations_min=0,
+        seed=seed,
+        settle_s_max=settle_seconds,
+        providers=("airline_a", "airline_b", "hotel_c", "hotel_d"),
+    )
+    console = Console(stderr=True, log_path=False)
+    configure_logging(format="console", level=logging.ERROR)  # deaths are meant here, and told
+    with (
+        TemporaryDirectory(prefix="faregate-chaos-") as home,
+        console.status("starting servers, sandbox, API processes and workers …") as status,
+    ):
+        run = asyncio.run(
+            run_chaos_travel(plan, home=Path(home) / "home", on_event=console.log, on_progress=status.update)
+        )
+    document = json.dumps(run.document(), indent=2) + "\n"
+    if json_to == "-":
+        sys.stdout.write(document)
+    else:
+        Console().print(run.table())
+        if json_to is not None:
+            Path(json_to).write_text(document, encoding="utf-8")
+    raise typer.Exit(0 if all(run.checks.values()) else 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -55,7 +55,13 @@ async def scaled(
         yield
 
 
-async def new_token(site: Site, *, client_id: str, submits: Rate = UNLIMITED) -> str:
+async def new_token(
+    site: Site,
+    *,
+    client_id: str,
+    submits: Rate = UNLIMITED,
+    scopes: Sequence[str] = ("credit:submit", "credit:read"),
+) -> str:
     """Make an API key that may read as often as it likes, and submit at this rate; return its token."""
     async with AsyncExitStack() as stack:
         database = await site.database(stack, "access", connections_max=1)
@@ -64,7 +70,7 @@ async def new_token(site: Site, *, client_id: str, submits: Rate = UNLIMITED) ->
             key = await create_api_key(
                 conn,
                 client_id=client_id,
-                scopes=["credit:submit", "credit:read"],
+                scopes=list(scopes),
                 now=now,
                 note="made for this run",
             )

@@ -40,6 +40,28 @@ _ROUGH_RATES: Final = {
 }
 
 
+_PARTNERS: Final = ("airline_a", "airline_b", "hotel_c", "hotel_d")
+_ROUGH_AT_PARTNERS: Final = {
+    "unavailable": 0.02,
+    "limited": 0.01,
+    "error_before": 0.01,
+    "drop_before": 0.01,
+    "late_work": 0.005,
+    "error_after": 0.01,
+    "drop_after": 0.01,
+    "hang_after": 0.005,
+    "malformed": 0.005,
+    "wrong_schema": 0.005,
+    "look_up_error": 0.02,
+    "look_up_drop": 0.01,
+    "look_up_malformed": 0.01,
+    "partner_price_changed": 0.02,
+    "partner_hold_ends_early": 0.01,
+    "partner_cancel_refused": 0.02,
+    "partner_accepted_only": 0.01,
+}
+
+
 def _plan(**behaviour: Any) -> FaultPlan:
     providers = {
         name: {"latency": latency, "processing": _PROCESSING, **behaviour}
@@ -54,3 +76,21 @@ PLANS: Final = {
     "rough": _plan(rates=_ROUGH_RATES, hold_s=5.0, look_up_lag_s=0.2, late_work_s=0.5, callback_late_s=2.0),
 }
 """`instant`: no latency, no fault. `calm`: latencies only. `rough`: about every eighth call meets a fault."""
+
+PARTNER_PLANS: Final = {
+    "calm": FaultPlan(),
+    "rough": FaultPlan.model_validate(
+        {
+            "providers": {
+                name: {
+                    "latency": {"kind": "lognormal", "median_ms": 60, "sigma": 0.5, "max_ms": 2000},
+                    "rates": _ROUGH_AT_PARTNERS,
+                    "hold_s": 5.0,
+                    "late_work_s": 0.5,
+                }
+                for name in _PARTNERS
+            }
+        }
+    ),
+}
+"""The same for travel partners: about every eighth act of a `rough` one goes wrong in some way."""

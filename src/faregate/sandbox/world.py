@@ -74,7 +74,11 @@ class World:
         self._booked = booked[0]
         self.bookings = Bookings(*booked)
         backstage = Backstage(
-            bookings=self.bookings, faults=lambda: self.faults, now=self.now, struck=self._strike
+            bookings=self.bookings,
+            faults=lambda: self.faults,
+            now=self.now,
+            struck=self._strike,
+            called=self._called,
         )
         self.partners = all_partners(backstage, credentials)
         self.executions = Executions(journal, _of_type(records, "executed"))
@@ -161,6 +165,9 @@ class World:
         if fault is not None:
             self._strike(provider, fault)
         return fault
+
+    def _called(self, name: str) -> None:
+        self.calls[name] += 1
 
     def _strike(self, provider: str, fault: Fault) -> None:
         self.struck[f"{provider}:{fault.value}"] += 1

@@ -115,6 +115,16 @@ class TravelApi:
             rows = await store.of_member(conn, member_id, before=before, limit=limit)
         return [view_of(row, with_steps=False) for row in rows]
 
+    async def under_way(self) -> int:
+        """Return how many redemptions have not ended."""
+        async with self.database.connection() as conn:
+            return await store.under_way(conn)
+
+    async def accounts(self) -> Mapping[str, store.RedemptionAccount]:
+        """Return what each redemption came to, by its id."""
+        async with self.database.connection() as conn:
+            return await store.accounts(conn)
+
     async def needing_attention(self, *, limit: int = LIST_MAX) -> Sequence[RedemptionView]:
         """Return the redemptions that wait for a person, those first that wait longest."""
         async with self.database.connection() as conn:

@@ -26,8 +26,6 @@ BACK_S_MAX: Final = 120.0
 WORKERS: Final = ("worker-", "work-")
 CONSUMERS: Final = "work-consumers"
 RELAY: Final = "work-relay"
-CHECKS: Final = ("bureau", "kyc", "fraud", "income")
-"""The providers that have incidents. The second bureau has none: it is asked when the first is down."""
 
 
 class Injector:
@@ -94,7 +92,7 @@ class Injector:
             case Kind.RESTART_POSTGRES:
                 await self._end_server("postgres", signal.SIGQUIT)  # as `pg_ctl stop --mode immediate`
             case _:
-                return await self._incident(kind, self._random.choice(CHECKS))
+                return await self._incident(kind, self._random.choice(self._plan.providers))
         return True
 
     def _one_of(self, *prefixes: str) -> str:

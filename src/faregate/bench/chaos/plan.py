@@ -17,6 +17,8 @@ from faregate.sandbox.faults import Fault, FaultPlan, Latency, Stage
 APPLICATIONS_A_MINUTE: Final = 400
 OPERATIONS_A_MINUTE: Final = 4_000
 SECONDS_MAX_LEAST: Final = 240.0
+CHECKS: Final = ("bureau", "kyc", "fraud", "income")
+"""The providers of credit that have incidents. The second bureau has none: it is asked when the first is down."""
 
 
 class Kind(StrEnum):
@@ -84,6 +86,7 @@ class ChaosPlan:
     seed: int = 1
     kafka: bool = False
     processes: bool = False
+    providers: tuple[str, ...] = CHECKS
 
     @property
     def tracks(self) -> Mapping[str, tuple[Kind, ...]]:

@@ -49,7 +49,8 @@ class ChaosRun:
     def availability(self, kind: str | None = None, *, to_the_instant: bool = False) -> Availability:
         """Return the availability of one kind of operation, or of all.
 
-        Outside is outside of the seconds in which PostgreSQL was down; `to_the_instant` takes its outages as they were.
+        Outside is outside of the seconds in which PostgreSQL was down; `to_the_instant` takes its outages as they
+        were.
         """
         chosen = [op for op in self.operations if kind in (None, op.kind)]
         outages = self.outages if to_the_instant else in_whole_seconds(self.outages, begin=self.begin)

@@ -83,7 +83,8 @@ class Problem(BaseModel):
 class Answer:
     """A successful answer: what it says, its model, an example, and its headers with their meaning.
 
-    `media_type` of an answer without a model. `links` lead from it to other operations, by name.
+    `media_type` of an answer without a model; `other_media_types` are forms that a client may ask for. `links` lead from
+    it to other operations, by name.
     """
 
     description: str
@@ -91,6 +92,7 @@ class Answer:
     example: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     media_type: str | None = None
+    other_media_types: Sequence[str] = ()
     links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -229,6 +231,8 @@ def _answers(answers: Mapping[int, Answer]) -> _Responses:
                 entry["content"]["application/json"]["example"] = answer.example
         elif answer.media_type:
             entry["content"] = {answer.media_type: {"schema": {"type": "string"}}}
+        for media_type in answer.other_media_types:
+            entry["content"][media_type] = {"schema": {"type": "string", "format": "binary"}}
         if answer.links:
             entry["links"] = dict(answer.links)
         if answer.headers:

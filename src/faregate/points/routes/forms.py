@@ -6,7 +6,7 @@ import re
 from datetime import date, datetime
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from faregate.infra.http.dates import Day, Instant
 from faregate.points.contracts import ledger
@@ -373,7 +373,7 @@ class BalanceQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    at: AwareDatetime = Field(description="The instant.")
+    at: Instant = Field(description="The instant.")
 
 
 class OperationsQuery(BaseModel):
@@ -434,6 +434,6 @@ class StatementQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime = Field(description="The instant at which it begins.")
-    until: AwareDatetime = Field(description="The instant before which it ends.")
+    since: Instant = Field(description="The instant at which it begins.")
+    until: Instant = Field(description="The instant before which it ends.")
     format: Literal["json", "csv", "pdf"] = Field(default="json", description="The form of the answer.")

@@ -172,7 +172,13 @@ class Door:
 
 _STATEMENT = operation(
     summary="What happened in a period; each spend with the earns that it came from",
-    answers={200: Answer(description="JSON, CSV or PDF", model=StatementAnswer)},
+    answers={
+        200: Answer(
+            description="JSON, CSV or PDF",
+            model=StatementAnswer,
+            other_media_types=[MEDIA_TYPES["csv"], MEDIA_TYPES["pdf"]],
+        )
+    },
     problems=[AccountNotFound, PeriodEmpty, ValidationFailed, DatabaseUnavailable],
     parameters=query_parameters(StatementQuery),
     scope=READ_SCOPE,

@@ -61,6 +61,7 @@ class Backstage:
     faults: Callable[[], Faults]
     now: Callable[[], float]
     struck: Callable[[str, Fault], None]
+    called: Callable[[str], None]
 
 
 class Twin(ABC):
@@ -184,6 +185,7 @@ class Twin(ABC):
         """Return the handler of an act: faults may come before and after the work."""
 
         async def handler(request: web.Request) -> web.Response:
+            self.backstage.called(self.name)
             asked = await _asked(request, self.now())
             try:
                 self.authenticate(asked.call)

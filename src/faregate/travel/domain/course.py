@@ -29,6 +29,18 @@ _UNDONE_BY = {
     Action.AUTHORISE_CASH: Action.VOID_CASH,
     Action.CAPTURE_CASH: Action.REFUND_CASH,
 }
+_PASSING = frozenset(
+    {
+        "budget_exhausted",
+        "lease_over",
+        "not_connected",
+        "not_found",
+        "order_not_created",
+        "rate_limited",
+        "unavailable",
+    }
+)
+"""Why something was not done that may be done the next time: nobody refused it."""
 _CONTAINS = {
     Action.PLACE: Action.CONFIRM,
     Action.HOLD_POINTS: Action.POST_POINTS,
@@ -42,9 +54,10 @@ class Terms:
     """How a redemption is treated. All times are longer than what may be lost of them.
 
     A hold at a partner must last for another `hold_margin` when it is confirmed. Points are held for `points_after`
-    longer than anything that may be confirmed, and again as often as `points_again` is left. `answer_within` is how
+    longer than anything that may be confirmed, and again as often as `points_again` is left. `answer_within`: how
     long a member may think about a new price; one that is at most `tolerance` higher needs no answer and costs the
-    member nothing.
+    member nothing. What was not undone, though nobody refused, is tried again after `undo_again`, then twice as
+    long, `undo_tries` times.
     """
 
     hold_margin: timedelta = timedelta(seconds=30)
@@ -53,6 +66,9 @@ class Terms:
     resolve_within: timedelta = timedelta(minutes=10)
     answer_within: timedelta = timedelta(minutes=10)
     tolerance: Fraction = Fraction(2, 100)
+    undo_again: timedelta = timedelta(seconds=2)
+    undo_again_max: timedelta = timedelta(minutes=2)
+    undo_tries: int = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,12 +228,28 @@ def _back(saga: Saga, now: datetime, terms: Terms) -> Decision | None:
             return _do(saga, undo, leg, amount=_given_back(saga, undo, leg), until=now + terms.resolve_within)
         if step.is_done:
             continue
+        again = _again(saga, step, now, terms)
+        if again is not None:
+            return again
         lapses_at = _lapses_at(saga, leg) if undo is Action.RELEASE else None
         if lapses_at is None:
             return Stuck(step=step, reason=step.reason or "not done")
         if now < lapses_at:
             return Wait(until=lapses_at)
     return None
+
+
+def _again(saga: Saga, step: Step, now: datetime, terms: Terms) -> Decision | None:
+    """Return what to do about an undoing that was not done, but refused by nobody: it is tried again, ever later."""
+    reason = step.reason or ""
+    is_passing = reason in _PASSING or reason.startswith("not_begun")
+    if not is_passing or step.ended_at is None or step.number > terms.undo_tries:
+        return None
+    pause = min(terms.undo_again * 2.0 ** (step.number - 1), terms.undo_again_max)
+    if now < step.ended_at + pause:
+        return Wait(until=step.ended_at + pause)
+    amount = int(step.asked.get("amount", 0))
+    return _do(saga, step.action, step.leg, amount=amount, until=now + terms.resolve_within)
 
 
 def _is_undone_by_itself(saga: Saga, done: Step) -> bool:
@@ -234,8 +266,11 @@ def _cancel(saga: Saga, terms: Terms, now: datetime) -> Decision | None:
         step = saga.last(Action.CANCEL, leg.no)
         if step is None:
             return _do(saga, Action.CANCEL, leg.no, amount=leg.price_minor, until=now + terms.resolve_within)
-        if step.state is StepState.NOT_DONE and leg.no == 1 and not saga.was_done(Action.CANCEL, 1):
-            return None
+        if step.state is StepState.NOT_DONE:
+            if (again := _again(saga, step, now, terms)) is not None:
+                return again
+            if leg.no == 1:
+                return None
     for action, amount in (
         (Action.REFUND_POINTS, refunded_points(saga)),
         (Action.REFUND_CASH, refunded_cash(saga)),

@@ -100,6 +100,7 @@ class Step:
     asked: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    ended_at: datetime | None = None
 
     @property
     def is_done(self) -> bool:
@@ -185,11 +186,13 @@ class Saga:
         step: Step,
         state: StepState,
         *,
+        at: datetime,
         facts: Mapping[str, Any] | None = None,
         reason: str | None = None,
     ) -> Saga:
-        """Return the saga after a step ended, or after it became unknown."""
-        now = replace(step, state=state, facts=dict(facts or {}), reason=reason)
+        """Return the saga after a step ended at an instant, or after it became unknown."""
+        ended_at = None if state in OPEN else at
+        now = replace(step, state=state, facts=dict(facts or {}), reason=reason, ended_at=ended_at)
         return replace(self, steps=tuple(now if one is step else one for one in self.steps))
 
     def _holds(self) -> Iterator[Step]:

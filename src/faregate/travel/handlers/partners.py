@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from faregate.gateway.contracts import ProviderRequest
 from faregate.gateway.intent import Intent, Settled
@@ -37,12 +38,12 @@ class PartnerHooks:
 
     async def settled(self, conn: Connection, results: Sequence[Settled]) -> None:
         """Take what became of steps, and wake their runs."""
+        now = self.desk.tools.clock.now()
         rows = await store.lock(conn, [redemption_of(result.subject_id) for result in results])
         for result in results:
             row = rows[redemption_of(result.subject_id)]
-            if _take(row, result):
+            if _take(row, result, now=now):
                 await self.desk.wake(conn, row)
-        now = self.desk.tools.clock.now()
         for row in rows.values():
             await store.save(conn, row, now=now)
 
@@ -83,7 +84,7 @@ class PartnerHooks:
         )
 
 
-def _take(row: Row, result: Settled) -> bool:
+def _take(row: Row, result: Settled, *, now: datetime) -> bool:
     """Write what became of a step into its saga; False when that was known. What is done stays done."""
     leg, act, number = step_of(result.subject_id)
     step = next(one for one in row.saga.of(Action(act.value), leg) if one.number == number)
@@ -93,5 +94,5 @@ def _take(row: Row, result: Settled) -> bool:
     facts = dict(result.facts)
     if state is StepState.DONE and act in MAKES_A_BOOKING:
         facts["reference"] = read_request_id(result.provider_request_id).booking
-    row.saga = row.saga.ended(step, state, facts=facts, reason=result.reason)
+    row.saga = row.saga.ended(step, state, at=now, facts=facts, reason=result.reason)
     return True

@@ -139,7 +139,9 @@ class Redeeming:
         ):
             raise NothingToAnswer("no such price waits for an answer")
         state = StepState.DONE if is_yes else StepState.NOT_DONE
-        row.saga = row.saga.ended(asked, state, reason=None if is_yes else "refused_by_member")
+        row.saga = row.saga.ended(
+            asked, state, at=self.desk.tools.clock.now(), reason=None if is_yes else "refused_by_member"
+        )
         await self._woken(conn, row)
 
     async def cancel(self, conn: Connection, redemption_id: str) -> None:
@@ -161,12 +163,13 @@ class Redeeming:
         row = await store.lock_one(conn, redemption_id)
         if row.status is not Status.NEEDS_ATTENTION:
             raise NothingIsStuck("it does not wait for a person")
+        now = self.desk.tools.clock.now()
         refused = [step for step in row.saga.steps if _is_stuck(row.saga, step)]
         for step in refused:
-            row.saga = row.saga.ended(step, StepState.SUPERSEDED, reason=step.reason)
+            row.saga = row.saga.ended(step, StepState.SUPERSEDED, at=now, reason=step.reason)
         awaited = row.saga.open_step()
         if awaited is not None:
-            until = self.desk.tools.clock.now() + self.desk.terms.resolve_within
+            until = now + self.desk.terms.resolve_within
             row.saga = replace(
                 row.saga,
                 steps=tuple(

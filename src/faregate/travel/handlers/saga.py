@@ -69,7 +69,7 @@ class SagaDesk:
                     row.saga = replace(row.saga, failing=reason)
                     continue
                 case Lapse(step=step):
-                    row.saga = row.saga.ended(step, StepState.NOT_DONE, reason="no_answer")
+                    row.saga = row.saga.ended(step, StepState.NOT_DONE, at=now, reason="no_answer")
                     continue
                 case Do():
                     found = await self._do(conn, row, decision, now, events)
@@ -91,7 +91,7 @@ class SagaDesk:
         self, conn: Connection, redemption_id: str, *, do: Mapping[str, Any], came: Came
     ) -> None:
         """Remember what came of something that the ledger or the cash desk was asked for."""
-        row = await store.lock_one(conn, redemption_id)
+        row, now = await store.lock_one(conn, redemption_id), self.tools.clock.now()
         step = Step(
             action=Action(do["action"]),
             leg=do["leg"],
@@ -101,9 +101,10 @@ class SagaDesk:
             asked={"amount": do["amount"]},
             facts=dict(came.facts),
             reason=came.refusal,
+            ended_at=now,
         )
         row.saga = row.saga.with_step(step)
-        await store.save(conn, row, now=self.tools.clock.now())
+        await store.save(conn, row, now=now)
 
     async def wake(self, conn: Connection, row: Row) -> None:
         """Tell the run of a locked redemption that something happened; saved with the rest of it."""

@@ -29,10 +29,10 @@ where id = %(id)s
 insert into travel.step (redemption_id, place, action, leg, number, state, open_until, asked, facts, reason, began_at,
   ended_at)
 select %(id)s, given.place, given.action, given.leg, given.number, given.state, given.open_until, given.asked, given.facts,
-  given.reason, %(now)s, case when given.state in ('asked', 'unknown') then null else %(now)s::timestamptz end
+  given.reason, %(now)s, given.ended_at
 from jsonb_to_recordset(%(steps)s::jsonb) as given (
     place smallint, action text, leg smallint, number smallint, state text, open_until timestamptz, asked jsonb,
-    facts jsonb, reason text
+    facts jsonb, reason text, ended_at timestamptz
 )
 on conflict (redemption_id, place) do update
 set state = excluded.state, open_until = excluded.open_until, facts = excluded.facts, reason = excluded.reason,
@@ -45,6 +45,17 @@ where member_id = %(member_id)s and (created_at, id) < (coalesce(
     (select created_at from travel.redemption where id = %(before)s), 'infinity'), coalesce(%(before)s, ''))
 order by created_at desc, id desc
 limit %(limit)s
+
+-- name: under_way
+-- How many redemptions have not ended.
+select count(*) as redemptions from travel.redemption where status not in ('booked', 'failed', 'cancelled')
+
+-- name: accounts
+-- What each redemption came to: how it stands, and how many points were held for it.
+select r.id, r.status, r.is_booked as was_booked, jsonb_array_length(r.legs) as legs, coalesce((
+    select sum((s.facts ->> 'amount')::bigint) from travel.step s
+    where s.redemption_id = r.id and s.action = 'hold_points' and s.state = 'done'), 0)::bigint as points_held
+from travel.redemption r
 
 -- name: for_people
 -- The redemptions that wait for a person, the longest first.

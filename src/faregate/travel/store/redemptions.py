@@ -32,6 +32,17 @@ class BookedLeg:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedemptionAccount:
+    """What a redemption came to, for whoever compares it with partners and ledger."""
+
+    id: str
+    status: Status
+    was_booked: bool
+    legs: int
+    points_held: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRow:
     """A redemption that begins."""
 
@@ -120,6 +131,18 @@ async def for_people(conn: Connection, *, limit: int) -> list[Row]:
     return list((await _rows(conn, rows)).values())
 
 
+async def under_way(conn: Connection) -> int:
+    """Return how many redemptions have not ended."""
+    row: Any = await (await conn.execute(_Q["under_way"])).fetchone()
+    return int(row["redemptions"])
+
+
+async def accounts(conn: Connection) -> dict[str, RedemptionAccount]:
+    """Return what each redemption came to."""
+    found = await (await conn.execute(_Q["accounts"])).fetchall()
+    return {row["id"]: RedemptionAccount(**{**row, "status": Status(row["status"])}) for row in found}
+
+
 async def save(conn: Connection, row: Row, *, now: datetime) -> None:
     """Write what changed of a locked redemption."""
     saga = row.saga
@@ -199,6 +222,7 @@ def _step(row: Mapping[str, Any]) -> Step:
         asked=row["asked"],
         facts=row["facts"],
         reason=row["reason"],
+        ended_at=row["ended_at"],
     )
 
 
@@ -213,4 +237,5 @@ def _step_document(place: int, step: Step) -> dict[str, Any]:
         "asked": dict(step.asked),
         "facts": dict(step.facts),
         "reason": step.reason,
+        "ended_at": step.ended_at,
     }
