@@ -34,8 +34,8 @@ SCOPES = [
     "travel:write",
 ]
 WELCOME = 200_000
-FLIGHT = {"kind": "flight", "origin": "JFK", "destination": "ZRH", "on": "2027-03-01"}
-HOTEL = {"kind": "hotel", "destination": "ZRH", "on": "2027-03-01", "until": "2027-03-04"}
+FLIGHT = {"origin": "JFK", "destination": "ZRH", "on": "2027-03-01"}
+HOTEL = {"destination": "ZRH", "on": "2027-03-01", "until": "2027-03-04"}
 _numbers = itertools.count(1)
 
 
@@ -77,7 +77,8 @@ class Agency:
         return member
 
     async def offers(self, member: str, wanted: Mapping[str, Any]) -> Any:
-        reply = await self.post("/api/travel/searches", {"member_id": member, **wanted})
+        kind = "flight" if "origin" in wanted else "hotel"
+        reply = await self.post(f"/api/travel/{kind}-searches", {"member_id": member, **wanted})
         assert reply.status == 200, reply.body
         return reply.json
 
@@ -292,9 +293,9 @@ async def test_redemptions_at_partners_that_fail_all_the_time_end_without_a_mism
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/api/travel/searches", {**FLIGHT, "origin": None}),
-        ("/api/travel/searches", {**HOTEL, "until": "2027-03-01"}),
-        ("/api/travel/searches", {**FLIGHT, "travellers": 0}),
+        ("/api/travel/flight-searches", {**FLIGHT, "origin": None}),
+        ("/api/travel/hotel-searches", {**HOTEL, "until": "tomorrow"}),
+        ("/api/travel/flight-searches", {**FLIGHT, "travellers": 0}),
         ("/api/travel/redemptions", {"legs": []}),
         ("/api/travel/redemptions", {"legs": [{"partner": "airline_a", "offer_id": "ü", "price_minor": 1}]}),
         ("/api/travel/redemptions", {"legs": [{"partner": "a", "offer_id": "o", "price_minor": -1}]}),
@@ -305,6 +306,11 @@ async def test_a_body_that_cannot_be_meant_is_refused(
 ) -> None:
     member = "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"
     assert (await agency.post(path, {"member_id": member, **body})).problem == (422, "validation-failed")
+
+
+async def test_a_stay_that_ends_before_it_begins_is_a_named_refusal(agency: Agency) -> None:
+    body = {"member_id": "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R", **HOTEL, "until": HOTEL["on"]}
+    assert (await agency.post("/api/travel/hotel-searches", body)).problem[1] == "stay-ends-before-it-begins"
 
 
 async def test_a_redemption_that_is_not_there_is_a_named_refusal(agency: Agency) -> None:

@@ -148,11 +148,14 @@ def test_points_that_are_refused_cancel_the_tentative_booking() -> None:
     assert decide(released, now=NOW, terms=TERMS) == End(status=Status.FAILED)
 
 
-def test_a_tentative_booking_that_cannot_be_released_is_let_lapse() -> None:
-    refused = step(Action.RELEASE, StepState.NOT_DONE, of=1, reason="refused")
+def test_a_tentative_booking_that_cannot_be_released_is_tried_again_until_it_lapses() -> None:
+    refused = step(Action.RELEASE, StepState.NOT_DONE, of=1, reason="cancel_refused", ended_at=NOW)
     back = saga(steps=[PLACED, refused], failing="x")
     lapses_at = datetime.fromisoformat(HELD["hold_until"])  # type: ignore[arg-type]
-    assert decide(back, now=NOW, terms=TERMS) == Wait(until=lapses_at)
+    assert decide(back, now=NOW, terms=TERMS) == Wait(until=NOW + TERMS.undo_again)
+    again = decide(back, now=NOW + TERMS.undo_again, terms=TERMS)
+    assert isinstance(again, Do)
+    assert (again.action, again.number) == (Action.RELEASE, 2)
     assert decide(back, now=lapses_at, terms=TERMS) == End(status=Status.FAILED)
 
 

@@ -13,7 +13,7 @@ from faregate.travel.contracts.redemptions import NewRedemption, RedemptionView,
 from faregate.travel.handlers.money import Money
 from faregate.travel.handlers.partners import PartnerHooks
 from faregate.travel.handlers.reading import view_of
-from faregate.travel.handlers.redeem import Redeeming
+from faregate.travel.handlers.redeem import Redeeming, StayEndsBeforeItBegins
 from faregate.travel.handlers.saga import MOVED, REDEMPTION_RUN, SagaDesk
 from faregate.travel.handlers.tools import Tools
 from faregate.travel.store import redemptions as store
@@ -60,7 +60,12 @@ class TravelApi:
         return await self.redeeming.quote(partner, offer_id)
 
     async def search(self, query: SearchQuery, *, member_id: str, within_s: float) -> Found:
-        """Ask every partner of the kind at once, and return by the deadline what has come."""
+        """Ask every partner of the kind at once, and return by the deadline what has come.
+
+        Raises StayEndsBeforeItBegins.
+        """
+        if query.until is not None and query.until <= query.on:
+            raise StayEndsBeforeItBegins("the day of departure is not after that of arrival")
         found = await self._ask_all(query, within_s=within_s)
         async with self.database.transaction() as conn:
             await self.redeeming.announce_search(conn, query, member_id=member_id, offers=len(found.offers))

@@ -19,8 +19,8 @@ import orjson
 from faregate.bench.partner import TRY_TIMEOUT, Sent
 
 SEARCHES: Final[Mapping[str, Mapping[str, str]]] = {
-    "flight": {"kind": "flight", "origin": "JFK", "destination": "ZRH", "on": "2027-03-01"},
-    "hotel": {"kind": "hotel", "destination": "ZRH", "on": "2027-03-01", "until": "2027-03-04"},
+    "flight": {"origin": "JFK", "destination": "ZRH", "on": "2027-03-01"},
+    "hotel": {"destination": "ZRH", "on": "2027-03-01", "until": "2027-03-04"},
 }
 TRIPS: Final[Sequence[Sequence[str]]] = (
     ("airline_a",),
@@ -123,7 +123,9 @@ class Travellers:
         """Search until the partner is among the answers."""
         kind = "flight" if partner.startswith("airline") else "hotel"
         while True:
-            found = await self._once("POST", "/api/travel/searches", {"member_id": member, **SEARCHES[kind]})
+            found = await self._once(
+                "POST", f"/api/travel/{kind}-searches", {"member_id": member, **SEARCHES[kind]}
+            )
             mine = [one for one in (found or {}).get("offers", ()) if one["partner"] == partner]
             if mine:
                 return dict(self._random.choice(mine))

@@ -83,8 +83,8 @@ class Problem(BaseModel):
 class Answer:
     """A successful answer: what it says, its model, an example, and its headers with their meaning.
 
-    `media_type` of an answer without a model; `other_media_types` are forms that a client may ask for. `links` lead from
-    it to other operations, by name.
+    `media_type` of an answer without a model; `other_media_types` are forms that a client may ask for. `links` lead to
+    other operations, by name.
     """
 
     description: str

@@ -228,21 +228,22 @@ def _back(saga: Saga, now: datetime, terms: Terms) -> Decision | None:
             return _do(saga, undo, leg, amount=_given_back(saga, undo, leg), until=now + terms.resolve_within)
         if step.is_done:
             continue
-        again = _again(saga, step, now, terms)
-        if again is not None:
-            return again
         lapses_at = _lapses_at(saga, leg) if undo is Action.RELEASE else None
-        if lapses_at is None:
+        if lapses_at is not None and now >= lapses_at:
+            continue
+        again = _again(saga, step, now, terms, whatever_reason=lapses_at is not None)
+        if again is None:
             return Stuck(step=step, reason=step.reason or "not done")
-        if now < lapses_at:
-            return Wait(until=lapses_at)
+        return again
     return None
 
 
-def _again(saga: Saga, step: Step, now: datetime, terms: Terms) -> Decision | None:
+def _again(
+    saga: Saga, step: Step, now: datetime, terms: Terms, *, whatever_reason: bool = False
+) -> Decision | None:
     """Return what to do about an undoing that was not done, but refused by nobody: it is tried again, ever later."""
     reason = step.reason or ""
-    is_passing = reason in _PASSING or reason.startswith("not_begun")
+    is_passing = whatever_reason or reason in _PASSING or reason.startswith("not_begun")
     if not is_passing or step.ended_at is None or step.number > terms.undo_tries:
         return None
     pause = min(terms.undo_again * 2.0 ** (step.number - 1), terms.undo_again_max)

@@ -39,6 +39,10 @@ class TripInvalid(InvalidError):
     """A trip that nobody can book: no legs, too many of them, several currencies, or more cash than it costs."""
 
 
+class StayEndsBeforeItBegins(InvalidError):
+    """The day of departure from a hotel is not after that of arrival."""
+
+
 class PriceRose(ConflictError):
     """An offer costs more than the price at which it was chosen; `price_minor` says what it costs now."""
 

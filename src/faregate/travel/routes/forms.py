@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from faregate.infra.http.dates import Day
 from faregate.travel.contracts.partners import Offer, PartnerCapabilities, SearchQuery, TravelKind
@@ -33,16 +33,22 @@ _Minor = Annotated[int, Field(ge=0, le=MINOR_MAX)]
 _FIRST_DAY = date(2020, 1, 1)
 _Date = Annotated[Day, Field(ge=_FIRST_DAY)]
 
-SEARCH_EXAMPLE = {
-    "member_id": "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R",
-    "kind": "flight",
+MEMBER_EXAMPLE = "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"
+FLIGHT_EXAMPLE = {
+    "member_id": MEMBER_EXAMPLE,
     "origin": "JFK",
     "destination": "ZRH",
     "on": "2027-03-01",
 }
+HOTEL_EXAMPLE = {
+    "member_id": MEMBER_EXAMPLE,
+    "destination": "ZRH",
+    "on": "2027-03-01",
+    "until": "2027-03-04",
+}
 OFFER_ID_EXAMPLE = "0~JFK~ZRH~2027-03-01~-~21500~h"
 REDEEM_EXAMPLE = {
-    "member_id": "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R",
+    "member_id": MEMBER_EXAMPLE,
     "legs": [{"partner": "airline_a", "offer_id": OFFER_ID_EXAMPLE, "price_minor": 21500}],
 }
 
@@ -51,30 +57,39 @@ class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SearchForm(_Form):
-    """What is looked for. Flights need an `origin`; hotels an `until`, the day of departure."""
+class FlightSearchForm(_Form):
+    """A flight from a place on a day."""
 
     member_id: MemberId
-    kind: TravelKind = Field(strict=False)
-    origin: _Place | None = None
+    origin: _Place
     destination: _Place
     on: _Date
-    until: _Date | None = None
     travellers: int = Field(default=1, ge=1, le=TRAVELLERS_MAX)
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        if self.kind is TravelKind.FLIGHT and self.origin is None:
-            raise ValueError("a flight needs an origin")
-        if self.kind is TravelKind.HOTEL and (self.until is None or self.until <= self.on):
-            raise ValueError("a hotel needs a day of departure after that of arrival")
-        return self
 
     def query(self) -> SearchQuery:
         """Return what the form says."""
         return SearchQuery(
-            kind=self.kind,
-            origin=self.origin or "",
+            kind=TravelKind.FLIGHT,
+            origin=self.origin,
+            destination=self.destination,
+            on=self.on,
+            travellers=self.travellers,
+        )
+
+
+class HotelSearchForm(_Form):
+    """A hotel from a day until a later one."""
+
+    member_id: MemberId
+    destination: _Place
+    on: _Date
+    until: _Date
+    travellers: int = Field(default=1, ge=1, le=TRAVELLERS_MAX)
+
+    def query(self) -> SearchQuery:
+        """Return what the form says."""
+        return SearchQuery(
+            kind=TravelKind.HOTEL,
             destination=self.destination,
             on=self.on,
             until=self.until,

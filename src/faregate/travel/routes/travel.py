@@ -28,6 +28,7 @@ from faregate.travel.handlers.redeem import (
     NothingToAnswer,
     PartnerNotFound,
     PriceRose,
+    StayEndsBeforeItBegins,
     TripInvalid,
 )
 from faregate.travel.routes import forms
@@ -57,21 +58,22 @@ _PARTNERS = operation(
     scope=READ_SCOPE,
     limited=True,
 )
-_SEARCH = operation(
-    summary="Ask every partner at once; whoever does not answer in time is named",
-    body=forms.SearchForm,
-    examples={
-        "a flight": forms.SEARCH_EXAMPLE,
-        "a hotel": {
-            "member_id": forms.SEARCH_EXAMPLE["member_id"],
-            "kind": "hotel",
-            "destination": "ZRH",
-            "on": "2027-03-01",
-            "until": "2027-03-04",
-        },
-    },
-    answers={200: Answer(description="What was found by the deadline", model=forms.FoundOffersAnswer)},
+_FOUND = {200: Answer(description="What was found by the deadline", model=forms.FoundOffersAnswer)}
+_SEARCH_FLIGHTS = operation(
+    summary="Ask every airline at once; whoever does not answer in time is named",
+    body=forms.FlightSearchForm,
+    examples={"to Zurich": forms.FLIGHT_EXAMPLE},
+    answers=_FOUND,
     problems=[DatabaseUnavailable],
+    scope=READ_SCOPE,
+    limited=True,
+)
+_SEARCH_HOTELS = operation(
+    summary="Ask every hotel at once; whoever does not answer in time is named",
+    body=forms.HotelSearchForm,
+    examples={"in Zurich": forms.HOTEL_EXAMPLE},
+    answers=_FOUND,
+    problems=[StayEndsBeforeItBegins, DatabaseUnavailable],
     scope=READ_SCOPE,
     limited=True,
 )
@@ -164,7 +166,8 @@ def travel_routes(
     reads, acts = _Reads(travel, edge, search_s=search_s), _Acts(travel, edge)
     operators = _Operators(travel, authenticator)
     router.get(f"{BASE}/partners", **_PARTNERS)(reads.partners)
-    router.post(f"{BASE}/searches", **_SEARCH)(reads.search)
+    router.post(f"{BASE}/flight-searches", **_SEARCH_FLIGHTS)(reads.flights)
+    router.post(f"{BASE}/hotel-searches", **_SEARCH_HOTELS)(reads.hotels)
     router.post(f"{BASE}/quotes", **_QUOTE)(reads.quote)
     router.post(ALL, **_REDEEM)(acts.redeem)
     router.get(ONE, **_GET)(reads.get)
@@ -187,10 +190,18 @@ class _Reads:
         about = self._travel.partners
         return to_json(forms.PartnersAnswer(partners=[forms.PartnerAnswer.of(one) for one in about]))
 
-    async def search(self, request: Request) -> Response:
+    async def flights(self, request: Request) -> Response:
+        return await self._search(request, forms.FlightSearchForm)
+
+    async def hotels(self, request: Request) -> Response:
+        return await self._search(request, forms.HotelSearchForm)
+
+    async def _search(
+        self, request: Request, form: type[forms.FlightSearchForm] | type[forms.HotelSearchForm]
+    ) -> Response:
         await self._edge.reader(request)
-        form = validate(forms.SearchForm, await read_json(request))
-        found = await self._travel.search(form.query(), member_id=form.member_id, within_s=self._search_s)
+        asked = validate(form, await read_json(request))
+        found = await self._travel.search(asked.query(), member_id=asked.member_id, within_s=self._search_s)
         return to_json(
             forms.FoundOffersAnswer(offers=[self._offer(one) for one in found.offers], missing=found.missing)
         )
