@@ -106,6 +106,7 @@ class World:
         raise Broken("it does not come to an end\n" + "\n".join(self.log[-20:]))
 
     def _new(self) -> Saga:
+        cash = self.dice.choice([0, 0, 500])
         legs = [
             Leg(
                 no=no,
@@ -114,10 +115,10 @@ class World:
                 price_minor=(price := self.dice.randrange(1_000, 90_000)),
                 points=price // 2,
                 is_held_first=self.dice.random() < 0.6,
+                cash_minor=cash if no == 1 else 0,
             )
             for no in range(1, self.dice.choice([1, 1, 2, 3]) + 1)
         ]
-        cash = self.dice.choice([0, 0, 500])
         return Saga(id="rdm_1", legs=legs, cash_minor=cash, deadline=START + timedelta(minutes=10))
 
     # ── what a step does

@@ -90,9 +90,17 @@ class Agency:
             one for one in found if one["partner"] == partner and holdable in (None, one["is_holdable"])
         )
 
-    async def redeem(self, member: str, *offers: Mapping[str, Any], key: str | None = None) -> Reply:
+    async def redeem(
+        self, member: str, *offers: Mapping[str, Any], key: str | None = None, cash_minor: int = 0
+    ) -> Reply:
         legs = [{name: offer[name] for name in ("partner", "offer_id", "price_minor")} for offer in offers]
-        return await self.post("/api/travel/redemptions", {"member_id": member, "legs": legs}, key=key)
+        body = {"member_id": member, "legs": legs, "cash_minor": cash_minor}
+        return await self.post("/api/travel/redemptions", body, key=key)
+
+    async def charges(self, member: str) -> list[tuple[str, int, int]]:
+        """Return what the card processor has of a member: state, amount, and what was given back."""
+        found = (await self.sandbox.get("/admin/charges", customer=member))["charges"]
+        return [(one["state"], one["amount_minor"], one["refunded_minor"]) for one in found]
 
     async def begun(self, member: str, *offers: Mapping[str, Any]) -> str:
         reply = await self.redeem(member, *offers)
@@ -168,6 +176,38 @@ async def test_a_member_books_with_points_and_cancels(agency: Agency, partner: s
     await agency.until(redemption, "cancelled")
     assert await agency.live(redemption) == []
     assert await agency.balance(member) == (WELCOME - offer["penalty_minor"], 0)
+
+
+@pytest.mark.requirement("L7")
+async def test_a_part_of_a_trip_is_paid_in_cash_and_comes_back_with_it(agency: Agency) -> None:
+    member = await agency.member()
+    offer = await agency.offer(member, "airline_a", holdable=True)
+    half = offer["price_minor"] // 2
+    redemption = (await agency.redeem(member, offer, cash_minor=half)).json["redemption_id"]
+    booked = await agency.until(redemption)
+    assert [step["action"] for step in booked["steps"]] == [
+        "place", "hold_points", "authorise_cash", "confirm", "post_points", "capture_cash",
+    ]  # fmt: skip
+    assert await agency.charges(member) == [("captured", half, 0)]
+    assert await agency.balance(member) == (WELCOME - (offer["price_minor"] - half), 0)
+    await agency.post(f"/api/travel/redemptions/{redemption}/cancel")
+    await agency.until(redemption, "cancelled")
+    [(state, amount, refunded)] = await agency.charges(member)
+    assert (state, amount) == ("captured", half)
+    points_back = (await agency.balance(member))[0] - (WELCOME - (offer["price_minor"] - half))
+    assert abs(points_back + refunded - (offer["price_minor"] - offer["penalty_minor"])) <= 2
+
+
+async def test_cash_that_fails_with_the_rest_is_released(agency: Agency) -> None:
+    member = await agency.member(points=10)
+    offer = await agency.offer(member, "airline_b", holdable=True)
+    in_cash = offer["price_minor"] - 10
+    await agency.sandbox.script("airline_b", Fault.PARTNER_HOLD_ENDS_EARLY)
+    redemption = (await agency.redeem(member, offer, cash_minor=in_cash)).json["redemption_id"]
+    ended = await agency.until(redemption)
+    assert ended["status"] == "failed"
+    assert await agency.balance(member) == (10, 0)
+    assert {state for state, _, _ in await agency.charges(member)} <= {"voided"}
 
 
 @pytest.mark.requirement("L7")

@@ -256,7 +256,8 @@ BOOKED = (
 @pytest.mark.parametrize(("penalty", "points", "cash"), [(0, 500, 200), (100, 450, 180), (1_000, 0, 0)])
 def test_a_cancellation_gives_back_what_the_penalty_leaves(penalty: int, points: int, cash: int) -> None:
     cancelled = step(Action.CANCEL, of=1, facts={"state": "cancelled", "penalty_minor": penalty})
-    of = saga(steps=[*BOOKED, cancelled], is_booked=True, is_cancelled=True, cash_minor=200)
+    paid = replace(leg(), cash_minor=200)
+    of = saga(paid, steps=[*BOOKED, cancelled], is_booked=True, is_cancelled=True, cash_minor=200)
     assert (refunded_points(of), refunded_cash(of)) == (points, cash)
 
 

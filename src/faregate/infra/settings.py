@@ -316,6 +316,10 @@ class Settings(BaseSettings):
     hotel_d_key: SecretStr = Field(
         default=SecretStr("sandbox-hotel-d-key"), description="API key for hotel D."
     )
+    cards_url: str | None = Field(default=None, description="Card processor; unset: the sandbox's.")
+    cards_key: SecretStr = Field(
+        default=SecretStr("sandbox-cards-key"), description="API key for the card processor."
+    )
 
     def provider_url(self, provider: str) -> str:
         """A provider's base URL without a slash at its end: its own setting, or its place in the sandbox."""

@@ -16,6 +16,7 @@ import aiohttp
 from faregate.kernel.clock import Clock
 from faregate.kernel.errors import InvalidError
 from faregate.sandbox.callbacks import Callbacks
+from faregate.sandbox.cards import CardProcessor
 from faregate.sandbox.credentials import SandboxCredentials
 from faregate.sandbox.executions import Execution, Executions, Order
 from faregate.sandbox.faults import Fault, FaultPlan, Faults, Latency, ProviderFaults, Script, Stage
@@ -81,6 +82,7 @@ class World:
             called=self._called,
         )
         self.partners = all_partners(backstage, credentials)
+        self.cards = CardProcessor(*booked, api_key=credentials.cards_key)
         self.executions = Executions(journal, _of_type(records, "executed"))
         self.faults = self._checked(plan)
         self.callbacks = Callbacks(

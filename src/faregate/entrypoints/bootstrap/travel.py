@@ -45,6 +45,7 @@ from faregate.travel.api import Money, PartnerHooks, Redeeming, SagaDesk, Tools,
 from faregate.travel.contracts.partners import Partner
 from faregate.travel.contracts.redemptions import Came, Traveller
 from faregate.travel.domain.course import Terms
+from faregate.travel.partners.cards import CardDesk
 from faregate.travel.workflows import redemption_workflow
 
 CONNECTIONS_MAX = 8
@@ -140,7 +141,6 @@ async def travel_api(process: Process, *, database: Database) -> TravelApi:
             desk=saga_desk(settings, await process.once(known_partners)),
             partners=await process.once(known_partners),
             members=MembersWhoTravel(members),
-            has_cash_desk=False,
             point_micro_minor=settings.travel_point_value_micro_minor,
             decide_within=timedelta(seconds=settings.travel_decide_s),
         ),
@@ -153,9 +153,19 @@ async def redemptions(process: Process) -> Workflow:
     ledger = await points_api(process.stack, process.site, database=await process.database("points"))
     return redemption_workflow(
         desk=saga_desk(process.site.settings, await process.once(known_partners)),
-        money=Money(points=LedgerPoints(ledger)),
+        money=Money(points=LedgerPoints(ledger), payments=await card_desk(process)),
         database=database,
         working_max=process.site.settings.working_steps_max,
+    )
+
+
+async def card_desk(process: Process) -> CardDesk:
+    """Return the cash desk, with connections of its own."""
+    settings = process.site.settings
+    return CardDesk(
+        session=await provider_session(process.stack),
+        base_url=settings.provider_url("cards"),
+        api_key=settings.cards_key.get_secret_value(),
     )
 
 

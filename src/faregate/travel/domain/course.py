@@ -304,14 +304,12 @@ def refunded_points(saga: Saga) -> int:
 
 
 def refunded_cash(saga: Saga) -> int:
-    """Return the cash that a cancellation gives back, likewise; each leg has its share of it by its price."""
-    total = sum(leg.price_minor for leg in saga.legs)
-    back = sum(
-        Fraction(saga.cash_minor * (leg.price_minor - min(leg.price_minor, _penalty(saga, leg))), total)
+    """Return the cash that a cancellation gives back, likewise."""
+    return sum(
+        max(0, leg.cash_minor - ceil(Fraction(leg.cash_minor * _penalty(saga, leg), leg.price_minor)))
         for leg in saga.legs
         if saga.was_done(Action.CANCEL, leg.no)
     )
-    return int(back)
 
 
 def _penalty(saga: Saga, leg: Leg) -> int:

@@ -73,7 +73,7 @@ class Status(StrEnum):
 class Leg:
     """One booking at one partner. `is_held_first`: it is held, then confirmed; else it is booked at once.
 
-    `points` is its part of the price that is paid in points.
+    `points` and `cash_minor` are what is paid of its price in points and in cash.
     """
 
     no: int
@@ -82,6 +82,7 @@ class Leg:
     price_minor: int
     points: int
     is_held_first: bool
+    cash_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

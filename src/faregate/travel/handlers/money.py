@@ -10,15 +10,13 @@ from typing import Any
 from faregate.travel.contracts.redemptions import Came, Payments, Points
 from faregate.travel.domain.saga import Action
 
-NO_CASH_DESK = "no_cash_desk"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Money:
-    """The ledger, and the cash desk where there is one."""
+    """The ledger and the cash desk."""
 
     points: Points
-    payments: Payments | None = None
+    payments: Payments
 
     async def carry_out(self, do: Mapping[str, Any]) -> Came:
         """Do one step of a saga, and return what came of it. Raises what says that it cannot be asked at present."""
@@ -79,8 +77,6 @@ class Money:
 
     async def _cash(self, action: Action, do: Mapping[str, Any]) -> Came:
         desk, key, authorisation = self.payments, do["key"], do["authorisation"]
-        if desk is None:
-            return Came(refusal=NO_CASH_DESK)
         match action:
             case Action.AUTHORISE_CASH:
                 return await desk.authorise(

@@ -66,7 +66,6 @@ class Redeeming:
     desk: SagaDesk
     partners: Mapping[str, Partner]
     members: Members
-    has_cash_desk: bool
     point_micro_minor: int
     decide_within: timedelta
     quote_s: float = 10.0
@@ -90,8 +89,6 @@ class Redeeming:
             raise TripInvalid("all of a trip is in one currency")
         if wanted.cash_minor > sum(offer.price_minor for offer in offers):
             raise TripInvalid("the cash is more than the trip costs")
-        if wanted.cash_minor and not self.has_cash_desk:
-            raise TripInvalid("there is no cash desk: all of it is paid in points")
         return traveller, offers
 
     async def begin(
@@ -250,6 +247,7 @@ class Redeeming:
                     price_minor=offer.price_minor,
                     points=self.points_for(offer.price_minor - in_cash),
                     is_held_first=offer.is_holdable,
+                    cash_minor=in_cash,
                 )
             )
         return legs
