@@ -17,6 +17,7 @@ from faregate.infra.settings import ENV_PREFIX
 @pytest.mark.requirement("P1")
 @pytest.mark.requirement("P6")
 @pytest.mark.requirement("C3")
+@pytest.mark.requirement("L4")
 def test_the_demo_decides_its_applicants_and_every_check_holds(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     target = tmp_path / "demo.json"
@@ -33,3 +34,6 @@ def test_the_demo_decides_its_applicants_and_every_check_holds(tmp_path: Path) -
     assert all(summary["checks"].values())
     assert sum(summary["states"].values()) == 60
     assert "processing" not in summary["states"]
+    travel = summary["travel"]
+    assert travel["redemptions"] == travel["members"] == 20
+    assert travel["booked"] + travel["failed"] + travel["cancelled"] == 20

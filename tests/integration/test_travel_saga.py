@@ -6,10 +6,14 @@ After each story the invariants are checked against what the partners really boo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from faregate.entrypoints.bootstrap.site import key_rings
+from faregate.infra.security.encryption import FieldCipher
+from faregate.infra.security.keys import KeyRing, KeySet
+from faregate.travel.api import Tools, rotate_keys
 from faregate.travel.contracts.partners import Act, OfferGone
 from faregate.travel.contracts.redemptions import NewRedemption, Wish
 from faregate.travel.handlers.redeem import (
@@ -22,6 +26,7 @@ from faregate.travel.handlers.redeem import (
     TripInvalid,
 )
 from faregate.travel.partners.fake import Mishap
+from faregate.travel.store.redemptions import sealed_after
 from tests.travel_world import HAS, Travel, travel
 
 __all__ = ["travel"]
@@ -318,3 +323,23 @@ async def test_what_nobody_can_book_is_refused_before_anything_is_asked(travel: 
         with pytest.raises(refusal):
             await travel.begin(wanted)
     assert await travel.api.of_member(member) == []
+
+
+async def test_travellers_and_answers_can_be_read_under_the_new_key_after_a_rotation(travel: Travel) -> None:
+    redemption = await travel.redeem(await travel.member(), "airline")
+    await travel.until(redemption, "booked")
+    database, tools = travel.api.database, travel.api.redeeming.desk.tools
+    keys = key_rings(travel.process.site.settings)["encryption"].newest()
+    every = {**keys.keys, "later": b"n" * 32}
+
+    def under(current: str, **known: bytes) -> Tools:
+        ring = KeyRing.fixed(KeySet(current=current, keys=known))
+        return replace(tools, cipher=FieldCipher(ring=ring))
+
+    assert await rotate_keys(database, tools=under("later", **every), on_progress=lambda _: None) > 0
+    assert await rotate_keys(database, tools=under("later", **every), on_progress=lambda _: None) == 0
+    async with database.connection() as conn:
+        sealed = dict(await sealed_after(conn, after_id="", limit=999))
+    traveller = under("later", later=every["later"]).open(redemption, sealed[redemption])
+    assert traveller.name == "Ada Byron"
+    await rotate_keys(database, tools=under(keys.current, **every), on_progress=lambda _: None)

@@ -37,11 +37,6 @@ class Verdict:
     scorecards: frozenset[str]
     pulled_again: Sequence[Mapping[str, Any]]
 
-    @property
-    def is_good(self) -> bool:
-        """Whether every check holds."""
-        return all(self.checks.values())
-
 
 async def judge(
     *, credit: CreditApi, session: aiohttp.ClientSession, sandbox_url: str, submitted: Submitted

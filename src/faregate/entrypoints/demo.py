@@ -1,6 +1,7 @@
 """The demo: 1,000 real applicants decided by the running system while the outside world misbehaves.
 
-It starts everything in a home of its own, submits as a partner would, and checks what must hold.
+It starts everything in a home of its own, submits as a partner would, lets who was approved travel, and checks what
+must hold.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from faregate.bench.partner import Partner, Submitted, wait_until
 from faregate.bench.verdict import Verdict, judge, percentile
 from faregate.credit.api import CreditApi
+from faregate.entrypoints.demo_travel import Journeys, travel_a_while
 from faregate.entrypoints.local_client import connected, new_token, set_faults
 from faregate.gateway.api import summary as calls_summary
 from faregate.infra.embedded import embedded_servers
@@ -48,6 +50,12 @@ class DemoReport:
     verdict: Verdict
     calls: list[dict[str, Any]]
     example: str
+    journeys: Journeys
+
+    @property
+    def checks(self) -> Mapping[str, bool]:
+        """Everything that must hold, by its sentence."""
+        return {**self.verdict.checks, **self.journeys.checks}
 
 
 @contextmanager
@@ -94,7 +102,10 @@ async def run_demo(system: LocalSystem, *, applicants: int, console: Console) ->
         async with credit.database.connection() as conn:
             calls = await calls_summary(conn)
         example = await _example(partner, submitted)
-    return DemoReport(submitted=submitted, verdict=verdict, calls=calls, example=example), token
+    approved = sum(outcome == "approved" for outcome in verdict.outcomes.values())
+    journeys = await travel_a_while(system, approved=approved, applicants=applicants, console=console)
+    report = DemoReport(submitted=submitted, verdict=verdict, calls=calls, example=example, journeys=journeys)
+    return report, token
 
 
 async def _submit_and_wait(
@@ -143,7 +154,8 @@ def summary_of(report: DemoReport) -> dict[str, Any]:
         "outcomes": outcome_table(report),
         "provider_calls": provider_calls(report),
         "audit_replayed": verdict.replayed,
-        "checks": dict(verdict.checks),
+        "travel": report.journeys.document(),
+        "checks": dict(report.checks),
     }
 
 

@@ -61,6 +61,9 @@ def _figures(summary: Mapping[str, Any]) -> Table:
     table.add_section()
     for name, value in summary["provider_calls"].items():
         table.add_row(f"provider calls: {name.replace('_', ' ')}", f"{value:,}")
+    table.add_section()
+    for name, value in summary["travel"].items():
+        table.add_row(f"travel: {name.replace('_', ' ')}", f"{value:,}")
     return table
 
 

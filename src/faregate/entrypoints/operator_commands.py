@@ -183,10 +183,12 @@ async def _reencrypt_all(stack: AsyncExitStack, site: Site) -> int:
     """Sweep until nothing is left: other processes may write under the old key until they notice the new one."""
     from faregate.entrypoints.bootstrap.credit import credit_api
     from faregate.entrypoints.bootstrap.members import members_api
+    from faregate.entrypoints.bootstrap.travel import travel_tools
     from faregate.entrypoints.bootstrap.webhooks import webhooks_api
+    from faregate.travel.api import rotate_keys
 
     credit, webhooks, total = await credit_api(stack, site), await webhooks_api(stack, site), 0
-    members = await members_api(stack, site)
+    members, travel = await members_api(stack, site), await site.database(stack, "travel")
 
     def say(count: int) -> None:
         typer.echo(f"{count} re-encrypted", err=True)
@@ -196,6 +198,7 @@ async def _reencrypt_all(stack: AsyncExitStack, site: Site) -> int:
         await credit.rotate_keys(on_progress=say)
         + await webhooks.rotate_keys(on_progress=say)
         + await members.rotate_keys(on_progress=say)
+        + await rotate_keys(travel, tools=travel_tools(site.settings), on_progress=say)
     ):
         total += changed
     return total

@@ -62,6 +62,11 @@ class MembersApi:
         async with self.database.connection() as conn:
             return await store.standings_of(conn, member_ids)
 
+    async def ids(self, *, limit: int) -> Sequence[str]:
+        """Return the active members who joined first."""
+        async with self.database.connection() as conn:
+            return await store.active_ids(conn, limit=limit)
+
     async def tier_of(self, member_id: str) -> str | None:
         """Return a member's tier, None while the programme has told none. Raises MemberNotFound."""
         found = await self.standings([member_id])

@@ -14,6 +14,7 @@ from faregate.travel.handlers.money import Money
 from faregate.travel.handlers.partners import PartnerHooks
 from faregate.travel.handlers.reading import view_of
 from faregate.travel.handlers.redeem import Redeeming, StayEndsBeforeItBegins
+from faregate.travel.handlers.rotation import rotate_keys
 from faregate.travel.handlers.saga import MOVED, REDEMPTION_RUN, SagaDesk
 from faregate.travel.handlers.tools import Tools
 from faregate.travel.store import redemptions as store
@@ -27,6 +28,7 @@ __all__ = [
     "SagaDesk",
     "Tools",
     "TravelApi",
+    "rotate_keys",
 ]
 LIST_MAX = 100
 

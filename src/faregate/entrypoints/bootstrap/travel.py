@@ -218,13 +218,18 @@ def saga_desk(settings: Settings, known: Mapping[str, Partner]) -> SagaDesk:
     def send_within_s(name: str) -> float:
         return max(settings.travel_send_s, 2 * known[name].about.timeout_floor_s)
 
-    ring = key_rings(settings)["encryption"]
-    own = Tools(clock=SystemClock(), random_bytes=os.urandom, cipher=FieldCipher(ring=ring))
+    own = travel_tools(settings)
     terms = Terms(
         resolve_within=timedelta(seconds=settings.travel_resolve_s),
         answer_within=timedelta(seconds=settings.travel_answer_s),
     )
     return SagaDesk(tools=own, terms=terms, send_within_s=send_within_s)
+
+
+def travel_tools(settings: Settings) -> Tools:
+    """Return the machine's clock and randomness, and what encrypts travellers."""
+    ring = key_rings(settings)["encryption"]
+    return Tools(clock=SystemClock(), random_bytes=os.urandom, cipher=FieldCipher(ring=ring))
 
 
 def partner_declarations(settings: Settings) -> Declarations:

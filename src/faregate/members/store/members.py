@@ -143,6 +143,11 @@ async def standings_of(conn: Connection, member_ids: Sequence[str]) -> list[Stan
     return [Standing(**{**row, "status": MemberStatus(row["status"])}) for row in await cursor.fetchall()]
 
 
+async def active_ids(conn: Connection, *, limit: int) -> list[str]:
+    """Return the first members that are active, by their ids, which rise with the time of joining."""
+    return [row["id"] for row in await (await conn.execute(_Q["active_ids"], {"limit": limit})).fetchall()]
+
+
 async def home_airports_of(conn: Connection, member_id: str) -> tuple[str, ...]:
     """Return a member's home airports, the nearest first. Raises MemberNotFound."""
     row = await (await conn.execute(_Q["home_airports"], {"id": member_id})).fetchone()

@@ -40,6 +40,10 @@ order by m.id
 -- How members stand, without anything personal.
 select id as member_id, status, tier from members.member where id = any(%(ids)s::text[]) order by id
 
+-- name: active_ids
+-- The first members that are active.
+select id from members.member where status = 'active' order by id limit %(limit)s
+
 -- name: home_airports
 -- The home airports of a member.
 select home_airports from members.member where id = %(id)s

@@ -50,6 +50,14 @@ class Tools:
         )
         return Traveller(name=name, date_of_birth=date.fromisoformat(born) if born else None)
 
+    def reseal(self, redemption_id: str, sealed: bytes) -> bytes:
+        """Return a traveller under the current key; unchanged if it is already."""
+        return self.cipher.reencrypt(sealed, record_id=redemption_id, field=_TRAVELLER_FIELD)
+
+    def reseal_answer(self, provider_request_id: str, sealed: bytes) -> bytes:
+        """Return a raw answer under the current key; unchanged if it is already."""
+        return self.cipher.reencrypt(sealed, record_id=provider_request_id, field=_ANSWER_FIELD)
+
     def seal_answer(self, provider_request_id: str, raw: bytes) -> bytes:
         """Encrypt a partner's raw answer, whatever bytes it is made of, bound to its request."""
         text = base64.b64encode(raw).decode()

@@ -57,6 +57,14 @@ select r.id, r.status, r.is_booked as was_booked, jsonb_array_length(r.legs) as 
     where s.redemption_id = r.id and s.action = 'hold_points' and s.state = 'done'), 0)::bigint as points_held
 from travel.redemption r
 
+-- name: sealed_after
+-- A page of encrypted travellers.
+select id, traveller_encrypted from travel.redemption where id > %(after_id)s order by id limit %(limit)s
+
+-- name: reseal
+-- A traveller under another key.
+update travel.redemption set traveller_encrypted = %(sealed)s where id = %(id)s
+
 -- name: for_people
 -- The redemptions that wait for a person, the longest first.
 select * from travel.redemption where status = 'needs_attention' order by updated_at limit %(limit)s

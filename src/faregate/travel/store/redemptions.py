@@ -143,6 +143,17 @@ async def accounts(conn: Connection) -> dict[str, RedemptionAccount]:
     return {row["id"]: RedemptionAccount(**{**row, "status": Status(row["status"])}) for row in found}
 
 
+async def sealed_after(conn: Connection, *, after_id: str, limit: int) -> list[tuple[str, bytes]]:
+    """Return a page of encrypted travellers, by redemption."""
+    found = await conn.execute(_Q["sealed_after"], {"after_id": after_id, "limit": limit})
+    return [(row["id"], bytes(row["traveller_encrypted"])) for row in await found.fetchall()]
+
+
+async def reseal(conn: Connection, redemption_id: str, sealed: bytes) -> None:
+    """Replace an encrypted traveller."""
+    await conn.execute(_Q["reseal"], {"id": redemption_id, "sealed": sealed})
+
+
 async def save(conn: Connection, row: Row, *, now: datetime) -> None:
     """Write what changed of a locked redemption."""
     saga = row.saga
