@@ -152,6 +152,7 @@ async def travel(postgres_url: str, valkey_socket: Path, tmp_path_factory: Any) 
             valkey_url=SecretStr(f"unix://{valkey_socket}"),
             travel_send_s=3.0,
             travel_resolve_s=8.0,
+            transfer_every_s=3600.0,
         )
         site = Site(settings=settings, database_url=database_url, valkey_url=f"unix://{valkey_socket}")
         process = Process(stack, site)

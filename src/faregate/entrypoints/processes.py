@@ -48,7 +48,10 @@ ROLES: Mapping[str, Purpose] = {
         acts_as=("credit", "points", "travel", "workflow"),
     ),
     "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
-    "partners": Purpose(says="calls travel partners", acts_as=("travel",)),
+    "partners": Purpose(
+        says="calls travel partners, exchanges files with those that take points",
+        acts_as=("points", "travel"),
+    ),
     "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),
     "webhooks": Purpose(says="delivers to clients' endpoints", acts_as=("webhooks",)),
     "points": Purpose(says="releases holds, lets points expire, seals the ledger", acts_as=("points",)),

@@ -8,6 +8,7 @@ import structlog
 from pydantic import ValidationError
 
 from faregate.entrypoints.bootstrap.providers import sandbox_credentials
+from faregate.entrypoints.bootstrap.transfers import transfer_drop
 from faregate.entrypoints.servers import observe
 from faregate.infra.clock import SystemClock
 from faregate.infra.failures import invalid_fields
@@ -42,5 +43,6 @@ def run_sandbox_process(settings: Settings, *, plan: FaultPlan, data_dir: Path |
         host=settings.sandbox_host,
         port=settings.sandbox_port,
         plan=plan,
+        transfer_drop=transfer_drop(settings),
     )
     run_sandbox(sandbox, clock=SystemClock(), ready=lambda url: _log.info("sandbox_ready", url=url))

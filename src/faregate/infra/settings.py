@@ -157,6 +157,12 @@ class Settings(BaseSettings):
     travel_search_s: float = Field(
         default=8.0, gt=0, description="How long a search waits for partners before it answers without them."
     )
+    transfer_drop: Path | None = Field(
+        default=None, description="Folder for the files of partners that take points; unset: one in the home."
+    )
+    transfer_every_s: float = Field(
+        default=60.0, gt=0, description="How often points are told to partners by file, and answers read."
+    )
     partner_policies: Path | None = Field(
         default=None,
         description="TOML file that declares how partners are treated; unset: the one that comes along.",

@@ -35,6 +35,7 @@ def add_admin_routes(app: web.Application, world: World) -> None:
     app.router.add_get("/admin/executions", admin.executions)
     app.router.add_get("/admin/pulls", admin.pulls)
     app.router.add_get("/admin/bookings", admin.bookings)
+    app.router.add_get("/admin/credited", admin.credited)
     app.router.add_get("/admin/summary", admin.summary)
 
 
@@ -104,6 +105,10 @@ class _Admin:
                 "live_duplicates": world.bookings.live_duplicates(now=now),
             }
         )
+
+    async def credited(self, _request: web.Request) -> web.Response:
+        """Return what the transfer partner really credited, by transfer."""
+        return _json({"credited": self._world.transfers.credited})
 
     async def summary(self, _request: web.Request) -> web.Response:
         """Return the totals. `executed` is since ever; `calls`, `deduplicated` and `struck` are since the start."""

@@ -36,6 +36,7 @@ class SandboxSettings:
     plan: FaultPlan = field(default_factory=FaultPlan)
     token_life_s: int = 60
     look_up_lag_s_max: float | None = None
+    transfer_drop: Path | None = None
 
 
 @asynccontextmanager
@@ -53,13 +54,17 @@ async def serving(settings: SandboxSettings, *, clock: Clock) -> AsyncIterator[s
             clock=clock,
             token_life_s=settings.token_life_s,
             look_up_lag_s_max=settings.look_up_lag_s_max,
+            transfer_drop=settings.transfer_drop,
         )
         runner = web.AppRunner(_app(world), access_log=None, shutdown_timeout=SHUTDOWN_S)
+        watching = asyncio.create_task(world.transfers.watch())
         try:
             await runner.setup()
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
             yield f"http://{settings.host}:{listener.getsockname()[1]}"
         finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await runner.cleanup()
             await world.close()
 

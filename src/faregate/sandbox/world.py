@@ -24,6 +24,8 @@ from faregate.sandbox.journal import Journal
 from faregate.sandbox.partners import all_partners
 from faregate.sandbox.partners.base import Backstage
 from faregate.sandbox.partners.bookings import Bookings
+from faregate.sandbox.partners.transfer_e import NAME as TRANSFER_E
+from faregate.sandbox.partners.transfer_e import TransferE
 from faregate.sandbox.people import Identity
 from faregate.sandbox.personas import Persona, faults_of, known_of
 from faregate.sandbox.providers import all_providers
@@ -59,6 +61,7 @@ class World:
         providers: Mapping[str, Provider],
         credentials: SandboxCredentials,
         booked: tuple[Journal, list[dict[str, Any]]],
+        transfer_drop: Path,
         plan: FaultPlan,
         session: aiohttp.ClientSession,
         clock: Clock,
@@ -83,6 +86,9 @@ class World:
         )
         self.partners = all_partners(backstage, credentials)
         self.cards = CardProcessor(*booked, api_key=credentials.cards_key)
+        self.transfers = TransferE(
+            transfer_drop, journal=booked[0], records=booked[1], faults=lambda: self.faults
+        )
         self.executions = Executions(journal, _of_type(records, "executed"))
         self.faults = self._checked(plan)
         self.callbacks = Callbacks(
@@ -101,6 +107,7 @@ class World:
         clock: Clock,
         token_life_s: int = 60,
         look_up_lag_s_max: float | None = None,
+        transfer_drop: Path | None = None,
     ) -> World:
         """Read the journal of `data_dir` and take up its pending callbacks. Needs a running loop.
 
@@ -113,6 +120,7 @@ class World:
             providers=all_providers(credentials, token_life_s=token_life_s),
             credentials=credentials,
             booked=Journal.open(data_dir / BOOKINGS_FILE),
+            transfer_drop=transfer_drop or data_dir / "transfers",
             plan=plan,
             session=aiohttp.ClientSession(),
             clock=clock,
@@ -204,8 +212,8 @@ class World:
 
     def _checked(self, plan: FaultPlan) -> Faults:
         for name in (*plan.providers, *(script.provider for script in plan.scripts)):
-            if name not in self.statements and name not in self.partners:
-                known = ", ".join((*self.statements, *self.partners))
+            if name not in (*self.statements, *self.partners, TRANSFER_E):
+                known = ", ".join((*self.statements, *self.partners, TRANSFER_E))
                 raise FaultPlanRefused(f"{name} is no provider; there are {known}")
         for name, statement in self.statements.items():
             scripted = {script.fault for script in plan.scripts if script.provider == name}

@@ -10,6 +10,7 @@ from faregate.infra.database import Connection, Database
 from faregate.kernel.errors import FaregateError
 from faregate.travel.contracts.partners import Offer, PartnerCapabilities, SearchQuery
 from faregate.travel.contracts.redemptions import NewRedemption, RedemptionView, Traveller
+from faregate.travel.contracts.transfers import NewTransfer, TransferView
 from faregate.travel.handlers.money import Money
 from faregate.travel.handlers.partners import PartnerHooks
 from faregate.travel.handlers.reading import view_of
@@ -17,7 +18,9 @@ from faregate.travel.handlers.redeem import Redeeming, StayEndsBeforeItBegins
 from faregate.travel.handlers.rotation import rotate_keys
 from faregate.travel.handlers.saga import MOVED, REDEMPTION_RUN, SagaDesk
 from faregate.travel.handlers.tools import Tools
+from faregate.travel.handlers.transfers import TransferCounter
 from faregate.travel.store import redemptions as store
+from faregate.travel.store import transfers
 
 __all__ = [
     "MOVED",
@@ -47,6 +50,7 @@ class TravelApi:
 
     database: Database
     redeeming: Redeeming
+    counter: TransferCounter
 
     @property
     def partners(self) -> Sequence[PartnerCapabilities]:
@@ -136,6 +140,15 @@ class TravelApi:
         """Return the redemptions that wait for a person, those first that wait longest."""
         async with self.database.connection() as conn:
             return [view_of(row) for row in await store.for_people(conn, limit=limit)]
+
+    async def begin_transfer(self, conn: Connection, wanted: NewTransfer) -> str:
+        """Note that a member turns points into a partner's units. Raises TransferPartnerNotFound."""
+        return await self.counter.begin(conn, wanted)
+
+    async def transfer(self, transfer_id: str) -> TransferView:
+        """Return a transfer as it stands. Raises TransferNotFound."""
+        async with self.database.connection() as conn:
+            return await transfers.read(conn, transfer_id)
 
     async def answer(
         self, conn: Connection, redemption_id: str, *, leg: int, price_minor: int, is_yes: bool

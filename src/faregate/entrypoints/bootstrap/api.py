@@ -117,7 +117,10 @@ def describe() -> dict[str, Any]:
             ledger_routes(points=nothing, authenticator=authenticator, gate=nothing),
             *_member_routers(MembersApi(database=nothing, desk=nothing), authenticator, nothing),
             _travel_router(
-                TravelApi(database=nothing, redeeming=nothing), authenticator, nothing, search_s=0.0
+                TravelApi(database=nothing, redeeming=nothing, counter=nothing),
+                authenticator,
+                nothing,
+                search_s=0.0,
             ),
         ],
         metrics_need=authenticator.require(METRICS_SCOPE),

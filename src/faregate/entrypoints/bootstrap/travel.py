@@ -20,6 +20,7 @@ from faregate.entrypoints.bootstrap.points import points_api
 from faregate.entrypoints.bootstrap.process import GATHER_S, Opened, Process, instance
 from faregate.entrypoints.bootstrap.providers import provider_session
 from faregate.entrypoints.bootstrap.site import key_rings, tools
+from faregate.entrypoints.bootstrap.transfers import transfer_counter, transfer_desk
 from faregate.gateway.book import PolicyBook
 from faregate.gateway.control import Control
 from faregate.gateway.declarations import Declarations
@@ -31,6 +32,7 @@ from faregate.gateway.shared import Shared
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
+from faregate.infra.periodic import run_periodically
 from faregate.infra.security.encryption import FieldCipher
 from faregate.infra.settings import Settings
 from faregate.infra.shared_breakers import SharedBreakers
@@ -137,6 +139,7 @@ async def travel_api(process: Process, *, database: Database) -> TravelApi:
     members = members_on(await process.database("members", connections_max=2), settings)
     return TravelApi(
         database=database,
+        counter=transfer_counter(settings, tools=travel_tools(settings)),
         redeeming=Redeeming(
             desk=saga_desk(settings, await process.once(known_partners)),
             partners=await process.once(known_partners),
@@ -207,8 +210,17 @@ async def partner_pools(process: Process) -> Opened:
         ).run
         for name, partner in known.items()
     }
+    ledger = await points_api(process.stack, site, database=await process.database("points"))
+    transfers = transfer_desk(database, ledger, settings=site.settings, tools=travel_tools(site.settings))
     return Opened(
-        loops={**pools, "partners.policies": control.run_policies, "partners.others": control.run_others}
+        loops={
+            **pools,
+            "partners.policies": control.run_policies,
+            "partners.others": control.run_others,
+            "partners.transfers": lambda stop: run_periodically(
+                stop, name="partners.transfers", every_s=site.settings.transfer_every_s, work=transfers.turn
+            ),
+        }
     )
 
 

@@ -96,7 +96,7 @@ class Redeeming:
     ) -> str:
         """Begin a redemption in the caller's transaction, and return its id."""
         tools = self.desk.tools
-        now, redemption_id = tools.clock.now(), tools.new_id()
+        now, redemption_id = tools.clock.now(), tools.new_id("rdm")
         saga = Saga(
             id=redemption_id,
             legs=self._legs(offers, wanted.cash_minor),

@@ -18,6 +18,7 @@ from faregate.travel.contracts.redemptions import Traveller
 
 _TRAVELLER_FIELD = "travel.traveller"
 _ANSWER_FIELD = "travel.answer"
+_ACCOUNT_FIELD = "travel.account"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,9 @@ class Tools:
     random_bytes: Callable[[int], bytes]
     cipher: FieldCipher
 
-    def new_id(self) -> str:
-        """Return the id of a new redemption, which sorts by time."""
-        return prefixed_id("rdm", now=self.clock.now(), random=self.random_bytes(RANDOM_BYTES))
+    def new_id(self, prefix: str) -> str:
+        """Return a new id that sorts by time, such as `rdm_01J…`."""
+        return prefixed_id(prefix, now=self.clock.now(), random=self.random_bytes(RANDOM_BYTES))
 
     def stamp(self, event: PublishedEvent, *, now: datetime, traceparent: str | None) -> NewEvent:
         """Give a published event its id and time."""
@@ -49,6 +50,18 @@ class Tools:
             self.cipher.decrypt(sealed, record_id=redemption_id, field=_TRAVELLER_FIELD)
         )
         return Traveller(name=name, date_of_birth=date.fromisoformat(born) if born else None)
+
+    def seal_account(self, transfer_id: str, account: str) -> bytes:
+        """Encrypt a member's account at a partner, bound to the transfer."""
+        return self.cipher.encrypt(account, record_id=transfer_id, field=_ACCOUNT_FIELD)
+
+    def open_account(self, transfer_id: str, sealed: bytes) -> str:
+        """Decrypt a member's account at a partner."""
+        return self.cipher.decrypt(sealed, record_id=transfer_id, field=_ACCOUNT_FIELD)
+
+    def reseal_account(self, transfer_id: str, sealed: bytes) -> bytes:
+        """Return an account under the current key; unchanged if it is already."""
+        return self.cipher.reencrypt(sealed, record_id=transfer_id, field=_ACCOUNT_FIELD)
 
     def reseal(self, redemption_id: str, sealed: bytes) -> bytes:
         """Return a traveller under the current key; unchanged if it is already."""

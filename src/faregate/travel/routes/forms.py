@@ -18,11 +18,14 @@ from faregate.travel.contracts.redemptions import (
     StepView,
     Wish,
 )
+from faregate.travel.contracts.transfers import NewTransfer, TransferStatus, TransferView
 from faregate.travel.handlers.redeem import LEGS_MAX
 
 MEMBER_ID_PATTERN = r"^mbr_[0-9A-Z]{26}$"
 REDEMPTION_ID_PATTERN = r"^rdm_[0-9A-Z]{26}$"
+TRANSFER_ID_PATTERN = r"^trf_[0-9A-Z]{26}$"
 MINOR_MAX = 10**12
+AMOUNT_MAX = 10**12
 TRAVELLERS_MAX = 9
 
 MemberId = Annotated[str, StringConstraints(pattern=MEMBER_ID_PATTERN)]
@@ -134,6 +137,21 @@ class AnswerForm(_Form):
     leg: int = Field(ge=1, le=LEGS_MAX)
     price_minor: _Minor = Field(description="The price that was asked about.")
     accept: bool
+
+
+class PointsTransferForm(_Form):
+    """Points that become a partner's units; as many whole blocks are taken as there are."""
+
+    member_id: MemberId
+    partner: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+    account: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,40}$")] = Field(
+        description="The member's number at the partner."
+    )
+    points: int = Field(ge=1, le=AMOUNT_MAX)
+
+    def wanted(self) -> NewTransfer:
+        """Return what the form says."""
+        return NewTransfer(**self.model_dump())
 
 
 class OfferAnswer(BaseModel):
@@ -292,6 +310,33 @@ class RedemptionsAnswer(BaseModel):
     """Redemptions, without their time lines."""
 
     redemptions: Sequence[RedemptionAnswer]
+
+
+class PointsTransferAnswer(BaseModel):
+    """A transfer as it stands. `points` are those that were taken once it is converted."""
+
+    transfer_id: str
+    member_id: str
+    partner: str
+    points: int
+    units: int
+    status: TransferStatus
+    file: str | None
+    reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, view: TransferView) -> PointsTransferAnswer:
+        """Return a transfer as it goes out."""
+        given = {name: getattr(view, name) for name in cls.model_fields if name != "transfer_id"}
+        return cls(transfer_id=view.id, **given)
+
+
+class PointsTransferReceiptAnswer(BaseModel):
+    """What a transfer is known by. It goes on by itself, with the partner's next file."""
+
+    transfer_id: str
 
 
 class RedemptionReceiptAnswer(BaseModel):

@@ -31,14 +31,17 @@ from faregate.travel.handlers.redeem import (
     StayEndsBeforeItBegins,
     TripInvalid,
 )
+from faregate.travel.handlers.transfers import TransferPartnerNotFound
 from faregate.travel.routes import forms
 from faregate.travel.store.redemptions import RedemptionNotFound
+from faregate.travel.store.transfers import TransferNotFound
 
 READ_SCOPE, WRITE_SCOPE, OPERATE_SCOPE = "travel:read", "travel:write", "travel:operate"
 BASE = "/api/travel"
 ALL = f"{BASE}/redemptions"
 ONE = ALL + "/{redemption_id}"
 _ID = re.compile(forms.REDEMPTION_ID_PATTERN.strip("^$"))
+_TRANSFER_ID = re.compile(forms.TRANSFER_ID_PATTERN.strip("^$"))
 _RECEIPT = {
     202: Answer(
         description="It goes on by itself",
@@ -136,6 +139,37 @@ _CANCEL = operation(
     idempotent=True,
     limited=True,
 )
+_TRANSFER = operation(
+    summary="Turn points into the units of a partner that is told by file",
+    body=forms.PointsTransferForm,
+    examples={
+        "to miles": {
+            "member_id": forms.MEMBER_EXAMPLE,
+            "partner": "skymiles",
+            "account": "EM123456",
+            "points": 3000,
+        }
+    },
+    answers={
+        202: Answer(
+            description="It goes on by itself",
+            model=forms.PointsTransferReceiptAnswer,
+            headers=REPLAYED,
+            links={"transfer": link(BASE + "/transfers/{transfer_id}", transfer_id="transfer_id")},
+        )
+    },
+    problems=[TransferPartnerNotFound, DatabaseUnavailable],
+    scope=WRITE_SCOPE,
+    idempotent=True,
+    limited=True,
+)
+_GET_TRANSFER = operation(
+    summary="A transfer of points",
+    answers={200: Answer(description="As it stands now", model=forms.PointsTransferAnswer)},
+    problems=[TransferNotFound, DatabaseUnavailable],
+    scope=READ_SCOPE,
+    limited=True,
+)
 _ATTENTION = operation(
     summary="The redemptions that wait for a person, those first that wait longest",
     answers={200: Answer(description="With their time lines", model=forms.RedemptionsAnswer)},
@@ -174,6 +208,8 @@ def travel_routes(
     router.get(BASE + "/members/{member_id}/redemptions", **_OF_MEMBER)(reads.of_member)
     router.post(ONE + "/answer", **_ANSWER)(acts.answer)
     router.post(ONE + "/cancel", **_CANCEL)(acts.cancel)
+    router.post(f"{BASE}/transfers", **_TRANSFER)(acts.transfer)
+    router.get(BASE + "/transfers/{transfer_id}", **_GET_TRANSFER)(reads.transfer)
     router.get("/internal/travel/attention", **_ATTENTION)(operators.attention)
     router.post("/internal/travel/redemptions/{redemption_id}/retry", **_RETRY)(operators.retry)
     return router
@@ -220,6 +256,13 @@ class _Reads:
         found = await self._travel.of_member(str(request.path_params["member_id"]))
         return to_json(forms.RedemptionsAnswer(redemptions=[forms.RedemptionAnswer.of(one) for one in found]))
 
+    async def transfer(self, request: Request) -> Response:
+        await self._edge.reader(request)
+        given = str(request.path_params["transfer_id"])
+        if not _TRANSFER_ID.fullmatch(given):
+            raise TransferNotFound("there is no transfer of this id")
+        return to_json(forms.PointsTransferAnswer.of(await self._travel.transfer(given)))
+
     def _offer(self, offer: Offer) -> forms.OfferAnswer:
         return forms.OfferAnswer.of(offer, points=self._travel.points_for(offer.price_minor))
 
@@ -253,6 +296,13 @@ class _Acts:
             return forms.RedemptionReceiptAnswer(redemption_id=redemption_id)
 
         return await self._edge.once(request, forms.AnswerForm, work, status=202)
+
+    async def transfer(self, request: Request) -> Response:
+        async def work(conn: Connection, form: forms.PointsTransferForm, _: str) -> BaseModel:
+            begun = await self._travel.begin_transfer(conn, form.wanted())
+            return forms.PointsTransferReceiptAnswer(transfer_id=begun)
+
+        return await self._edge.once(request, forms.PointsTransferForm, work, status=202)
 
     async def cancel(self, request: Request) -> Response:
         async def work(conn: Connection, _: str) -> BaseModel:

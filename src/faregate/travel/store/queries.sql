@@ -68,3 +68,49 @@ update travel.redemption set traveller_encrypted = %(sealed)s where id = %(id)s
 -- name: for_people
 -- The redemptions that wait for a person, the longest first.
 select * from travel.redemption where status = 'needs_attention' order by updated_at limit %(limit)s
+
+-- name: insert_transfer
+-- A transfer that is wanted.
+insert into travel.transfer (id, member_id, partner, account_encrypted, points, status, created_at, updated_at)
+values (%(id)s, %(member_id)s, %(partner)s, %(account_encrypted)s, %(points)s, 'requested', %(now)s, %(now)s)
+
+-- name: transfer
+-- One transfer.
+select * from travel.transfer where id = %(id)s
+
+-- name: transfers_to_move
+-- Transfers of a status, oldest first, for whoever takes them first.
+select * from travel.transfer where status = %(status)s order by created_at, id limit %(limit)s for update skip locked
+
+-- name: move_transfer
+-- What became of a transfer that had a status.
+update travel.transfer
+set status = %(status)s, points = coalesce(%(points)s, points), units = coalesce(%(units)s, units),
+  operation = coalesce(%(operation)s, operation), reason = coalesce(%(reason)s, reason), updated_at = %(now)s
+where id = %(id)s and status = %(had)s
+returning id
+
+-- name: file_transfers
+-- Gives a file its transfers: those of a partner that are converted.
+update travel.transfer set status = 'filed', file = %(file)s, updated_at = %(now)s
+where id = any(%(ids)s::text[]) and status = 'converted'
+
+-- name: transfer_file_no
+-- The number of the next file.
+select nextval('travel.transfer_file_no') as no
+
+-- name: files_without_answer
+-- The transfers of files that the partner has not answered, by file.
+select * from travel.transfer where status = 'filed' order by file, id
+
+-- name: transfers_of_file
+-- The transfers of a file that wait for an answer, locked.
+select * from travel.transfer where file = %(file)s and status = 'filed' order by id for update
+
+-- name: sealed_accounts_after
+-- A page of encrypted accounts at partners.
+select id, account_encrypted from travel.transfer where id > %(after_id)s order by id limit %(limit)s
+
+-- name: reseal_account
+-- An account at a partner under another key.
+update travel.transfer set account_encrypted = %(sealed)s where id = %(id)s
