@@ -95,7 +95,8 @@ KYC_ANSWER = Kyc(api_key="", callback_secret="").work(
 )
 
 _databases = itertools.count(1)
-_people = itertools.count(5_000)
+FIRST_PERSON = 5_000
+_people = itertools.count(FIRST_PERSON)
 
 
 @dataclass(kw_only=True)
@@ -234,10 +235,14 @@ class CreditSystem:
 
 
 def new_person(name: str | None = None) -> dict[str, Any]:
-    """Return a form that nobody submitted yet, under a persona's name if one is given."""
+    """Return a form that nobody submitted yet, under a persona's name if one is given.
+
+    A persona asks for the same whoever applied before: what becomes of it depends on its fate alone.
+    """
     number = next(_people)
-    body = application(number)
-    return body if name is None else changed(body, legal_name=name, ssn_last4=f"{number:04d}")
+    if name is None:
+        return application(number)
+    return changed(application(FIRST_PERSON), legal_name=name, ssn_last4=f"{number:04d}")
 
 
 @asynccontextmanager
