@@ -237,6 +237,13 @@ def test_a_question_that_nobody_answers_lapses() -> None:
     assert decide(of, now=NOW, terms=TERMS) == Lapse(step=asked)
 
 
+def test_a_cancellation_that_is_refused_in_the_middle_goes_to_a_person() -> None:
+    first = step(Action.CANCEL, of=1, facts={"state": "cancelled"})
+    refused = step(Action.CANCEL, StepState.NOT_DONE, of=2, reason="cancel_refused")
+    of = saga(leg(1), leg(2), steps=[first, refused], is_booked=True, is_cancelled=True)
+    assert decide(of, now=NOW, terms=TERMS) == Stuck(step=refused, reason="cancel_refused")
+
+
 def test_a_member_who_cancels_early_gets_everything_back() -> None:
     of = saga(steps=[PLACED, HOLDING], is_cancelled=True)
     assert decide(of, now=NOW, terms=TERMS) == Fail(reason=CANCELLED_BY_MEMBER)

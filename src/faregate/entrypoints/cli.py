@@ -34,6 +34,7 @@ PARTS: Mapping[str, str] = {
     "webhooks": "webhook_commands:app",
     "points": "points_commands:app",
     "members": "member_commands:app",
+    "travel": "travel_commands:app",
     "events": "event_commands:app",
     "archive": "archive_commands:app",
     "kafka": "kafka_commands:app",

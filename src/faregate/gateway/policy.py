@@ -56,7 +56,8 @@ class RetryPolicy:
     `sends_max` counts sends of one check to one provider, over all attempts. Retries wait a random time up to
     `backoff_s * 2 ** (sends - 1)`, at most `backoff_s_max`. A callback that has not come after `callback_s_max`, or
     after half the rest of the budget, is asked for. `call_s_min` is the least rest of the budget that is worth a call.
-    After the budget, look-ups go on for `reconcile_s`, so that a late result is still found.
+    After the budget, look-ups go on for `reconcile_s`, so that a late result is still found, at least every
+    `reconcile_every_s_max`.
     """
 
     sends_max: Count = 3
@@ -67,6 +68,7 @@ class RetryPolicy:
     callback_s_max: Seconds = 15.0
     call_s_min: Annotated[float, Ge(0)] = 0.05
     reconcile_s: Annotated[float, Ge(0)] = 600.0
+    reconcile_every_s_max: Seconds = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -218,7 +218,7 @@ def _wait(intent: Intent, delay_s: float, at: Moment, rules: Rules) -> Change:
 def _reconciled(intent: Intent, at: Moment, rules: Rules) -> Intent:
     """Go on asking, ever more patiently, after the owner was told that the outcome is unknown."""
     retry = rules.retry
-    due_at = at.now + timedelta(seconds=_doubled(retry.look_up_s, intent.looks, retry.reconcile_s / 10))
+    due_at = at.now + timedelta(seconds=_doubled(retry.look_up_s, intent.looks, retry.reconcile_every_s_max))
     last_at = intent.deadline + timedelta(seconds=retry.reconcile_s)
     return replace(intent, next_at=due_at if due_at <= last_at else None)
 

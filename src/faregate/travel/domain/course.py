@@ -272,6 +272,7 @@ def _cancel(saga: Saga, terms: Terms, now: datetime) -> Decision | None:
                 return again
             if leg.no == 1:
                 return None
+            return Stuck(step=step, reason=step.reason or "not done")
     for action, amount in (
         (Action.REFUND_POINTS, refunded_points(saga)),
         (Action.REFUND_CASH, refunded_cash(saga)),
