@@ -92,7 +92,7 @@ def valkey_socket(servers: Servers) -> Path:
 @pytest.fixture
 async def cache(valkey_socket: Path) -> AsyncIterator[Cache]:
     """An open Cache on an empty Valkey."""
-    opened = await Cache.open(f"unix://{valkey_socket}")
+    opened = await Cache.open(f"unix://{valkey_socket}", request_timeout_ms=5_000)
     await opened.clear()
     yield opened
     await opened.close()

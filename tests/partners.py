@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
+from yarl import URL
 
 from faregate.entrypoints.bootstrap.partners import partners
 from faregate.gateway.contracts import ProviderRequest
@@ -41,6 +45,28 @@ def partner_settings(sandbox_url: str) -> Settings:
     )
 
 
+@asynccontextmanager
+async def passing_on(
+    sandbox: Sandbox, change: Callable[[int, bytes], tuple[int, bytes]]
+) -> AsyncIterator[str]:
+    """Serve what passes every request on to the sandbox, and answers something else."""
+
+    async def passed_on(request: web.Request) -> web.Response:
+        async with sandbox.session.request(
+            request.method,
+            URL(sandbox.url + request.path_qs, encoded=True),
+            headers=request.headers,
+            data=await request.read(),
+        ) as answer:
+            status, body = change(answer.status, await answer.read())
+            return web.Response(status=status, body=body)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", passed_on)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
 @dataclass
 class Stand:
     """One partner: its adapter, and one booking at a time under a redemption of its own."""
@@ -53,9 +79,9 @@ class Stand:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, name: str, sandbox: Sandbox, session: aiohttp.ClientSession) -> Stand:
-        """Return a stand at a partner of a sandbox."""
-        return cls(name, partners(partner_settings(sandbox.url))[name](session), sandbox)
+    def at(cls, name: str, sandbox: Sandbox, session: aiohttp.ClientSession, *, by: str = "") -> Stand:
+        """Return a stand at a partner of a sandbox, asked `by` another address if need be."""
+        return cls(name, partners(partner_settings(by or sandbox.url))[name](session), sandbox)
 
     def query(self) -> SearchQuery:
         flies = self.adapter.about.kind is TravelKind.FLIGHT

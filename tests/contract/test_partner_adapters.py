@@ -15,7 +15,7 @@ from faregate.gateway.last_check import CheckedRequest
 from faregate.kernel.outcome import Done, NotDone, Unknown
 from faregate.sandbox.faults import Fault, Stage
 from faregate.travel.contracts.partners import Act, OfferGone, PartnerUnavailable
-from tests.partners import Stand
+from tests.partners import Stand, passing_on
 from tests.sandbox import Sandbox, sandbox, until
 
 __all__ = ["sandbox"]
@@ -134,6 +134,40 @@ async def test_whatever_goes_wrong_the_outcome_is_never_a_guess(
         assert isinstance(outcome, NotDone)
 
 
+FOREIGN = (b'{"message": "no route"}', b"[]", b'{"error": 7}', b"<html>not found</html>", b"<Error/>", b"")
+
+
+@every_act
+@pytest.mark.parametrize("status", [401, 404, 422])
+@pytest.mark.parametrize("said", FOREIGN)
+async def test_a_refusal_in_words_that_are_not_the_partners_refuses_nothing(
+    stand: Stand, session: aiohttp.ClientSession, name: str, act: Act, status: int, said: bytes
+) -> None:
+    offer = await stand.prepare(act)
+    async with passing_on(stand.sandbox, lambda *_: (status, said)) as url:
+        asked = Stand.at(name, stand.sandbox, session, by=url).adapter
+        outcome = await asked.submit(stand.request(act, offer=offer), timeout_s=5)
+        with pytest.raises(PartnerUnavailable):
+            await asked.quote(offer.offer_id, timeout_s=5)
+    is_done = await stand.states() == [AFTER[act]]
+    assert isinstance(outcome, Unknown if is_done else NotDone)
+
+
+@every_act
+async def test_an_answer_about_another_booking_is_not_taken_for_ours(
+    stand: Stand, session: aiohttp.ClientSession, name: str, act: Act
+) -> None:
+    offer = await stand.prepare(act)
+    ours = stand.redemption.encode()
+    async with passing_on(
+        stand.sandbox, lambda status, body: (status, body.replace(ours, b"rdm_another"))
+    ) as url:
+        asked = Stand.at(name, stand.sandbox, session, by=url).adapter
+        outcome = await asked.submit(stand.request(act, offer=offer), timeout_s=5)
+    is_done = await stand.states() == [AFTER[act]]
+    assert isinstance(outcome, Unknown if is_done else NotDone)
+
+
 @every_act
 async def test_a_look_up_that_fails_says_nothing(stand: Stand, name: str, act: Act) -> None:
     offer = await stand.prepare(act)
@@ -210,7 +244,7 @@ async def test_a_cancellation_that_is_refused_was_not_done(stand: Stand, name: s
     assert await stand.states() == ["confirmed"]
 
 
-@pytest.mark.parametrize("name", HOLDS)
+@every_partner
 async def test_a_cancellation_that_costs_more_than_agreed_is_not_made(stand: Stand, name: str) -> None:
     offer = await stand.prepare(Act.CANCEL)
     outcome, _ = await stand.do(Act.CANCEL, offer=offer, penalty_minor=1)

@@ -66,7 +66,7 @@ async def test_there_are_no_probes_while_it_is_open(breakers: SharedBreakers) ->
 async def test_a_thousand_callers_of_two_processes_get_exactly_the_probes_there_are(
     breakers: SharedBreakers, valkey_socket: Path
 ) -> None:
-    other_cache = await Cache.open(f"unix://{valkey_socket}")
+    other_cache = await Cache.open(f"unix://{valkey_socket}", request_timeout_ms=5_000)
     other = SharedBreakers(cache=other_cache, name="test")
     await half_open(breakers)
     views = await asyncio.gather(

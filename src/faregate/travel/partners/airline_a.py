@@ -11,7 +11,7 @@ import orjson
 from pydantic import AwareDatetime, Field
 from yarl import URL
 
-from faregate.gateway.exchange import Answer, Documented
+from faregate.gateway.exchange import Answer, Documented, expect_reference
 from faregate.kernel.outcome import NotDone, Outcome, Unknown
 from faregate.travel.contracts.partners import (
     Act,
@@ -98,6 +98,11 @@ class _Quoted(Documented):
     cancellation: _Cancellation
 
 
+class _Refusal(Documented):
+    error: str
+    price_minor: int | None = None
+
+
 class AirlineA(PartnerAdapter):
     """Speaks airline A's protocol. A price is guaranteed for a shorter time than the order: the earlier end counts."""
 
@@ -143,7 +148,7 @@ class AirlineA(PartnerAdapter):
     async def act(self, act: Act, reference: str, subject: Mapping[str, Any], *, timeout_s: float) -> Outcome:
         """Hold, pay, buy at once, or cancel."""
         if act in (Act.RELEASE, Act.CANCEL):
-            return await self._cancel(subject, timeout_s=timeout_s / 2)
+            return await self._cancel(reference, subject, timeout_s=timeout_s / 2)
         price = subject["price_minor"]
         if act is Act.CONFIRM:
             path, body = f"/orders/{subject['booking_id']}/payments", {"amount_minor": price}
@@ -161,7 +166,7 @@ class AirlineA(PartnerAdapter):
         sent = await self.ask("POST", path, timeout_s=timeout_s, body=orjson.dumps(body))
         if isinstance(sent, Answer) and sent.status == 502 and self._says_not_created(sent):
             return NotDone("order_not_created", retryable=True)
-        return self.acted(sent, _order)
+        return self.acted(sent, lambda answer: _order(answer, reference))
 
     async def bookings(self, reference: str, *, timeout_s: float) -> Sequence[Booking] | Unknown:
         """List orders by our reference."""
@@ -177,10 +182,10 @@ class AirlineA(PartnerAdapter):
 
     def refusal(self, body: bytes) -> tuple[str, int | None]:
         """Return the code of a refusal and the price that it names."""
-        said = orjson.loads(body)
-        return str(said["error"]), said.get("price_minor")
+        said = _Refusal.model_validate_json(body)
+        return said.error, said.price_minor
 
-    async def _cancel(self, subject: Mapping[str, Any], *, timeout_s: float) -> Outcome:
+    async def _cancel(self, reference: str, subject: Mapping[str, Any], *, timeout_s: float) -> Outcome:
         """Ask what it costs; if that is not more than agreed, confirm that very quote, which is the latest."""
         body = orjson.dumps({"order_id": subject["booking_id"]})
         sent = await self.ask("POST", "/order-cancellations", timeout_s=timeout_s, body=body)
@@ -191,17 +196,19 @@ class AirlineA(PartnerAdapter):
             return NotDone("penalty_changed")
         path = f"/order-cancellations/{quote.id}/confirm"
         sent = await self.ask("POST", path, timeout_s=timeout_s, body=b"{}")
-        return self.acted(sent, lambda answer: cancelled(_order(answer)))
+        return self.acted(sent, lambda answer: cancelled(_order(answer, reference)))
 
     def _says_not_created(self, sent: Answer) -> bool:
         try:
             return self.refusal(sent.body)[0] == "order_not_created"
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             return False
 
 
-def _order(body: bytes) -> Booking:
-    return _OneOrder.model_validate_json(body).order.clean()
+def _order(body: bytes, reference: str) -> Booking:
+    order = _OneOrder.model_validate_json(body).order
+    expect_reference(order.client_reference, ours=reference)
+    return order.clean()
 
 
 def _quote_of(sent: Sent) -> _Cancellation | None:

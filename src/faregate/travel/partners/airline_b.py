@@ -15,7 +15,7 @@ import aiohttp
 from defusedxml.ElementTree import fromstring
 from yarl import URL
 
-from faregate.gateway.exchange import Answer
+from faregate.gateway.exchange import Answer, expect_reference
 from faregate.kernel.clock import Clock
 from faregate.kernel.outcome import Done, Outcome, Unknown
 from faregate.travel.contracts.partners import (
@@ -82,7 +82,7 @@ class AirlineB(PartnerAdapter):
     async def act(self, act: Act, reference: str, subject: Mapping[str, Any], *, timeout_s: float) -> Outcome:
         """Create an order, pay for it at the price that it has now, or cancel it."""
         if act is Act.CONFIRM:
-            return await self._confirm(subject, timeout_s=timeout_s / 2)
+            return await self._confirm(reference, subject, timeout_s=timeout_s / 2)
         if act in (Act.RELEASE, Act.CANCEL):
             sent = await self._send(
                 "OrderCancelRQ",
@@ -90,7 +90,7 @@ class AirlineB(PartnerAdapter):
                 OrderID=subject["booking_id"],
                 ExpectedPenalty=subject["penalty_minor"],
             )
-            return self.acted(sent, lambda body: cancelled(_viewed(body)))
+            return self.acted(sent, lambda body: cancelled(_viewed(body, reference)))
         sent = await self._send(
             "OrderCreateRQ",
             timeout_s=timeout_s,
@@ -100,7 +100,7 @@ class AirlineB(PartnerAdapter):
             ExpectedTotal=subject["price_minor"],
             Passenger=subject["traveller"]["name"],
         )
-        return self.acted(sent, _viewed)
+        return self.acted(sent, lambda body: _viewed(body, reference))
 
     async def bookings(self, reference: str, *, timeout_s: float) -> Sequence[Booking] | Unknown:
         """Retrieve orders by our reference."""
@@ -121,7 +121,7 @@ class AirlineB(PartnerAdapter):
         price = root.findtext("price_minor")
         return _text(root, "Code"), None if price is None else int(price)
 
-    async def _confirm(self, subject: Mapping[str, Any], *, timeout_s: float) -> Outcome:
+    async def _confirm(self, reference: str, subject: Mapping[str, Any], *, timeout_s: float) -> Outcome:
         """Ask for the price; pay it if it is the one that was agreed."""
         order, agreed = subject["booking_id"], subject["price_minor"]
         sent = await self._send("OrderReshopRQ", timeout_s=timeout_s, OrderID=order)
@@ -131,7 +131,7 @@ class AirlineB(PartnerAdapter):
         if price > agreed:
             return Done({"state": BookingState.PRICE_CHANGED.value, "price_minor": price})
         sent = await self._send("OrderChangeRQ", timeout_s=timeout_s, OrderID=order, Amount=price)
-        return self.acted(sent, _viewed)
+        return self.acted(sent, lambda body: _viewed(body, reference))
 
     async def _send(self, message: str, *, timeout_s: float, **fields: Any) -> Sent:
         inner = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in fields.items())
@@ -175,8 +175,10 @@ def _deadline(found: Element | None) -> datetime | None:
     return datetime.fromisoformat(found.text or "").replace(tzinfo=zone).astimezone(UTC)
 
 
-def _viewed(body: bytes) -> Booking:
-    return _booking(_child(_root(body, "OrderViewRS"), "Order"))
+def _viewed(body: bytes, reference: str) -> Booking:
+    order = _child(_root(body, "OrderViewRS"), "Order")
+    expect_reference(_text(order, "ClientReference"), ours=reference)
+    return _booking(order)
 
 
 def _price(sent: Sent) -> int | None:

@@ -12,7 +12,7 @@ import orjson
 from pydantic import AwareDatetime, Field
 from yarl import URL
 
-from faregate.gateway.exchange import Documented
+from faregate.gateway.exchange import Documented, expect_reference
 from faregate.kernel.clock import Clock
 from faregate.kernel.outcome import NotDone, Outcome, Unknown
 from faregate.travel.contracts.partners import (
@@ -97,6 +97,11 @@ class _One(Documented):
     itinerary: _Itinerary
 
 
+class _Refusal(Documented):
+    type: str
+    price_minor: int | None = None
+
+
 class _List(Documented):
     affiliate_reference_id: str
     itineraries: Sequence[_Itinerary]
@@ -168,7 +173,7 @@ class HotelC(PartnerAdapter):
                 "expected_total": subject["price_minor"],
             }
             sent = await self.ask("POST", "/itineraries", timeout_s=timeout_s, body=orjson.dumps(body))
-            return self.acted(sent, _itinerary)
+            return self.acted(sent, lambda told: _itinerary(told, reference))
         return await self._by_link(act, reference, subject, timeout_s=timeout_s / 2)
 
     async def bookings(self, reference: str, *, timeout_s: float) -> Sequence[Booking] | Unknown:
@@ -178,8 +183,8 @@ class HotelC(PartnerAdapter):
 
     def refusal(self, body: bytes) -> tuple[str, int | None]:
         """Return the code of a refusal and the price that it names."""
-        said = orjson.loads(body)
-        return str(said["type"]), said.get("price_minor")
+        said = _Refusal.model_validate_json(body)
+        return said.type, said.price_minor
 
     async def _by_link(
         self, act: Act, reference: str, subject: Mapping[str, Any], *, timeout_s: float
@@ -195,9 +200,9 @@ class HotelC(PartnerAdapter):
             return NotDone("penalty_changed")
         body = orjson.dumps({"expected_total": subject["price_minor"]}) if act is Act.CONFIRM else b""
         sent = await self.ask(method, listed[0].links[name].href, timeout_s=timeout_s, body=body)
-        return self.acted(
-            sent, _itinerary if act is Act.CONFIRM else lambda told: cancelled(_itinerary(told))
-        )
+        if act is Act.CONFIRM:
+            return self.acted(sent, lambda told: _itinerary(told, reference))
+        return self.acted(sent, lambda told: cancelled(_itinerary(told, reference)))
 
     async def _list(self, reference: str, *, timeout_s: float) -> Sequence[_Itinerary] | Unknown:
         sent = await self.ask("GET", "/itineraries", timeout_s=timeout_s, affiliate_reference_id=reference)
@@ -215,5 +220,7 @@ class HotelC(PartnerAdapter):
         return answer if isinstance(answer, Unknown) else read
 
 
-def _itinerary(body: bytes) -> Booking:
-    return _One.model_validate_json(body).itinerary.clean()
+def _itinerary(body: bytes, reference: str) -> Booking:
+    itinerary = _One.model_validate_json(body).itinerary
+    expect_reference(itinerary.affiliate_reference_id, ours=reference)
+    return itinerary.clean()

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from yarl import URL
 
-from faregate.gateway.exchange import Documented
+from faregate.gateway.exchange import Documented, expect_reference
 from faregate.kernel.clock import Clock
 from faregate.kernel.errors import FaregateError
 from faregate.kernel.outcome import Done, NotDone, Outcome, Unknown
@@ -29,7 +29,7 @@ from faregate.travel.contracts.partners import (
     SearchQuery,
     TravelKind,
 )
-from faregate.travel.partners.common import PartnerAdapter, cancelled, not_begun
+from faregate.travel.partners.common import LIVE, PartnerAdapter, cancelled, judged, not_begun
 
 NAME: Final = "hotel_d"
 RATE_LIFE: Final = timedelta(minutes=15)
@@ -96,6 +96,15 @@ class _Bookings(_Camel):
     bookings: Sequence[_Booked]
 
 
+class _Fault(Documented):
+    code: str
+    price_minor: int | None = None
+
+
+class _Refusal(Documented):
+    error: _Fault
+
+
 class HotelD(PartnerAdapter):
     """Speaks hotel D's protocol."""
 
@@ -151,8 +160,7 @@ class HotelD(PartnerAdapter):
             return NotDone("not_holdable")
         if act is Act.BOOK:
             return await self._book(reference, subject, timeout_s=timeout_s)
-        sent = await self.ask("DELETE", f"/bookings/{subject['booking_id']}", timeout_s=timeout_s)
-        return self.acted(sent, lambda body: cancelled(_booked(body)))
+        return await self._cancel(act, reference, subject, timeout_s=timeout_s / 2)
 
     async def bookings(self, reference: str, *, timeout_s: float) -> Sequence[Booking] | Unknown:
         """List bookings by our reference."""
@@ -168,8 +176,8 @@ class HotelD(PartnerAdapter):
 
     def refusal(self, body: bytes) -> tuple[str, int | None]:
         """Return the code of a refusal and the price that it names."""
-        error = orjson.loads(body)["error"]
-        return str(error["code"]), error.get("price_minor")
+        error = _Refusal.model_validate_json(body).error
+        return error.code, error.price_minor
 
     async def _book(self, reference: str, subject: Mapping[str, Any], *, timeout_s: float) -> Outcome:
         """Check the rate, then book it, unless it costs more than agreed."""
@@ -188,8 +196,24 @@ class HotelD(PartnerAdapter):
             "net": subject["price_minor"],
         }
         sent = await self.ask("POST", "/bookings", timeout_s=timeout_s * 3 / 4, body=orjson.dumps(body))
-        return self.acted(sent, _booked)
+        return self.acted(sent, lambda body: _booked(body, reference))
+
+    async def _cancel(
+        self, act: Act, reference: str, subject: Mapping[str, Any], *, timeout_s: float
+    ) -> Outcome:
+        """Look what it costs; if that is not more than agreed, cancel."""
+        found = await self.bookings(reference, timeout_s=timeout_s)
+        if isinstance(found, Unknown):
+            return not_begun(found)
+        if len(found) != 1 or found[0].state not in LIVE:
+            return judged(act, found)  # it is over already
+        if found[0].penalty_minor > subject["penalty_minor"]:
+            return NotDone("penalty_changed")
+        sent = await self.ask("DELETE", f"/bookings/{subject['booking_id']}", timeout_s=timeout_s)
+        return self.acted(sent, lambda body: cancelled(_booked(body, reference)))
 
 
-def _booked(body: bytes) -> Booking:
-    return _OneBooking.model_validate_json(body).booking.clean()
+def _booked(body: bytes, reference: str) -> Booking:
+    booking = _OneBooking.model_validate_json(body).booking
+    expect_reference(booking.client_reference, ours=reference)
+    return booking.clean()
