@@ -143,6 +143,7 @@ class Redeeming:
         row.saga = row.saga.ended(
             asked, state, at=self.desk.tools.clock.now(), reason=None if is_yes else "refused_by_member"
         )
+        row.status = Status.STARTED
         await self._woken(conn, row)
 
     async def cancel(self, conn: Connection, redemption_id: str) -> None:
