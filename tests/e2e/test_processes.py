@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from faregate.kernel.event import NewEvent
 from tests.conftest import OpenDatabase
 from tests.eventlog import assert_each_once_and_in_order, event, eventually
 from tests.logins import made_logins
+from tests.processes import process
 
 GROUP = "credit.runs"
 KEYS = 48
@@ -38,25 +37,6 @@ create trigger note after insert on eventlog.inbox for each row
     when (new.consumer_group = 'credit.runs') execute function credit.note();
 """
 """A row for each event of the group, in the transaction that handles it, with no protection against doing it twice."""
-
-
-@asynccontextmanager
-async def process(*arguments: str, log: Path, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a command of faregate for the length of the block; at its end it is told to stop."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith("FAREGATE_")}
-    with log.open("ab") as stderr:
-        started = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "faregate", *arguments),
-            env=others | variables,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr,
-        )
-    try:
-        yield started
-    finally:
-        if started.returncode is None:
-            started.terminate()
-        await started.wait()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,164 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import pytest
-import pytest_asyncio
-from pydantic import SecretStr
 
-from faregate.entrypoints.bootstrap.process import Process
-from faregate.infra.cache import Cache
-from faregate.infra.settings import Settings
 from faregate.sandbox.faults import Fault
-from tests.credit_world import CreditWorld, Reply, new_key, open_credit_world
-from tests.partners import partner_settings
-from tests.sandbox import Sandbox, open_sandbox, until
-from tests.servers import new_database
-from tests.travel_world import ENDS, work_of
+from tests.agency import FLIGHT, HOTEL, WELCOME, Agency, agency_of_module  # noqa: F401
+from tests.credit_world import new_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-SCOPES = [
-    "members:write",
-    "points:read",
-    "points:write",
-    "travel:operate",
-    "travel:read",
-    "travel:write",
-]
-WELCOME = 200_000
-FLIGHT = {"origin": "JFK", "destination": "ZRH", "on": "2027-03-01"}
-HOTEL = {"destination": "ZRH", "on": "2027-03-01", "until": "2027-03-04"}
-_numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agency:
-    """A client of travel, and the sandbox that knows what was really booked."""
-
-    world: CreditWorld
-    sandbox: Sandbox
-
-    async def post(self, path: str, body: Any = None, *, key: str | None = None) -> Reply:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key or new_key()}
-        return await self.world.request(
-            "POST",
-            path,
-            client="agency",
-            headers=headers,
-            data=None if body is None else orjson.dumps(body),
-        )
-
-    async def get(self, path: str) -> Any:
-        reply = await self.world.request("GET", path, client="agency")
-        assert reply.status == 200, reply.body
-        return reply.json
-
-    async def member(self, points: int = WELCOME) -> str:
-        """Register a member over HTTP, with points."""
-        profile = {"name": "Ada Byron", "email": f"ada{next(_numbers)}@example.org"}
-        member = str((await self.post("/api/members", profile)).json["member_id"])
-        await self.world.connection.execute(
-            "with opened as (insert into points.account (member_id, opened_at) values (%s, now()) returning no) "
-            "insert into points.balance (account_no) select no from opened",
-            (member,),
-        )
-        earned = await self.post(
-            "/api/points/operations", {"kind": "earn", "member_id": member, "amount": points}
-        )
-        assert earned.status == 201, earned.body
-        return member
-
-    async def offers(self, member: str, wanted: Mapping[str, Any]) -> Any:
-        kind = "flight" if "origin" in wanted else "hotel"
-        reply = await self.post(f"/api/travel/{kind}-searches", {"member_id": member, **wanted})
-        assert reply.status == 200, reply.body
-        return reply.json
-
-    async def offer(self, member: str, partner: str, *, holdable: bool | None = None) -> dict[str, Any]:
-        """Return an offer of a partner."""
-        wanted = FLIGHT if partner.startswith("airline") else HOTEL
-        found = (await self.offers(member, wanted))["offers"]
-        return next(
-            one for one in found if one["partner"] == partner and holdable in (None, one["is_holdable"])
-        )
-
-    async def redeem(
-        self, member: str, *offers: Mapping[str, Any], key: str | None = None, cash_minor: int = 0
-    ) -> Reply:
-        legs = [{name: offer[name] for name in ("partner", "offer_id", "price_minor")} for offer in offers]
-        body = {"member_id": member, "legs": legs, "cash_minor": cash_minor}
-        return await self.post("/api/travel/redemptions", body, key=key)
-
-    async def charges(self, member: str) -> list[tuple[str, int, int]]:
-        """Return what the card processor has of a member: state, amount, and what was given back."""
-        found = (await self.sandbox.get("/admin/charges", customer=member))["charges"]
-        return [(one["state"], one["amount_minor"], one["refunded_minor"]) for one in found]
-
-    async def begun(self, member: str, *offers: Mapping[str, Any]) -> str:
-        reply = await self.redeem(member, *offers)
-        assert reply.status == 202, reply.body
-        return str(reply.json["redemption_id"])
-
-    async def until(self, redemption: str, *statuses: str) -> dict[str, Any]:
-        """Wait until a redemption has one of these statuses."""
-        wanted = statuses or ENDS
-        path = f"/api/travel/redemptions/{redemption}"
-        found: dict[str, Any] = await until(lambda: self.get(path), lambda view: view["status"] in wanted)
-        return found
-
-    async def until_agreed(self, redemption: str) -> dict[str, Any]:
-        """Wait until a redemption ended, and say yes to whatever price it asks for on its way."""
-        while True:
-            view = await self.until(redemption, *ENDS, "needs_attention", "awaiting_consent")
-            if view["status"] != "awaiting_consent":
-                return view
-            question = view["question"]
-            said = {"leg": question["leg"], "price_minor": question["price_minor"], "accept": True}
-            await self.post(f"/api/travel/redemptions/{redemption}/answer", said)
-
-    async def balance(self, member: str) -> tuple[int, int]:
-        found = (await self.get(f"/api/points/accounts/{member}"))["balance"]
-        return found["posted"], found["held"]
-
-    async def live(self, redemption: str) -> list[str]:
-        """Return the partners at which a redemption's bookings stand."""
-        found = (await self.sandbox.get("/admin/bookings", redemption=redemption))["bookings"]
-        return sorted(one["partner"] for one in found if one["state"] in ("held", "confirmed"))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def agency(
-    postgres_url: str, valkey_socket: Any, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Agency]:
-    """An API, a worker and a sandbox for all tests of the module."""
-    home = tmp_path_factory.mktemp("agency")
-    async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(open_sandbox(home / "sandbox"))
-        at = partner_settings(sandbox.url)
-        url = stack.enter_context(new_database(postgres_url))
-        settings = at.model_copy(
-            update={
-                "home": home,
-                "database_url": SecretStr(url),
-                "valkey_url": SecretStr(f"unix://{valkey_socket}"),
-                "travel_search_s": 1.0,
-                "travel_send_s": 20.0,
-            }
-        )
-        assert isinstance(settings, Settings)
-        cache = await Cache.open(f"unix://{valkey_socket}")
-        stack.push_async_callback(cache.close)
-        world = await stack.enter_async_context(open_credit_world(settings, cache=cache))
-        await world.add_key("agency", client="agency", scopes=SCOPES)
-        await work_of(Process(stack, world.site))
-        yield Agency(world=world, sandbox=sandbox)
 
 
 @pytest.mark.requirement("L4")
@@ -361,7 +212,7 @@ async def test_a_stay_that_ends_before_it_begins_is_a_named_refusal(agency: Agen
 
 async def test_a_redemption_that_is_not_there_is_a_named_refusal(agency: Agency) -> None:
     for path in ("rdm_01J3R2J7F1TQ0K6W6N8A4X9V7R", "x"):
-        reply = await agency.world.request("GET", f"/api/travel/redemptions/{path}", client="agency")
+        reply = await agency.request("GET", f"/api/travel/redemptions/{path}")
         assert reply.problem == (404, "redemption-not-found")
 
 

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from faregate.entrypoints.bootstrap.transfers import transfer_desk
+from faregate.entrypoints.bootstrap.travel_needs import LedgerExchange
 from faregate.sandbox.faults import Fault, FaultPlan, Faults, Script
 from faregate.sandbox.journal import Journal
 from faregate.sandbox.partners.transfer_e import NAME, TransferE
@@ -32,7 +33,7 @@ class Partner:
         self.travel, self.twin, self.faults = travel, twin, faults
         made = transfer_desk(
             travel.api.database,
-            travel.ledger,
+            LedgerExchange(travel.ledger),
             settings=travel.process.site.settings,
             tools=travel.api.counter.tools,
         )

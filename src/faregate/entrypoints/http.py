@@ -11,6 +11,7 @@ import uvloop
 
 from faregate.entrypoints.bootstrap.api import api_app
 from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.travel_needs import parts_apart
 from faregate.entrypoints.processes import CONTEXTS, acts_as, require_known
 from faregate.entrypoints.servers import kept_running, observe, site_of
 from faregate.infra.http.server import listen, serving
@@ -26,7 +27,7 @@ def run_api(settings: Settings, contexts: Sequence[str] = ()) -> None:
     require_known(contexts, list(CONTEXTS), kind="context")
     observe(settings, "-".join(["faregate-api", *contexts]))
     with site_of(settings) as site, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        require_roles(site.database_url, acts_as(contexts, CONTEXTS))
+        require_roles(site.database_url, acts_as(contexts, CONTEXTS, apart=parts_apart(site.settings)))
         runner.run(_serve(site, contexts))
 
 

@@ -5,7 +5,7 @@ What each opens stands in `bootstrap/api.py` and `bootstrap/worker.py`. Nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from faregate.kernel.errors import InvalidError
@@ -17,10 +17,14 @@ class UnknownPart(InvalidError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purpose:
-    """What a process is there for, and the parts as which it acts in the database (`credit`: `faregate_credit`)."""
+    """What a process is there for, and the parts as which it acts in the database (`credit`: `faregate_credit`).
+
+    Parts that `may_be_asked` answer over HTTP where a setting says so: then it need not act as them.
+    """
 
     says: str
     acts_as: tuple[str, ...]
+    may_be_asked: tuple[str, ...] = ()
 
 
 RELAY = "relay"
@@ -33,7 +37,9 @@ CONTEXTS: Mapping[str, Purpose] = {
     "gateway": Purpose(says="how providers are treated", acts_as=("access", "gateway")),
     "members": Purpose(says="members and their households", acts_as=("access", "members")),
     "points": Purpose(says="the points ledger", acts_as=("access", "points")),
-    "travel": Purpose(says="search, redemptions", acts_as=("access", "members", "travel")),
+    "travel": Purpose(
+        says="search, redemptions", acts_as=("access", "members", "travel"), may_be_asked=("members",)
+    ),
 }
 """The routes that a process may serve, in the order of their documentation."""
 
@@ -46,11 +52,13 @@ ROLES: Mapping[str, Purpose] = {
     "runs": Purpose(
         says="executes the runs of applications and redemptions",
         acts_as=("credit", "points", "travel", "workflow"),
+        may_be_asked=("points",),
     ),
     "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
     "partners": Purpose(
         says="calls travel partners, exchanges files with those that take points",
         acts_as=("points", "travel"),
+        may_be_asked=("points",),
     ),
     "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),
     "webhooks": Purpose(says="delivers to clients' endpoints", acts_as=("webhooks",)),
@@ -82,10 +90,18 @@ def require_known(names: Sequence[str], known: Sequence[str], *, kind: str) -> N
             raise UnknownPart(f"there is no {kind} {name!r}; there are {', '.join(known)}")
 
 
-def acts_as(names: Sequence[str], purposes: Mapping[str, Purpose]) -> tuple[str, ...]:
-    """Return the parts as which a process of these contexts or roles acts; of all where none is named."""
+def acts_as(
+    names: Sequence[str], purposes: Mapping[str, Purpose], *, apart: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the parts as which a process of these contexts or roles acts; of all where none is named.
+
+    Parts that are `apart` are asked over HTTP where they may be.
+    """
     chosen = [purposes[name.partition(".")[0]] for name in names] or list(purposes.values())
-    return tuple(sorted({part for purpose in chosen for part in purpose.acts_as}))
+    needed: set[str] = set()
+    for one in chosen:
+        needed |= set(one.acts_as) - (set(one.may_be_asked) & set(apart))
+    return tuple(sorted(needed))
 
 
 def logins() -> Mapping[str, tuple[str, ...]]:

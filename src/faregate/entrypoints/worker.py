@@ -11,6 +11,7 @@ import uvloop
 
 import faregate
 from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.travel_needs import parts_apart
 from faregate.entrypoints.bootstrap.worker import Worker, opening, worker
 from faregate.entrypoints.processes import ROLES, acts_as
 from faregate.entrypoints.servers import kept_running, observe, site_of
@@ -30,7 +31,7 @@ def run_worker(settings: Settings, roles: Sequence[str] = ()) -> None:
     opening(roles)
     observe(settings, "-".join(["faregate-worker", *roles]))
     with site_of(settings) as site, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        require_roles(site.database_url, acts_as(roles, ROLES))
+        require_roles(site.database_url, acts_as(roles, ROLES, apart=parts_apart(site.settings)))
         runner.run(_work(site, roles))
 
 

@@ -157,6 +157,18 @@ class Settings(BaseSettings):
     travel_search_s: float = Field(
         default=8.0, gt=0, description="How long a search waits for partners before it answers without them."
     )
+    points_url: str | None = Field(
+        default=None,
+        description="Where travel asks `serve points` for points; unset: it uses the ledger in its process.",
+    )
+    members_url: str | None = Field(
+        default=None,
+        description="Where travel asks `serve members` for travellers; unset: it reads members in its process.",
+    )
+    travel_key: SecretStr | None = Field(
+        default=None,
+        description="API key of client `travel` for both, with scopes points:write and members:read.",
+    )
     transfer_drop: Path | None = Field(
         default=None, description="Folder for the files of partners that take points; unset: one in the home."
     )

@@ -77,6 +77,12 @@ class PointsApi:
             raise RequestInvalid("that is no operation")
         return answer
 
+    async def convert(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Answer:
+        """Turn points into a partner's units. Raises PartnerUnknown or LessThanOneBlock."""
+        return await self.submit(
+            self.conversion(key=key, by=by, member_id=member_id, amount=amount, partner=partner)
+        )
+
     async def submit_many(self, requests: Sequence[Request]) -> list[Answer]:
         """Carry out at most BATCH_MAX operations in one transaction, in their order; each is done or refused alone."""
         if not 0 < len(requests) <= BATCH_MAX or any(isinstance(one, Settle) for one in requests):

@@ -351,7 +351,10 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What the ledger remembers under a key: done, or refused for ever. `balance` is that of right after it."""
+    """What the ledger remembers under a key: done, or refused for ever. `balance` is that of right after it.
+
+    `gives` is what a partner gives for a conversion, in its units.
+    """
 
     no: int
     key: str
@@ -362,6 +365,7 @@ class Operation:
     refusal: Refusal | None = None
     balance: Balance | None = None
     subject: int | None = None
+    gives: int | None = None
     is_replay: bool = False
 
 

@@ -313,6 +313,7 @@ def _done(this: Decided, *, is_replay: bool = False) -> Callable[[], Operation]:
             refusal=this.refusal,
             balance=this.balance,
             subject=this.subject_no,
+            gives=this.details.get("gives"),
             is_replay=is_replay,
         )
 

@@ -270,6 +270,7 @@ class LedgerOperationAnswer(BaseModel):
     amount: int
     at: datetime
     subject: int | None
+    gives: int | None = Field(description="What the partner gives for a conversion, in its units.")
     refusal: Refusal | None
     balance: BalanceAnswer | None = Field(description="That of right after it; none if it was refused.")
 
@@ -283,6 +284,7 @@ class LedgerOperationAnswer(BaseModel):
             amount=done.amount,
             at=done.at,
             subject=done.subject,
+            gives=done.gives,
             refusal=done.refusal,
             balance=None if done.balance is None else BalanceAnswer.of(done.balance),
         )

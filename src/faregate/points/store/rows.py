@@ -90,16 +90,18 @@ def take_in_buckets(track: OpenLots, row: Mapping[str, Any]) -> None:
 
 def operation_of(row: Mapping[str, Any], *, is_replay: bool = False) -> Operation:
     """Return an operation. Of a member who has no account the name stands in the details."""
+    details = row["details"] or {}
     return Operation(
         no=row["no"],
         key=row["key"],
         kind=OperationKind(row["kind"]),
-        member_id=row["member_id"] or (row["details"] or {}).get("member_id", ""),
+        member_id=row["member_id"] or details.get("member_id", ""),
         amount=row["amount"],
         at=row["at"],
         refusal=None if row["refusal"] is None else Refusal(row["refusal"]),
         balance=None if row["posted"] is None else balance_of(row),
         subject=row["subject_no"],
+        gives=details.get("gives"),
         is_replay=is_replay,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
+from faregate.kernel.errors import UnavailableError
 from faregate.travel.contracts.partners import TravelKind
 
 
@@ -145,9 +146,16 @@ class Payments(Protocol):
         ...
 
 
+class MembersUnavailable(UnavailableError):
+    """It cannot be learnt at present in whose name is booked."""
+
+
 class Members(Protocol):
     """What travel asks about members."""
 
     async def traveller(self, member_id: str) -> Traveller | None:
-        """Return in whose name an active member travels, None for one who may not."""
+        """Return in whose name an active member travels, None for one who may not.
+
+        Raises MembersUnavailable.
+        """
         ...

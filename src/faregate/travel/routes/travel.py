@@ -20,7 +20,7 @@ from faregate.infra.http.routing import make_router
 from faregate.kernel.clock import Clock
 from faregate.travel.api import TravelApi
 from faregate.travel.contracts.partners import Offer, OfferGone, PartnerUnavailable
-from faregate.travel.contracts.redemptions import Traveller
+from faregate.travel.contracts.redemptions import MembersUnavailable, Traveller
 from faregate.travel.handlers.redeem import (
     CannotBeCancelled,
     MemberMayNotTravel,
@@ -101,6 +101,7 @@ _REDEEM = operation(
         OfferGone,
         PriceRose,
         PartnerUnavailable,
+        MembersUnavailable,
         DatabaseUnavailable,
     ],
     scope=WRITE_SCOPE,
