@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ from faregate.infra.supervisor import free_port
 from faregate.infra.workflow.prepare import prepare
 from tests.credit_world import Reply, new_key, open_credit_world
 from tests.partners import partner_settings
-from tests.processes import process
+from tests.processes import Command
 from tests.sandbox import Sandbox, open_sandbox, until
 from tests.servers import new_database
 from tests.travel_world import ENDS, work_of
 
-__all__ = ["FLIGHT", "HOTEL", "WELCOME", "Agency", "agency_of_module"]
+__all__ = ["FLIGHT", "HOTEL", "WELCOME", "Agency", "agency_of_module", "open_agency"]
 
 SCOPES = ["members:write", "points:read", "points:write", "travel:operate", "travel:read", "travel:write"]
 WELCOME = 200_000
@@ -62,13 +62,17 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, kw_only=True)
 class Agency:
-    """A client of travel, and the sandbox that knows what was really booked. `urls` are those of the contexts."""
+    """A client of travel, and the sandbox that knows what was really booked.
+
+    `urls` are those of the contexts, `processes` what runs where they are apart.
+    """
 
     urls: Mapping[str, str]
     token: str
     session: aiohttp.ClientSession
     sandbox: Sandbox
     open_account: Callable[[str], Awaitable[None]]
+    processes: Mapping[str, Command] = field(default_factory=dict)
 
     async def request(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
@@ -131,11 +135,13 @@ class Agency:
         assert reply.status == 202, reply.body
         return str(reply.json["redemption_id"])
 
-    async def until(self, redemption: str, *statuses: str) -> dict[str, Any]:
+    async def until(self, redemption: str, *statuses: str, within_s: float = 20) -> dict[str, Any]:
         """Wait until a redemption has one of these statuses."""
         wanted = statuses or ENDS
         path = f"/api/travel/redemptions/{redemption}"
-        found: dict[str, Any] = await until(lambda: self.get(path), lambda view: view["status"] in wanted)
+        found: dict[str, Any] = await until(
+            lambda: self.get(path), lambda view: view["status"] in wanted, within_s=within_s
+        )
         return found
 
     async def until_agreed(self, redemption: str) -> dict[str, Any]:
@@ -154,8 +160,26 @@ class Agency:
 
     async def live(self, redemption: str) -> list[str]:
         """Return the partners at which a redemption's bookings stand."""
+        return sorted(
+            partner for partner, state in await self.bookings(redemption) if state in ("held", "confirmed")
+        )
+
+    async def bookings(self, redemption: str) -> list[tuple[str, str]]:
+        """Return partner and state of every booking that a redemption ever had."""
         found = (await self.sandbox.get("/admin/bookings", redemption=redemption))["bookings"]
-        return sorted(one["partner"] for one in found if one["state"] in ("held", "confirmed"))
+        return [(one["partner"], one["state"]) for one in found]
+
+    async def until_ready(self, *names: str) -> None:
+        """Wait until these processes say that they are ready."""
+        for name in names:
+            await until(lambda url=self.urls[name]: self._is_ready(url), bool)  # type: ignore[misc]
+
+    async def _is_ready(self, url: str) -> bool:
+        try:
+            async with self.session.get(f"{url}/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["together", "apart"], name="agency")
@@ -166,7 +190,19 @@ async def agency_of_module(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Agency]:
     """A running system for all tests of the module: in this loop, then as processes on Kafka."""
+    kafka = None if request.param == "together" else request.getfixturevalue("kafka")
     home = tmp_path_factory.mktemp("agency")
+    async with open_agency(
+        home, postgres_url=postgres_url, valkey_socket=valkey_socket, kafka=kafka
+    ) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_agency(
+    home: Path, *, postgres_url: str, valkey_socket: Path, kafka: str | None
+) -> AsyncIterator[Agency]:
+    """Run a sandbox and a system on a database of its own: in this loop, or apart with a Kafka."""
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(open_sandbox(home / "sandbox"))
         servers = {
@@ -177,10 +213,11 @@ async def agency_of_module(
             "travel_send_s": 20.0,
         }
         settings = partner_settings(sandbox.url).model_copy(update=servers)
-        if request.param == "together":
-            opened = together(settings, sandbox=sandbox)
-        else:
-            opened = apart(settings, sandbox=sandbox, kafka=request.getfixturevalue("kafka"))
+        opened = (
+            together(settings, sandbox=sandbox)
+            if kafka is None
+            else apart(settings, sandbox=sandbox, kafka=kafka)
+        )
         yield await stack.enter_async_context(opened)
 
 
@@ -235,37 +272,33 @@ async def apart(settings: Settings, *, sandbox: Sandbox, kafka: str) -> AsyncIte
             "FAREGATE_TRAVEL_KEY": await _key(connection, "travel", ["points:write", "members:read"]),
         }
         token = await _key(connection, "agency", SCOPES)
-        for name, (command, _) in APART.items():
+        processes = {}
+        for name, (arguments, _) in APART.items():
             own = {
                 "FAREGATE_DATABASE_URL": database_url.replace("postgres@", f"apart_{name}@"),
                 "FAREGATE_API_PORT": str(ports[name]),
                 "FAREGATE_WORKER_PORT": str(ports[name]),
             }
             log = settings.home / f"{name}.log"
-            await stack.enter_async_context(process(*command, log=log, **(variables | own)))
+            processes[name] = Command(arguments=arguments, log=log, variables=variables | own)
+            await processes[name].start()
+            stack.push_async_callback(processes[name].stop)
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        running = Agency(
-            urls=urls, token=token, session=session, sandbox=sandbox, open_account=lambda _: _nothing()
-        )
-
-        async def is_ready(url: str) -> bool:
-            try:
-                async with session.get(f"{url}/readyz") as answer:
-                    return answer.status == 200
-            except aiohttp.ClientConnectionError:
-                return False
 
         async def has_account(member: str) -> None:
             path = f"/api/points/accounts/{member}"
             await until(lambda: running.request("GET", path), lambda reply: reply.status == 200)
 
-        for url in urls.values():
-            await until(lambda url=url: is_ready(url), bool)  # type: ignore[misc]
-        yield Agency(urls=urls, token=token, session=session, sandbox=sandbox, open_account=has_account)
-
-
-async def _nothing() -> None:
-    return None
+        running = Agency(
+            urls=urls,
+            token=token,
+            session=session,
+            sandbox=sandbox,
+            open_account=has_account,
+            processes=processes,
+        )
+        await running.until_ready(*APART)
+        yield running
 
 
 def _variables(settings: Settings) -> dict[str, str]:

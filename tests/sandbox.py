@@ -112,9 +112,11 @@ async def open_sandbox(data_dir: Path, plan: FaultPlan = FAST, **settings: Any) 
         yield Sandbox(url, session)
 
 
-async def until(probe: Callable[[], Awaitable[T]], holds: Callable[[T], object]) -> T:
-    """Probe until the answer holds and return it; fail after 20 seconds."""
-    async with asyncio.timeout(20):
+async def until(
+    probe: Callable[[], Awaitable[T]], holds: Callable[[T], object], *, within_s: float = 20
+) -> T:
+    """Probe until the answer holds and return it; fail if that takes too long."""
+    async with asyncio.timeout(within_s):
         while True:
             answer = await probe()
             if holds(answer):
