@@ -157,7 +157,7 @@ async def travel(postgres_url: str, valkey_socket: Path, tmp_path_factory: Any) 
         site = Site(settings=settings, database_url=database_url, valkey_url=f"unix://{valkey_socket}")
         process = Process(stack, site)
         fakes = {name: FakePartner(name=name, clock=SystemClock(), **of) for name, of in PARTNERS.items()}
-        process._made[known_partners] = fakes
+        process.provide(known_partners, fakes)
         await work_of(process)
         api = await travel_api(process, database=await process.database("travel"))
         connection = await psycopg.AsyncConnection.connect(

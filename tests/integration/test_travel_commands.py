@@ -52,7 +52,7 @@ def begun(site: Site) -> str:
         async with AsyncExitStack() as stack:
             process = Process(stack, site)
             partner = FakePartner(name="airline", clock=SystemClock())
-            process._made[known_partners] = {"airline": partner}
+            process.provide(known_partners, {"airline": partner})
             travel = await travel_api(process, database=await process.database("travel"))
             wish = Wish(partner="airline", offer_id="o-20000", price_minor=20_000)
             async with travel.database.transaction() as conn:

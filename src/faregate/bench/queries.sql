@@ -123,3 +123,10 @@ select check_name, extract(epoch from max(settled_at) - min(created_at))::float8
 from gateway.intent
 where subject_id = any (%(ids)s::text[])
 group by subject_id, check_name
+
+-- name: redemption_times
+-- How long each of these redemptions took until it ended, and how; null while it goes on.
+select id, status,
+    case when status in ('booked', 'failed', 'cancelled', 'needs_attention')
+        then extract(epoch from updated_at - created_at)::float8 end as seconds
+from travel.redemption where id = any(%(ids)s::text[])

@@ -164,6 +164,27 @@ def bench_isolation(
     _bench(lambda home, say: run(plan, home=home, say=say), json_to=json_to)
 
 
+@app.command("travel", epilog="Example: faregate bench travel --per-s 20 --races 3 --json travel.json")
+def bench_travel(
+    per_s: Annotated[float, typer.Option(help="Redemptions a second over all partners.")] = 20.0,
+    round_s: Annotated[float, typer.Option(help="Length of a round, in seconds.")] = 20.0,
+    rounds: Annotated[int, typer.Option(help="Rounds with and without the partner that hangs.", min=1)] = 2,
+    redemptions: Annotated[int, typer.Option(help="Redemptions in a race with the script.", min=1)] = 400,
+    races: Annotated[int, typer.Option(help="Races; the median counts.", min=1)] = 3,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure redemptions at thirty partners of which one hangs, and beside a plain DBOS script of the steps."""
+    from faregate.bench.travel.plan import TravelPlan
+    from faregate.entrypoints import bench_travel as travel
+
+    plan = TravelPlan(per_s=per_s, round_s=round_s, rounds=rounds, redemptions=redemptions, races=races)
+
+    def measure(home: Path, say: Say) -> Coroutine[Any, Any, BenchResult]:
+        return travel.bench_travel(plan, home=home, say=say)
+
+    _bench(measure, json_to=json_to)
+
+
 @app.command("gateway", epilog="Example: faregate bench gateway --rounds 51 --json gateway.json")
 def bench_gateway(
     rounds: Annotated[int, typer.Option(help="Turns of each contender; medians over them.", min=1)] = 25,

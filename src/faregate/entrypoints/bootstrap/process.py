@@ -55,6 +55,10 @@ class Process:
             self._made[make] = await make(self)
         return cast(T, self._made[make])
 
+    def provide(self, make: Callable[[Process], Awaitable[T]], made: T) -> None:
+        """Let `once` return this instead of what `make` would make."""
+        self._made[make] = made
+
     async def database(self, part: str, *, connections_max: int | None = None) -> Database:
         """Return the pool that acts as a part; whoever asks for it first says how many connections it has at most."""
         if part not in self.databases:
