@@ -25,6 +25,7 @@ from faregate.gateway.policy import Policies, Route
 from faregate.gateway.poller import Intervals
 from faregate.gateway.pool import PoolOptions, ProviderPool
 from faregate.gateway.recorder import Recorder
+from faregate.gateway.scout import SCOUTED, Scout
 from faregate.gateway.shared import Shared
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
@@ -113,8 +114,8 @@ async def partner_pools(process: Process) -> Opened:
         tells_late_refusals=True,
     )
     recorder = Recorder(database=database, hooks=hooks, pause_s=GATHER_S)
-    pools = {
-        f"partner.{name}": ProviderPool(
+    pools = [
+        ProviderPool(
             adapter=partner,
             database=database,
             hooks=hooks,
@@ -124,10 +125,11 @@ async def partner_pools(process: Process) -> Opened:
             chance=random.random,
             new_token=uuid4,
             gate=control.gate(name),
-            options=PoolOptions(intervals=_INTERVALS),
-        ).run
+            options=PoolOptions(intervals=SCOUTED),
+        )
         for name, partner in known.items()
-    }
+    ]
+    scout = Scout(database=database, pools=pools, intervals=_INTERVALS)
     transfers = transfer_desk(
         database,
         LedgerExchange(await ledger(process)),
@@ -136,7 +138,8 @@ async def partner_pools(process: Process) -> Opened:
     )
     return Opened(
         loops={
-            **pools,
+            **{f"partner.{pool.provider}": pool.run for pool in pools},
+            "partners.scout": scout.run,
             "partners.policies": control.run_policies,
             "partners.others": control.run_others,
             "partners.transfers": lambda stop: run_periodically(

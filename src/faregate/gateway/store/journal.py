@@ -108,6 +108,12 @@ async def claim(
     return Claimed(intents=tuple(_intent(row) for row in rows), read_at=rows[0]["read_at"])
 
 
+async def due_providers(conn: Connection, wanted: Sequence[str]) -> list[str]:
+    """Return which of these providers have an intent that is due, whoever has room for it."""
+    cursor = await conn.execute(_QUERIES["due_providers"], {"wanted": list(wanted)})
+    return [row["provider"] for row in await cursor.fetchall()]
+
+
 async def record(conn: Connection, writes: Sequence[Write]) -> set[str]:
     """Write changes and return the ids of those that were still ours to write."""
     changes = _jsonb([_written(write) for write in writes])

@@ -11,6 +11,10 @@ select * from gateway.declare_anew(%(intents)s)
 select * from gateway.claim_work(
     %(provider)s, %(holder)s, %(token)s, %(lease_s)s, %(sends)s, %(diverts)s, %(looks)s)
 
+-- name: due_providers
+-- Which of these providers have something to do.
+select provider from gateway.due_providers(%(wanted)s) as due (provider)
+
 -- name: record
 -- Write what became of intents; the answer holds the ids of those that were still ours to write.
 select provider_request_id from gateway.record(%(changes)s) as recorded (provider_request_id)
