@@ -44,7 +44,16 @@ from tests.travel_world import ENDS, work_of
 
 __all__ = ["FLIGHT", "HOTEL", "WELCOME", "Agency", "agency_of_module", "open_agency"]
 
-SCOPES = ["members:write", "points:read", "points:write", "travel:operate", "travel:read", "travel:write"]
+SCOPES = [
+    "gateway:operate",
+    "gateway:read",
+    "members:write",
+    "points:read",
+    "points:write",
+    "travel:operate",
+    "travel:read",
+    "travel:write",
+]
 WELCOME = 200_000
 FLIGHT = {"origin": "JFK", "destination": "ZRH", "on": "2027-03-01"}
 HOTEL = {"destination": "ZRH", "on": "2027-03-01", "until": "2027-03-04"}
@@ -83,9 +92,12 @@ class Agency:
             return Reply(answer.status, answer.headers, await answer.read())
 
     async def post(self, path: str, body: Any = None, *, key: str | None = None) -> Reply:
+        return await self.send("POST", path, body, key=key)
+
+    async def send(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Reply:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key or new_key()}
         return await self.request(
-            "POST", path, headers=headers, data=None if body is None else orjson.dumps(body)
+            method, path, headers=headers, data=None if body is None else orjson.dumps(body)
         )
 
     async def get(self, path: str) -> Any:
@@ -240,7 +252,7 @@ async def together(settings: Settings, *, sandbox: Sandbox) -> AsyncIterator[Age
             )
 
         yield Agency(
-            urls=dict.fromkeys(("members", "points", "travel"), world.url),
+            urls=dict.fromkeys(("gateway", "members", "points", "travel"), world.url),
             token=world.tokens["agency"],
             session=world.session,
             sandbox=sandbox,

@@ -118,8 +118,7 @@ async def process(
 def desk(database: Database, cache: Cache, declared: str) -> GatewayDesk:
     return GatewayDesk(
         database=database,
-        declarations=Declarations(declared, source="test"),
-        providers=BOTH,
+        declarations=dict.fromkeys(BOTH, Declarations(declared, source="test")),
         breakers=SharedBreakers(cache=cache, name="test"),
         stamp=stamp,
     )

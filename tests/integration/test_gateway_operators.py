@@ -73,12 +73,22 @@ async def test_a_breaker_is_held_and_let_go_by_command(world: CreditWorld) -> No
     assert held == {"provider": "fraud", "held": {"send": "forced_open"}}
     await printed(world, "close", "fraud", "--operation", "look_up", *WHY)
     status = {view["provider"]: view for view in await printed(world, "status")}
-    assert set(status) == set(CHECK_OF_PROVIDER)
+    assert set(status) == {*CHECK_OF_PROVIDER, "airline_a", "airline_b", "hotel_c", "hotel_d"}
     assert [operation["override"] for operation in status["fraud"]["operations"]] == [
         "forced_open",
         "forced_closed",
     ]
     assert (await command(world, "auto", "fraud", *WHY)).stdout == "fraud: nothing is held\n"
+
+
+async def test_a_travel_partner_is_declared_by_its_own_file_and_changed_like_a_provider(
+    world: CreditWorld,
+) -> None:
+    declared = await printed(world, "policy", "show", "hotel_d")
+    assert declared["fields"]["retry.sends_max"] == 1
+    changed = await printed(world, "policy", "set", "hotel_d", "send.bulkhead.in_flight_max=4", *WHY)
+    assert changed["fields"]["send.bulkhead.in_flight_max"] == 4
+    await printed(world, "policy", "reset", "hotel_d", *WHY)
 
 
 async def test_the_tables_name_every_provider_and_field(world: CreditWorld) -> None:

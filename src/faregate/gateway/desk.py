@@ -62,7 +62,7 @@ class OperationView:
     """How one operation stands over all processes. `shared_state` is None while Valkey is down.
 
     `in_flight` and `limit` are sums; `calls`, `failed` and `slow` those of the processes' recent windows.
-    `alone` counts the processes that go by what they see themselves.
+    `alone` counts the processes that go by what they see themselves, `following` those that know of the override.
     """
 
     operation: str
@@ -71,6 +71,7 @@ class OperationView:
     open_for_s: float | None
     states: Mapping[str, int]
     alone: int
+    following: int
     in_flight: int
     limit: int
     calls: int
@@ -93,11 +94,10 @@ class ProviderView:
 
 @dataclass(kw_only=True)
 class GatewayDesk:
-    """The gateway's providers under an operator's hands."""
+    """The gateway's providers under an operator's hands. `declarations`: the file that declares each of them."""
 
     database: Database
-    declarations: Declarations
-    providers: Sequence[str]
+    declarations: Mapping[str, Declarations]
     breakers: SharedBreakers
     stamp: Stamp
     operations: Sequence[Operation] = field(default=JOURNAL_OPERATIONS)
@@ -108,7 +108,7 @@ class GatewayDesk:
         async with self.database.connection() as conn:
             change = (await newest_changes(conn)).get((provider, Kind.POLICY))
         overrides = dict(change.content) if change else {}
-        fields = self.declarations.fields(provider, overrides)
+        fields = self.declarations[provider].fields(provider, overrides)
         return PolicyView(provider=provider, fields=fields, overrides=overrides, change=change)
 
     async def change_policy(
@@ -116,7 +116,7 @@ class GatewayDesk:
     ) -> PolicyView:
         """Let these fields, and no others, differ from the file. Raises PolicyInvalid and ChangeOvertaken."""
         self._require(provider)
-        self.declarations.policy(provider, overrides)
+        self.declarations[provider].policy(provider, overrides)
         await self._change(provider, Kind.POLICY, overrides, seen_version=seen_version, reason=reason, by=by)
         return await self.policy(provider)
 
@@ -149,14 +149,14 @@ class GatewayDesk:
         """Return how every provider stands. While Valkey is down, only what operators changed is known."""
         async with self.database.connection() as conn:
             changes = await newest_changes(conn)
-        keys = [f"{name}/{operation}" for name in self.providers for operation in self.operations]
+        keys = [f"{name}/{operation}" for name in self.declarations for operation in self.operations]
         try:
             census = await self.breakers.census(keys=keys)
             shown = [orjson.loads(document) for document in (await self.breakers.shown()).values()]
             views: Mapping[str, SharedView] = dict(zip(keys, census.views, strict=True))
         except CacheUnavailable:
             shown, views = [], {}
-        return [self._view(name, changes, shown, views) for name in self.providers]
+        return [self._view(name, changes, shown, views) for name in self.declarations]
 
     async def _change(
         self,
@@ -204,7 +204,7 @@ class GatewayDesk:
             processes=len(seen),
             retries_granted=sum(one["retries_granted"] for one in seen),
             retries_left=sum(one["retries_left"] for one in seen),
-            rate_per_s=self.declarations.policy(name, overrides).rate.per_s,
+            rate_per_s=self.declarations[name].policy(name, overrides).rate.per_s,
             changed_fields=len(overrides),
             operations=[
                 _operation_view(
@@ -218,8 +218,8 @@ class GatewayDesk:
         )
 
     def _require(self, provider: str) -> None:
-        if provider not in self.providers:
-            known = ", ".join(self.providers)
+        if provider not in self.declarations:
+            known = ", ".join(self.declarations)
             raise ProviderNotDeclared(f"there is no provider {provider!r}; there are {known}")
 
 
@@ -234,6 +234,7 @@ def _operation_view(
         open_for_s=view.open_for_s if view else None,
         states={state.value: states.count(state.value) for state in State if state.value in states},
         alone=sum(not one["is_led"] for one in seen),
+        following=sum(one["override"] == override.value for one in seen),
         in_flight=sum(one["in_flight"] for one in seen),
         limit=sum(one["limit"] for one in seen),
         calls=sum(one["calls"] for one in seen),

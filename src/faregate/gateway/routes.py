@@ -79,6 +79,7 @@ class OperationAnswer(BaseModel):
     open_for_s: float | None
     states: dict[str, int] = Field(description="How many processes see which state.")
     alone: int = Field(description="Processes that go by what they see themselves.")
+    following: int = Field(description="Processes that have heard of the override.")
     in_flight: int
     limit: int
     calls: int = Field(description="Calls in the recent windows of the processes.")

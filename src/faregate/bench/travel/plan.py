@@ -32,7 +32,7 @@ class TravelPlan:
     per_s: float = 20.0
     round_s: float = 20.0
     rounds: int = 2
-    slots: int = 20
+    slots: int = 10
     redemptions: int = 400
     at_once: int = 64
     races: int = 3

@@ -13,6 +13,7 @@ from faregate.credit.domain.checks import CHECK_OF_PROVIDER
 from faregate.credit.handlers.checks import GatewayHooks
 from faregate.entrypoints.bootstrap.backlog import count_intents
 from faregate.entrypoints.bootstrap.decisions import known_adapters
+from faregate.entrypoints.bootstrap.partners import partner_declarations, partners
 from faregate.entrypoints.bootstrap.process import GATHER_S, Loop, Opened, Process, instance
 from faregate.entrypoints.bootstrap.providers import declarations, gateway_hooks, policies
 from faregate.entrypoints.bootstrap.site import Site, tools
@@ -98,13 +99,15 @@ async def gateway_control(stack: AsyncExitStack, site: Site, *, database: Databa
 
 
 async def gateway_desk(stack: AsyncExitStack, site: Site, *, database: Database | None = None) -> GatewayDesk:
-    """Open what operators do with the gateway."""
+    """Open what operators do with the gateway: with the providers of checks, then with travel's partners."""
     cache = await Cache.open(site.valkey_url)
     stack.push_async_callback(cache.close)
     return GatewayDesk(
         database=database or await site.database(stack, "gateway", connections_max=2),
-        declarations=declarations(site.settings),
-        providers=sorted(CHECK_OF_PROVIDER),
+        declarations={
+            **dict.fromkeys(sorted(CHECK_OF_PROVIDER), declarations(site.settings)),
+            **dict.fromkeys(sorted(partners(site.settings)), partner_declarations(site.settings)),
+        },
         breakers=SharedBreakers(cache=cache, name=NAME),
         stamp=tools().stamp,
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import aiohttp
 
+from faregate.gateway.declarations import Declarations
 from faregate.infra.clock import SystemClock
 from faregate.infra.settings import Settings
 from faregate.travel.contracts.partners import Partner
@@ -46,3 +49,10 @@ def partners(settings: Settings) -> Mapping[str, MakePartner]:
             clock=clock,
         ),
     }
+
+
+def partner_declarations(settings: Settings) -> Declarations:
+    """Read how the partners are to be treated. Raises PolicyInvalid with the line of what is wrong."""
+    comes_along = files("faregate.travel") / "artefacts" / "partners.toml"
+    source: Traversable = settings.partner_policies or comes_along
+    return Declarations(source.read_text(encoding="utf-8"), source=str(source))

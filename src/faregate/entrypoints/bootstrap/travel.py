@@ -7,12 +7,10 @@ import random
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from uuid import uuid4
 
 from faregate.entrypoints.bootstrap.gateway import NAME
-from faregate.entrypoints.bootstrap.partners import partners
+from faregate.entrypoints.bootstrap.partners import partner_declarations, partners
 from faregate.entrypoints.bootstrap.process import GATHER_S, Opened, Process, instance
 from faregate.entrypoints.bootstrap.providers import provider_session
 from faregate.entrypoints.bootstrap.site import key_rings, tools
@@ -20,7 +18,6 @@ from faregate.entrypoints.bootstrap.transfers import transfer_counter, transfer_
 from faregate.entrypoints.bootstrap.travel_needs import LedgerExchange, LedgerPoints, ledger, travellers
 from faregate.gateway.book import PolicyBook
 from faregate.gateway.control import Control
-from faregate.gateway.declarations import Declarations
 from faregate.gateway.policy import Policies, Route
 from faregate.gateway.poller import Intervals
 from faregate.gateway.pool import PoolOptions, ProviderPool
@@ -167,10 +164,3 @@ def travel_tools(settings: Settings) -> Tools:
     """Return the machine's clock and randomness, and what encrypts travellers."""
     ring = key_rings(settings)["encryption"]
     return Tools(clock=SystemClock(), random_bytes=os.urandom, cipher=FieldCipher(ring=ring))
-
-
-def partner_declarations(settings: Settings) -> Declarations:
-    """Read how the partners are to be treated. Raises PolicyInvalid with the line of what is wrong."""
-    comes_along = files("faregate.travel") / "artefacts" / "partners.toml"
-    source: Traversable = settings.partner_policies or comes_along
-    return Declarations(source.read_text(encoding="utf-8"), source=str(source))
