@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, LiteralString
 from urllib.parse import quote
 
@@ -84,9 +84,22 @@ async def execute_last(conn: Connection, query: LiteralString, parameters: Mappi
         await conn.execute(query, parameters)
 
 
-async def _commit(connection: PooledConnection, last: Sequence[Statement]) -> None:
+@contextmanager
+def gathering_last(conn: Connection) -> Iterator[list[Statement]]:
+    """Let the last statements of a transaction wait, and yield the list of them for whoever commits (`commit_with`)."""
+    if not isinstance(conn, PooledConnection):
+        yield []
+        return
+    conn.last = []
+    try:
+        yield conn.last
+    finally:
+        conn.last = None
+
+
+async def commit_with(conn: Connection, last: Sequence[Statement]) -> None:
     """Send the last statements and the COMMIT as one query of several statements: the first that fails ends it."""
-    cursor = psycopg.AsyncClientCursor(connection)
+    cursor = psycopg.AsyncClientCursor(conn)
     statements = [*(cursor.mogrify(query, given) for query, given in last), "commit"]
     await cursor.execute(";\n".join(statements).encode())
 
@@ -177,17 +190,15 @@ class Database:
         """Lend a connection inside one transaction: commit at the end, roll back on any error."""
         async with self.connection() as connection:
             await connection.execute("begin")
-            connection.last = []
             try:
-                yield connection
-                await _commit(connection, connection.last)
+                with gathering_last(connection) as last:
+                    yield connection
+                    await commit_with(connection, last)
             except psycopg.Rollback:
                 await _roll_back(connection)
             except BaseException:
                 await _roll_back(connection)
                 raise
-            finally:
-                connection.last = None
 
     async def connect(self) -> Connection:
         """Open a connection outside the pool, for LISTEN or for session locks. The caller closes it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +19,7 @@ import psycopg
 import structlog
 from psycopg.rows import dict_row
 
-from faregate.infra.database import Connection, DatabaseUnavailable
+from faregate.infra.database import Connection, DatabaseUnavailable, Statement, commit_with, gathering_last
 from faregate.infra.queries import load_queries
 from faregate.infra.workflow.loops import RECONNECT_S
 from faregate.infra.workflow.port import Json, RunFailed, Workflow
@@ -164,14 +164,15 @@ class TableRun:
     async def _do(
         self, conn: Connection, step: str, work: Callable[[Connection], Awaitable[Json]]
     ) -> dict[str, Json]:
-        """One transaction. Its first and its last two statements go in one message each: half the round trips,
+        """One transaction. Its first two and its last statements go in one message each: half the round trips,
         and no moment between the record and the commit in which a stopped process would hold the fence."""
         try:
             history = await self._begin(conn)
             if step in history:
                 return history
-            recorded = orjson.dumps({**self._unsaved, step: await work(conn)})
-            await self._record_and_commit(conn, recorded.decode())
+            with gathering_last(conn) as last:
+                recorded = orjson.dumps({**self._unsaved, step: await work(conn)})
+                await self._record_and_commit(conn, recorded.decode(), last)
         finally:
             await conn.rollback()
         return cast("dict[str, Json]", orjson.loads(recorded))
@@ -203,14 +204,14 @@ class TableRun:
             self._history = row["history"]
         return self._history if self._history is not None else {}
 
-    async def _record_and_commit(self, conn: Connection, results: str) -> None:
-        parameters = {"worker": self.worker, "run": self.id, "results": results}
+    async def _record_and_commit(self, conn: Connection, results: str, last: Sequence[Statement]) -> None:
+        record = (_QUERIES["record_steps"], {"worker": self.worker, "run": self.id, "results": results})
         try:
-            await _send_as_one(conn, f"{_QUERIES['record_steps']}; commit", parameters)
+            await commit_with(conn, [*last, record])
         except psycopg.DatabaseError as error:
             if error.sqlstate == FENCED:
                 raise DeclaredDead(f"worker {self.worker} lost its lease") from error
-            if isinstance(error, psycopg.errors.UniqueViolation):
+            if isinstance(error, psycopg.errors.UniqueViolation) and error.diag.schema_name == "workflow":
                 raise _DoneAlready from error
             raise
 

@@ -45,17 +45,17 @@ class PartnerHooks:
             if _take(row, result, now=now):
                 await self.desk.wake(conn, row)
         for row in rows.values():
-            await store.save(conn, row, now=now)
+            await store.save_last(conn, row, now=now)
 
     async def load_requests(
         self, conn: Connection, intents: Sequence[Intent]
     ) -> Mapping[str, ProviderRequest]:
         """Return what to send for each step. Travellers are decrypted here and kept nowhere."""
-        found = {}
-        for intent in intents:
-            row = await store.read(conn, redemption_of(intent.subject_id))
-            found[intent.provider_request_id] = self._request(row, intent)
-        return found
+        rows = await store.read_many(conn, [redemption_of(intent.subject_id) for intent in intents])
+        return {
+            intent.provider_request_id: self._request(rows[redemption_of(intent.subject_id)], intent)
+            for intent in intents
+        }
 
     def seal(self, provider_request_id: str, raw: bytes) -> bytes:
         """Encrypt a partner's raw answer, bound to its request."""

@@ -83,7 +83,7 @@ class SagaDesk:
                     row.status, row.needs = status, None
                     found = {"end": status.value}
             break
-        await store.save(conn, row, now=now)
+        await store.save_last(conn, row, now=now)
         await append(conn, [self.tools.stamp(one, now=now, traceparent=row.traceparent) for one in events])
         return found
 
@@ -104,7 +104,7 @@ class SagaDesk:
             ended_at=now,
         )
         row.saga = row.saga.with_step(step)
-        await store.save(conn, row, now=now)
+        await store.save_last(conn, row, now=now)
 
     async def wake(self, conn: Connection, row: Row) -> None:
         """Tell the run of a locked redemption that something happened; saved with the rest of it."""

@@ -6,16 +6,17 @@ values (%(id)s, %(member_id)s, 'started', %(legs)s, %(traveller_encrypted)s, %(c
   %(traceparent)s, %(now)s, %(now)s)
 
 -- name: lock
--- Locks redemptions, in the order of their ids.
-select * from travel.redemption where id = any(%(ids)s::text[]) order by id for update
+-- Locks redemptions, in the order of their ids; each with its steps.
+select (redemption).*, steps from travel.locked(%(ids)s)
 
--- name: redemption
--- One redemption, as it stands.
-select * from travel.redemption where id = %(id)s
+-- name: redemptions
+-- Redemptions, as they stand.
+select * from travel.redemption where id = any(%(ids)s::text[])
 
 -- name: steps
 -- The steps of redemptions, in their order.
-select * from travel.step where redemption_id = any(%(ids)s::text[]) order by redemption_id, place
+select redemption_id as id, jsonb_agg(to_jsonb(s) order by place) as steps
+from travel.step s where redemption_id = any(%(ids)s::text[]) group by redemption_id
 
 -- name: save
 -- What changed of a redemption.

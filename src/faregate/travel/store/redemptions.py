@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from psycopg.types.json import Jsonb
 
-from faregate.infra.database import Connection
+from faregate.infra.database import Connection, Statement, execute_last
 from faregate.infra.queries import load_queries
 from faregate.kernel.errors import NotFoundError
 from faregate.travel.contracts.partners import TravelKind
@@ -99,7 +99,8 @@ async def insert(conn: Connection, new: NewRow) -> None:
 
 async def lock(conn: Connection, ids: Sequence[str]) -> dict[str, Row]:
     """Lock redemptions, and return those that there are."""
-    return await _rows(conn, await (await conn.execute(_Q["lock"], {"ids": sorted(set(ids))})).fetchall())
+    rows = await (await conn.execute(_Q["lock"], {"ids": sorted(set(ids))})).fetchall()
+    return {row["id"]: _row(row, row["steps"]) for row in rows}
 
 
 async def lock_one(conn: Connection, redemption_id: str) -> Row:
@@ -112,10 +113,16 @@ async def lock_one(conn: Connection, redemption_id: str) -> Row:
 
 async def read(conn: Connection, redemption_id: str) -> Row:
     """Return a redemption as it stands. Raises RedemptionNotFound."""
-    rows = await (await conn.execute(_Q["redemption"], {"id": redemption_id})).fetchall()
-    if not rows:
+    found = await read_many(conn, [redemption_id])
+    if not found:
         raise RedemptionNotFound("there is no redemption of this id")
-    return (await _rows(conn, rows))[redemption_id]
+    return found[redemption_id]
+
+
+async def read_many(conn: Connection, ids: Collection[str]) -> dict[str, Row]:
+    """Return redemptions as they stand, those that there are."""
+    rows = await (await conn.execute(_Q["redemptions"], {"ids": sorted(set(ids))})).fetchall()
+    return await _rows(conn, rows)
 
 
 async def of_member(conn: Connection, member_id: str, *, before: str | None, limit: int) -> list[Row]:
@@ -156,6 +163,19 @@ async def reseal(conn: Connection, redemption_id: str, sealed: bytes) -> None:
 
 async def save(conn: Connection, row: Row, *, now: datetime) -> None:
     """Write what changed of a locked redemption."""
+    for query, given in _changes(row, now=now):
+        await conn.execute(query, given)
+    row.stored = row.saga
+
+
+async def save_last(conn: Connection, row: Row, *, now: datetime) -> None:
+    """Write it with the COMMIT: nobody may look at the redemption again in this transaction."""
+    for query, given in _changes(row, now=now):
+        await execute_last(conn, query, given)
+    row.stored = row.saga
+
+
+def _changes(row: Row, *, now: datetime) -> Sequence[Statement]:
     saga = row.saga
     known = row.stored.steps
     changed = [
@@ -163,33 +183,28 @@ async def save(conn: Connection, row: Row, *, now: datetime) -> None:
         for place, step in enumerate(saga.steps)
         if place >= len(known) or known[place] != step
     ]
-    if changed:
-        steps = orjson.dumps(changed).decode()
-        await conn.execute(_Q["save_steps"], {"id": saga.id, "steps": steps, "now": now})
-    await conn.execute(
-        _Q["save"],
-        {
-            "id": saga.id,
-            "status": row.status.value,
-            "failing": saga.failing,
-            "needs": row.needs,
-            "is_cancelled": saga.is_cancelled,
-            "is_booked": saga.is_booked,
-            "runs": row.runs,
-            "signals": row.signals,
-            "now": now,
-        },
-    )
-    row.stored = saga
+    redemption = {
+        "id": saga.id,
+        "status": row.status.value,
+        "failing": saga.failing,
+        "needs": row.needs,
+        "is_cancelled": saga.is_cancelled,
+        "is_booked": saga.is_booked,
+        "runs": row.runs,
+        "signals": row.signals,
+        "now": now,
+    }
+    if not changed:
+        return [(_Q["save"], redemption)]
+    steps = {"id": saga.id, "steps": orjson.dumps(changed).decode(), "now": now}
+    return [(_Q["save_steps"], steps), (_Q["save"], redemption)]
 
 
 async def _rows(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, Row]:
     ids = [row["id"] for row in rows]
-    steps: dict[str, list[Mapping[str, Any]]] = {id_: [] for id_ in ids}
-    if ids:
-        for step in await (await conn.execute(_Q["steps"], {"ids": ids})).fetchall():
-            steps[step["redemption_id"]].append(step)
-    return {row["id"]: _row(row, steps[row["id"]]) for row in rows}
+    found = await (await conn.execute(_Q["steps"], {"ids": ids})).fetchall() if ids else []
+    steps = {row["id"]: row["steps"] for row in found}
+    return {row["id"]: _row(row, steps.get(row["id"], ())) for row in rows}
 
 
 def _row(row: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> Row:
@@ -219,7 +234,7 @@ def _row(row: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> Row:
         traceparent=row["traceparent"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
-        times=[(step["began_at"], step["ended_at"]) for step in steps],
+        times=[(datetime.fromisoformat(step["began_at"]), _instant(step["ended_at"])) for step in steps],
     )
 
 
@@ -229,12 +244,16 @@ def _step(row: Mapping[str, Any]) -> Step:
         leg=row["leg"],
         number=row["number"],
         state=StepState(row["state"]),
-        open_until=row["open_until"],
+        open_until=datetime.fromisoformat(row["open_until"]),
         asked=row["asked"],
         facts=row["facts"],
         reason=row["reason"],
-        ended_at=row["ended_at"],
+        ended_at=_instant(row["ended_at"]),
     )
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _step_document(place: int, step: Step) -> dict[str, Any]:
