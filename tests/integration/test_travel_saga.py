@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from faregate.entrypoints.bootstrap.site import key_rings
+from faregate.gateway.store.changes import Kind, append_change
 from faregate.infra.security.encryption import FieldCipher
 from faregate.infra.security.keys import KeyRing, KeySet
 from faregate.travel.api import Tools, rotate_keys
@@ -220,6 +221,36 @@ async def test_an_outcome_that_is_known_to_be_nothing_late_gives_the_points_back
     partner.is_blind = False
     view = await travel.until(redemption)
     assert view.status == "failed"
+    await travel.check(redemption, member=member)
+
+
+@pytest.mark.requirement("L14")
+async def test_an_outcome_that_nobody_asks_about_any_longer_is_asked_about_again_when_a_person_wants_it(
+    travel: Travel,
+) -> None:
+    member, partner = await travel.member(), travel.partners["instant_hotel"]
+    gateway = await travel.process.database("gateway", connections_max=1)
+    async with gateway.transaction() as conn:
+        await append_change(
+            conn,
+            provider="instant_hotel",
+            kind=Kind.POLICY,
+            seen_version=0,
+            content={"retry.reconcile_s": 0.1},
+            reason="a test",
+            changed_by="test",
+        )
+    partner.mishaps[Act.BOOK].append(Mishap.LOST_AFTER)
+    partner.is_blind = True
+    redemption = await travel.redeem(member, "instant_hotel")
+    stuck = await travel.until(redemption, "needs_attention")
+    assert stuck.needs == "book 1: nobody learns what became of it"
+    asked = "select from gateway.intent where subject_id like %s and next_at is not null"
+    assert await (await travel.connection.execute(asked, (f"{redemption}.%",))).fetchone() is None
+    partner.is_blind = False
+    async with travel.api.database.transaction() as conn:
+        await travel.api.try_again(conn, redemption)
+    assert (await travel.until(redemption)).status == "booked"
     await travel.check(redemption, member=member)
 
 

@@ -15,6 +15,7 @@ from faregate.gateway.store.journal import (
     declare_anew,
     history,
     keep_callback,
+    look_again,
     summary,
 )
 from faregate.infra.database import Connection
@@ -26,6 +27,7 @@ __all__ = [
     "declare",
     "declare_anew",
     "history",
+    "look_again",
     "reseal_answers",
     "summary",
 ]

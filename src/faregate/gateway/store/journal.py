@@ -114,6 +114,12 @@ async def due_providers(conn: Connection, wanted: Sequence[str]) -> list[str]:
     return [row["provider"] for row in await cursor.fetchall()]
 
 
+async def look_again(conn: Connection, subject_ids: Sequence[str]) -> int:
+    """Let requests be looked up once more whose outcome was not learnt in time; return how many there are."""
+    row: Any = await (await conn.execute(_QUERIES["look_again"], {"subjects": list(subject_ids)})).fetchone()
+    return int(row["reopened"])
+
+
 async def record(conn: Connection, writes: Sequence[Write]) -> set[str]:
     """Write changes and return the ids of those that were still ours to write."""
     changes = _jsonb([_written(write) for write in writes])

@@ -15,6 +15,10 @@ select * from gateway.claim_work(
 -- Which of these providers have something to do.
 select provider from gateway.due_providers(%(wanted)s) as due (provider)
 
+-- name: look_again
+-- Ask once more about outcomes that nobody could learn in time.
+select gateway.look_again(%(subjects)s) as reopened
+
 -- name: record
 -- Write what became of intents; the answer holds the ids of those that were still ours to write.
 select provider_request_id from gateway.record(%(changes)s) as recorded (provider_request_id)

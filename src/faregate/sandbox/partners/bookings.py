@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import Any, Final
 
 from faregate.sandbox.journal import Journal
@@ -49,18 +50,20 @@ class Bookings:
     def __init__(self, journal: Journal, records: Iterable[Mapping[str, Any]]) -> None:
         self._journal = journal
         self._by_id: dict[str, Booking] = {}
+        self._by_reference: dict[tuple[str, str], list[str]] = {}
         for record in records:
             if record["type"] == "booked":
                 self._remember(Booking(**record["booking"]))
+        self._numbers = count(len(self._by_id) + 1)
 
     def new_id(self, partner: str) -> str:
         """Return the id of the next booking of a partner."""
-        return f"{partner}-{len(self._by_id) + 1:06d}"
+        return f"{partner}-{next(self._numbers):06d}"
 
     async def put(self, booking: Booking) -> Booking:
-        """Remember a booking as it stands now; returns once it is on the disk."""
-        self._remember(booking)
+        """Remember a booking as it stands now; nobody sees it before it is on the disk."""
         await self._journal.append({"type": "booked", "booking": asdict(booking)})
+        self._remember(booking)
         return booking
 
     def get(self, booking_id: str, *, now: float) -> Booking | None:
@@ -71,9 +74,8 @@ class Bookings:
     def of_reference(self, partner: str, reference: str, *, now: float) -> list[Booking]:
         """Return the bookings under a reference, oldest first."""
         return [
-            booking.as_of(now)
-            for booking in self._by_id.values()
-            if (booking.partner, booking.reference) == (partner, reference)
+            self._by_id[booking_id].as_of(now)
+            for booking_id in self._by_reference.get((partner, reference), ())
         ]
 
     def of_redemption(self, redemption: str | None, *, now: float) -> list[Booking]:
@@ -88,4 +90,6 @@ class Bookings:
         return len(legs) - len(set(legs))
 
     def _remember(self, booking: Booking) -> None:
+        if booking.booking_id not in self._by_id:
+            self._by_reference.setdefault((booking.partner, booking.reference), []).append(booking.booking_id)
         self._by_id[booking.booking_id] = booking

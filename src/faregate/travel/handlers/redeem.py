@@ -171,6 +171,7 @@ class Redeeming:
             row.saga = row.saga.ended(step, StepState.SUPERSEDED, at=now, reason=step.reason)
         awaited = row.saga.open_step()
         if awaited is not None:
+            await self.desk.look_again(conn, row, awaited)
             until = now + self.desk.terms.resolve_within
             row.saga = replace(
                 row.saga,

@@ -106,6 +106,11 @@ class SagaDesk:
         row.saga = row.saga.with_step(step)
         await store.save_last(conn, row, now=now)
 
+    async def look_again(self, conn: Connection, row: Row, step: Step) -> None:
+        """Let a partner be asked once more what became of a step, if nobody asks any longer."""
+        if step.action.is_partners:
+            await gateway.look_again(conn, [_subject(row.saga, step.action, step.leg, step.number)])
+
     async def wake(self, conn: Connection, row: Row) -> None:
         """Tell the run of a locked redemption that something happened; saved with the rest of it."""
         row.signals += 1
@@ -151,15 +156,8 @@ class SagaDesk:
 
     def _intent(self, row: Row, do: Do, now: datetime) -> NewIntent:
         partner = row.saga.leg(do.leg).partner
-        booking = row.saga.booking(do.leg) or {}
         return NewIntent(
-            subject_id=subject_of(
-                redemption=row.saga.id,
-                leg=do.leg,
-                act=Act(do.action.value),
-                number=do.number,
-                booking=str(booking.get("reference", "")),
-            ),
+            subject_id=_subject(row.saga, do.action, do.leg, do.number),
             check=partner,
             provider=partner,
             deadline=min(do.until, now + timedelta(seconds=self.send_within_s(partner))),
@@ -180,6 +178,17 @@ class SagaDesk:
             )
         row.status, row.needs = Status.NEEDS_ATTENTION, needs
         return {"wait": (now + LOOK_AGAIN).isoformat()}
+
+
+def _subject(saga: Saga, action: Action, leg: int, number: int) -> str:
+    booking = saga.booking(leg) or {}
+    return subject_of(
+        redemption=saga.id,
+        leg=leg,
+        act=Act(action.value),
+        number=number,
+        booking=str(booking.get("reference", "")),
+    )
 
 
 def _under_way(saga: Saga) -> Status:
