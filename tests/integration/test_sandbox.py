@@ -175,7 +175,6 @@ async def test_a_plan_replaces_the_last_one_and_can_be_read_back(sandbox: Sandbo
         b'{"scripts": [{"provider": "bureau", "fault": "partner_price_changed"}]}',
         b'{"scripts": [{"provider": "bureau", "fault": "callback_lost"}]}',
         b'{"scripts": [{"provider": "airline_a", "fault": "refused"}]}',
-        b'{"providers": {"hotel_c": {"rates": {"callback_lost": 0.5}}}}',
     ],
 )
 async def test_a_plan_that_no_provider_could_keep_is_refused_and_changes_nothing(

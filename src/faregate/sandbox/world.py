@@ -6,7 +6,7 @@ HTTP does not belong here; `routes` serves the providers and `admin` the questio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -215,9 +215,9 @@ class World:
             if name not in (*self.statements, *self.partners, TRANSFER_E):
                 known = ", ".join((*self.statements, *self.partners, TRANSFER_E))
                 raise FaultPlanRefused(f"{name} is no provider; there are {known}")
-        for name, fault in _named(plan):
-            if not self._can_meet(name, fault):
-                raise FaultPlanRefused(f"{name} can never meet {fault.value}")
+        for script in plan.scripts:
+            if not self._can_meet(script.provider, script.fault):
+                raise FaultPlanRefused(f"{script.provider} can never meet {script.fault.value}")
         for name, statement in self.statements.items():
             scripted = {script.fault for script in plan.scripts if script.provider == name}
             _check_statement_kept(statement, plan.of(name), scripted)
@@ -231,14 +231,6 @@ class World:
             has_stage = fault.stage is not Stage.CALLBACK or self.statements[provider].callback
             return has_stage and fault.stage is not Stage.PARTNER
         return True
-
-
-def _named(plan: FaultPlan) -> Iterator[tuple[str, Fault]]:
-    """Return each fault that a plan means for one provider, not for all."""
-    for script in plan.scripts:
-        yield script.provider, script.fault
-    for name, behaviour in plan.providers.items():
-        yield from ((name, fault) for fault, rate in behaviour.rates.items() if rate > 0)
 
 
 def _check_statement_kept(statement: Statement, behaviour: ProviderFaults, scripted: set[Fault]) -> None:
