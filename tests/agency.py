@@ -156,15 +156,22 @@ class Agency:
         )
         return found
 
-    async def until_agreed(self, redemption: str) -> dict[str, Any]:
-        """Wait until a redemption ended, and say yes to whatever price it asks for on its way."""
+    async def until_agreed(self, redemption: str, *, says: bool = True) -> dict[str, Any]:
+        """Wait until a redemption ended, and say yes, or no, to whatever price it asks for on its way."""
         while True:
             view = await self.until(redemption, *ENDS, "needs_attention", "awaiting_consent")
             if view["status"] != "awaiting_consent":
                 return view
             question = view["question"]
-            said = {"leg": question["leg"], "price_minor": question["price_minor"], "accept": True}
+            said = {"leg": question["leg"], "price_minor": question["price_minor"], "accept": says}
             await self.post(f"/api/travel/redemptions/{redemption}/answer", said)
+
+    async def assert_settled(self, member: str, view: Mapping[str, Any], *, welcome: int) -> None:
+        """Points are gone if and only if the partners' bookings stand, and none are held."""
+        is_booked = view["status"] == "booked"
+        spent = sum(leg["points"] for leg in view["legs"]) if is_booked else 0
+        assert await self.balance(member) == (welcome - spent, 0)
+        assert len(await self.live(view["redemption_id"])) == (len(view["legs"]) if is_booked else 0)
 
     async def balance(self, member: str) -> tuple[int, int]:
         found = (await self.get(f"/api/points/accounts/{member}"))["balance"]

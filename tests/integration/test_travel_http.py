@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from faregate.sandbox.faults import Fault
 from tests.agency import FLIGHT, HOTEL, WELCOME, Agency, agency_of_module  # noqa: F401
 from tests.credit_world import new_key
+from tests.sandbox import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -141,6 +144,118 @@ async def test_a_hotel_that_hangs_holds_up_no_airline(agency: Agency) -> None:
         assert booked["status"] == "booked"
         assert (await agency.get(f"/api/travel/redemptions/{stays}"))["status"] == "started"
     await agency.sandbox.set_faults({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What a partner does to a booking, whether the member agrees to a new price, and how it must end.
+
+    `faults` strike on the way to the booking, `later` when the member cancels what was booked, which is then `undone`.
+    """
+
+    name: str
+    partner: str
+    holdable: bool = True
+    faults: Sequence[Fault] = ()
+    agrees: bool = True
+    ends: str = "booked"
+    later: Sequence[Fault] = ()
+    undone: str | None = None
+    asks: int = 0
+
+
+SCENARIOS = [
+    *(
+        Scenario(name=f"{partner} books and does not say so: {fault}", partner=partner, faults=[fault])
+        for partner in ("airline_a", "airline_b", "hotel_c")
+        for fault in (Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.PARTNER_ACCEPTED_ONLY, Fault.WRONG_SCHEMA)
+    ),
+    *(
+        Scenario(
+            name=f"{partner} wants more, and gets it",
+            partner=partner,
+            faults=[Fault.PARTNER_PRICE_CHANGED],
+            asks=1,
+        )
+        for partner in ("airline_a", "airline_b", "hotel_c")
+    ),
+    Scenario(
+        name="a member who does not agree to a new price",
+        partner="airline_b",
+        faults=[Fault.PARTNER_PRICE_CHANGED],
+        agrees=False,
+        ends="failed",
+        asks=1,
+    ),
+    *(
+        Scenario(
+            name=f"the hold of {partner} ends early",
+            partner=partner,
+            faults=[Fault.PARTNER_HOLD_ENDS_EARLY],
+            ends="failed",
+        )
+        for partner in ("airline_a", "airline_b", "hotel_c")
+    ),
+    *(
+        Scenario(
+            name=f"{partner} refuses to cancel",
+            partner=partner,
+            holdable=partner != "hotel_d",
+            later=[Fault.PARTNER_CANCEL_REFUSED],
+            undone="booked",
+        )
+        for partner in ("airline_a", "hotel_d")
+    ),
+    *(
+        Scenario(
+            name=f"{partner} is down when it is to cancel",
+            partner=partner,
+            later=[Fault.UNAVAILABLE, Fault.ERROR_BEFORE, Fault.DROP_AFTER],
+            undone="cancelled",
+        )
+        for partner in ("airline_b", "hotel_c")
+    ),
+]
+
+
+@pytest.mark.requirement("L8")
+@pytest.mark.requirement("L14")
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+async def test_whatever_a_partner_does_points_are_gone_if_and_only_if_its_booking_stands(
+    agency: Agency, scenario: Scenario
+) -> None:
+    member = await agency.member()
+    offer = await agency.offer(member, scenario.partner, holdable=scenario.holdable)
+    for fault in scenario.faults:
+        await agency.sandbox.script(scenario.partner, fault)
+    redemption = await agency.begun(member, offer)
+    view = await agency.until_agreed(redemption, says=scenario.agrees)
+    assert view["status"] == scenario.ends, view
+    assert sum(step["action"] == "ask_consent" for step in view["steps"]) == scenario.asks
+    await agency.assert_settled(member, view, welcome=WELCOME)
+    if scenario.undone is not None:
+        for fault in scenario.later:
+            await agency.sandbox.script(scenario.partner, fault)
+        await agency.post(f"/api/travel/redemptions/{redemption}/cancel")
+        view = await agency.until(redemption, scenario.undone)
+        if scenario.undone == "booked":
+            await until_cancelled_in_vain(agency, redemption)
+            await agency.assert_settled(member, view, welcome=WELCOME)
+            await agency.post(f"/api/travel/redemptions/{redemption}/cancel")
+            await agency.until(redemption, "cancelled")
+        assert await agency.live(redemption) == []
+        assert await agency.balance(member) == (WELCOME - offer["penalty_minor"], 0)
+    assert len(await agency.bookings(redemption)) == 1
+
+
+async def until_cancelled_in_vain(agency: Agency, redemption: str) -> None:
+    """Wait until a cancellation was asked for and refused."""
+
+    async def steps() -> list[tuple[str, str]]:
+        view = await agency.get(f"/api/travel/redemptions/{redemption}")
+        return [(step["action"], step["state"]) for step in view["steps"] if view["status"] == "booked"]
+
+    await until(steps, lambda found: ("cancel", "not_done") in found)
 
 
 @pytest.mark.requirement("L14")

@@ -294,13 +294,18 @@ def points_at(leg: Leg, price_minor: int) -> int:
     )
 
 
+def points_of(saga: Saga, leg: Leg) -> int:
+    """Return what a leg costs in points, with what was held for a dearer price that its member agreed to."""
+    return leg.points + _topped_up(saga, leg.no)
+
+
 def refunded_points(saga: Saga) -> int:
     """Return the points that a cancellation gives back: of the legs that were cancelled, less the penalties."""
     return sum(
         max(0, paid - ceil(Fraction(paid * _penalty(saga, leg), leg.price_minor)))
         for leg in saga.legs
         if saga.was_done(Action.CANCEL, leg.no)
-        for paid in (leg.points + _topped_up(saga, leg.no),)
+        for paid in (points_of(saga, leg),)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from faregate.travel.contracts.redemptions import LegView, Question, RedemptionView, StepView
-from faregate.travel.domain.course import points_at
+from faregate.travel.domain.course import points_at, points_of
 from faregate.travel.domain.saga import Action, Status
 from faregate.travel.store.redemptions import Row
 
@@ -18,7 +18,7 @@ def view_of(row: Row, *, with_steps: bool = True) -> RedemptionView:
         member_id=row.member_id,
         status=row.status.value,
         legs=_legs(row),
-        points=saga.points,
+        points=sum(points_of(saga, leg) for leg in saga.legs),
         cash_minor=saga.cash_minor,
         currency=row.currency,
         reason=saga.failing,
@@ -41,7 +41,7 @@ def _legs(row: Row) -> Sequence[LegView]:
                 kind=of.kind,
                 title=of.title,
                 price_minor=int(booking.get("price_minor", leg.price_minor)),
-                points=leg.points,
+                points=points_of(row.saga, leg),
                 state=booking.get("state"),
                 booking_id=booking.get("booking_id"),
             )

@@ -27,7 +27,18 @@ from faregate.infra.eventlog import append
 from faregate.infra.workflow import Signal, send_signals
 from faregate.travel.contracts.partners import Act, TravelKind
 from faregate.travel.contracts.redemptions import Came
-from faregate.travel.domain.course import Do, End, Fail, Lapse, Stuck, Terms, Wait, decide, refunded_points
+from faregate.travel.domain.course import (
+    Do,
+    End,
+    Fail,
+    Lapse,
+    Stuck,
+    Terms,
+    Wait,
+    decide,
+    points_of,
+    refunded_points,
+)
 from faregate.travel.domain.references import subject_of
 from faregate.travel.domain.saga import Action, Saga, Status, Step, StepState
 from faregate.travel.handlers.tools import Tools
@@ -226,7 +237,7 @@ def _ended(row: Row, status: Status) -> list[PublishedEvent]:
         case Status.BOOKED if not saga.is_booked:
             return [
                 (FlightBooked if of.kind is TravelKind.FLIGHT else HotelBooked)(
-                    **who, leg=leg.no, partner=leg.partner, points=leg.points
+                    **who, leg=leg.no, partner=leg.partner, points=points_of(saga, leg)
                 )
                 for leg, of in zip(saga.legs, row.legs, strict=True)
             ]
