@@ -106,18 +106,19 @@ class World:
         raise Broken("it does not come to an end\n" + "\n".join(self.log[-20:]))
 
     def _new(self) -> Saga:
-        cash = self.dice.choice([0, 0, 500])
+        prices = [self.dice.randrange(1_000, 90_000) for _ in range(self.dice.choice([1, 1, 2, 3]))]
+        cash = self.dice.choice([0, 0, prices[0] // 2, prices[0]])
         legs = [
             Leg(
                 no=no,
                 partner=f"p{no}",
                 offer_id="o",
-                price_minor=(price := self.dice.randrange(1_000, 90_000)),
-                points=price // 2,
+                price_minor=price,
+                points=price - (cash if no == 1 else 0),
                 is_held_first=self.dice.random() < 0.6,
                 cash_minor=cash if no == 1 else 0,
             )
-            for no in range(1, self.dice.choice([1, 1, 2, 3]) + 1)
+            for no, price in enumerate(prices, start=1)
         ]
         return Saga(id="rdm_1", legs=legs, cash_minor=cash, deadline=START + timedelta(minutes=10))
 
@@ -198,7 +199,7 @@ class World:
                 return StepState.NOT_DONE, {}, "declined"
             case Action.HOLD_POINTS:
                 truth.held += do.amount
-                if do.leg == WHOLE:
+                if do.leg == WHOLE or "points" not in truth.order:
                     self._happened("points")
                 truth.held_until = min(do.until, truth.held_until or do.until)
                 return StepState.DONE, {"amount": do.amount, "expires_at": do.until.isoformat()}, None
@@ -283,9 +284,8 @@ class World:
         if self.stuck == 0:
             self._require(not self.truth.came_free, "the points came free while it was under way")
         confirmed = any(b.state is BookingState.CONFIRMED for b in self.truth.bookings.values())
-        self._require(
-            not confirmed or bool(self.truth.held or self.truth.posted), "a booking stands without points"
-        )
+        is_paid = bool(self.truth.held or self.truth.posted or self.truth.cash)
+        self._require(not confirmed or is_paid, "a booking stands without points or cash")
         undone = self.truth.undone
         self._require(len(undone) == len(set(undone)), "something was undone twice")
         if self.saga.failing is not None:
@@ -298,7 +298,7 @@ class World:
         live = [no for no, state in states.items() if state in (BookingState.HELD, BookingState.CONFIRMED)]
         self._require(self.saga.open_step() is None, "a step is open at the end")
         if status is Status.BOOKED:
-            self._require(self.truth.posted > 0, "booked without points")
+            self._require(self.truth.posted == self._costs(), "other points are spent than it costs")
             paid = ("capture_cash", "refund_cash") if self.saga.cash_minor else ("",)
             self._require(self.truth.cash in paid, f"booked, and the cash is {self.truth.cash}")
             self._require(bool(live), "booked without a booking")
@@ -313,6 +313,17 @@ class World:
                 status is Status.CANCELLED or self.truth.posted == self.truth.refunded, "points are gone"
             )
             self._require(self.truth.refunded <= self.truth.posted, "more came back than was spent")
+
+    def _costs(self) -> int:
+        """Return what the trip costs in points, with what its member agreed to pay more. A point pays a minor unit."""
+        agreed = {
+            step.leg: int(step.asked["amount"])
+            for step in self.saga.steps
+            if step.action is Action.ASK_CONSENT and step.is_done
+        }
+        return sum(
+            leg.points + agreed.get(leg.no, leg.price_minor) - leg.price_minor for leg in self.saga.legs
+        )
 
     def _require(self, holds: bool, what: str) -> None:
         if not holds:

@@ -37,7 +37,15 @@ CONFIRMED = {"state": "confirmed", "price_minor": 1_000}
 
 
 def leg(no: int = 1, *, held: bool = True) -> Leg:
-    return Leg(no=no, partner=f"p{no}", offer_id="o", price_minor=1_000, points=500, is_held_first=held)
+    return Leg(
+        no=no,
+        partner=f"p{no}",
+        offer_id="o",
+        price_minor=1_000,
+        points=500,
+        is_held_first=held,
+        point_micro_minor=2_000_000,
+    )
 
 
 def saga(*legs: Leg, steps: Sequence[Step] = (), **changes: Any) -> Saga:
@@ -266,6 +274,32 @@ def test_a_cancellation_gives_back_what_the_penalty_leaves(penalty: int, points:
     paid = replace(leg(), cash_minor=200)
     of = saga(paid, steps=[*BOOKED, cancelled], is_booked=True, is_cancelled=True, cash_minor=200)
     assert (refunded_points(of), refunded_cash(of)) == (points, cash)
+
+
+def test_a_cancellation_gives_back_what_the_penalty_leaves_of_a_dearer_price_that_was_agreed() -> None:
+    dearer = (
+        step(Action.ASK_CONSENT, of=1, asked={"amount": 1_200}),
+        step(Action.HOLD_POINTS, of=1, facts={**POINTS, "amount": 100}),
+        step(Action.CANCEL, of=1, facts={"state": "cancelled", "penalty_minor": 120}),
+    )
+    of = saga(steps=[*BOOKED, *dearer], is_booked=True, is_cancelled=True)
+    assert refunded_points(of) == 540
+
+
+def test_a_dearer_price_of_what_is_paid_in_cash_is_held_in_points_and_posted_or_given_back() -> None:
+    in_cash = replace(leg(), points=0, cash_minor=1_000)
+    paid = (PLACED, step(Action.AUTHORISE_CASH, facts={"authorisation": "a"}), changed(1_200))
+    yes = saga(
+        in_cash, steps=[*paid, step(Action.ASK_CONSENT, of=1, asked={"amount": 1_200})], cash_minor=1_000
+    )
+    more = decide(yes, now=NOW, terms=TERMS)
+    assert isinstance(more, Do)
+    assert (more.action, more.leg, more.amount) == (Action.HOLD_POINTS, 1, 100)
+    held = yes.with_step(step(Action.HOLD_POINTS, of=1, facts={**POINTS, "amount": 100}))
+    assert (Action.POST_POINTS, WHOLE) in list(course(held))
+    back = decide(replace(held, failing="refused"), now=NOW, terms=TERMS)
+    assert isinstance(back, Do)
+    assert (back.action, back.leg, back.amount) == (Action.VOID_POINTS, WHOLE, 100)
 
 
 def test_a_cancellation_that_the_partner_refuses_leaves_it_booked() -> None:

@@ -147,7 +147,7 @@ def course(saga: Saga) -> Iterator[tuple[Action, int]]:
         yield Action.AUTHORISE_CASH, WHOLE
     yield from ((Action.BOOK, leg.no) for leg in saga.legs if not leg.is_held_first)
     yield from ((Action.CONFIRM, no) for no in held)
-    if saga.points:
+    if saga.points or saga.held_points():
         yield Action.POST_POINTS, WHOLE
     if saga.cash_minor:
         yield Action.CAPTURE_CASH, WHOLE
@@ -255,10 +255,12 @@ def _again(
 
 def _is_undone_by_itself(saga: Saga, done: Step) -> bool:
     """Whether a step is undone, and not with another: a hold with its confirmation, more points with the first."""
-    if done.action not in _UNDONE_BY or (done.action is Action.HOLD_POINTS and done.leg != WHOLE):
+    if done.action not in _UNDONE_BY:
+        return False
+    if done.action is Action.HOLD_POINTS and done.leg != WHOLE and saga.was_done(done.action, WHOLE):
         return False
     later = _CONTAINS.get(done.action)
-    return later is None or not saga.was_done(later, done.leg)
+    return later is None or not saga.was_done(later, done.leg if later.is_partners else WHOLE)
 
 
 def _cancel(saga: Saga, terms: Terms, now: datetime) -> Decision | None:
@@ -286,12 +288,9 @@ def _cancel(saga: Saga, terms: Terms, now: datetime) -> Decision | None:
 
 
 def points_at(leg: Leg, price_minor: int) -> int:
-    """Return what a leg costs in points at another price."""
-    return (
-        leg.points
-        if price_minor <= leg.price_minor
-        else ceil(Fraction(leg.points * price_minor, leg.price_minor))
-    )
+    """Return what a leg costs in points at another price: all that it costs more is paid in points."""
+    more = max(0, price_minor - leg.price_minor)
+    return leg.points + ceil(Fraction(more * 1_000_000, leg.point_micro_minor))
 
 
 def points_of(saga: Saga, leg: Leg) -> int:
@@ -302,20 +301,24 @@ def points_of(saga: Saga, leg: Leg) -> int:
 def refunded_points(saga: Saga) -> int:
     """Return the points that a cancellation gives back: of the legs that were cancelled, less the penalties."""
     return sum(
-        max(0, paid - ceil(Fraction(paid * _penalty(saga, leg), leg.price_minor)))
+        _less_penalty(saga, leg, points_of(saga, leg))
         for leg in saga.legs
         if saga.was_done(Action.CANCEL, leg.no)
-        for paid in (points_of(saga, leg),)
     )
 
 
 def refunded_cash(saga: Saga) -> int:
     """Return the cash that a cancellation gives back, likewise."""
     return sum(
-        max(0, leg.cash_minor - ceil(Fraction(leg.cash_minor * _penalty(saga, leg), leg.price_minor)))
-        for leg in saga.legs
-        if saga.was_done(Action.CANCEL, leg.no)
+        _less_penalty(saga, leg, leg.cash_minor) for leg in saga.legs if saga.was_done(Action.CANCEL, leg.no)
     )
+
+
+def _less_penalty(saga: Saga, leg: Leg, paid: int) -> int:
+    """Return a part of what was paid for a leg without its share of the penalty. The share is rounded up."""
+    agreed = [int(one.asked["amount"]) for one in saga.of(Action.ASK_CONSENT, leg.no) if one.is_done]
+    price = max([leg.price_minor, *agreed])
+    return max(0, paid - ceil(Fraction(paid * _penalty(saga, leg), price)))
 
 
 def _penalty(saga: Saga, leg: Leg) -> int:

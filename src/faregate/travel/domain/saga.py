@@ -73,7 +73,8 @@ class Status(StrEnum):
 class Leg:
     """One booking at one partner. `is_held_first`: it is held, then confirmed; else it is booked at once.
 
-    `points` and `cash_minor` are what is paid of its price in points and in cash.
+    `points` and `cash_minor` are what is paid of its price in points and in cash. A point pays `point_micro_minor`
+    millionths of the minor unit.
     """
 
     no: int
@@ -83,6 +84,7 @@ class Leg:
     points: int
     is_held_first: bool
     cash_minor: int = 0
+    point_micro_minor: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,6 +250,7 @@ class Redeeming:
                     points=self.points_for(offer.price_minor - in_cash),
                     is_held_first=offer.is_holdable,
                     cash_minor=in_cash,
+                    point_micro_minor=self.point_micro_minor,
                 )
             )
         return legs
