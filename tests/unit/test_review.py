@@ -109,6 +109,13 @@ def test_who_proposed_neither_claims_nor_confirms() -> None:
     assert machine.require_to_answer(by_bob, reviewer="bob", **given).by == "ada"
 
 
+def test_new_facts_void_the_proposal_that_did_not_know_them_and_whoever_reads_must_read_again() -> None:
+    proposed = machine.proposed(held(), reviewer="ada", verdict=APPROVAL, note="n", now=NOON)
+    after = machine.with_new_facts(proposed)
+    assert (after.state, after.proposal, after.has_new_facts) == (ReviewState.OPEN, None, True)
+    assert after.revision == proposed.revision + 1
+
+
 def test_a_newer_decision_voids_the_proposal_but_not_the_claim_or_a_priority_that_was_set() -> None:
     review = machine.prioritised(opened(), priority=Priority.URGENT)
     proposed = machine.proposed(held(review), reviewer="ada", verdict=APPROVAL, note="n", now=NOON)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from faregate.credit.store.artefacts import load_ruleset_document
 from faregate.rules.checks import RulesetRefused, check_document, examine
-from faregate.rules.findings import Severity
+from faregate.rules.expressions import depends_on_more
+from faregate.rules.findings import Kind, Severity
 from faregate.rules.ruleset import (
     CompiledRuleset,
     RulesetFailed,
@@ -214,6 +215,30 @@ def test_each_cell_of_the_released_ruleset_is_looked_at() -> None:
     said = refused.value.detail
     assert all(f"] broken {number} [" in said for number in range(1, cells + 1))
     assert cells > 60
+
+
+@pytest.mark.requirement("C17")
+@pytest.mark.parametrize(
+    "cell", ["rand(100) > 1", "d() > d('2020-01-01')", "date('now') > 1", 'time("now") > 1']
+)
+def test_a_cell_that_depends_on_chance_or_the_clock_is_refused(cell: str) -> None:
+    changed = document()
+    rule(changed, 0)[next(iter(key for key in rule(changed, 0) if not key.startswith("_")))] = cell
+    assert Kind.NOT_REPEATABLE in {finding.kind for finding in examine(changed)}
+
+
+@pytest.mark.parametrize("cell", ["d('2020-01-01') > 1", "len(facts) > 1"])
+def test_a_cell_that_names_its_time_is_not(cell: str) -> None:
+    assert depends_on_more(cell) is None
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 10**23, 1e308, -1e300])
+def test_a_number_that_the_engine_cannot_hold_is_refused(number: float) -> None:
+    changed = document()
+    changed["description"] = {"somewhere": [number]}
+    assert any(
+        "too large" in finding.message or "canonical" in finding.message for finding in examine(changed)
+    )
 
 
 def test_a_switch_is_checked_too() -> None:

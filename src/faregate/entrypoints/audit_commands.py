@@ -14,6 +14,7 @@ from rich.table import Table
 
 from faregate.entrypoints.output import Json, echo_json
 from faregate.entrypoints.servers import on_site, open_credit
+from faregate.infra.chain.anchors import require_anchors
 from faregate.infra.eventlog import cloudevent, history
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def verify(anchors: Anchors = None, as_json: Json = False) -> None:
     """Walk along the audit chain; name the first row that is not as it was sealed, and exit 1 if there is one."""
 
     async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
-        return asdict(await (await open_credit(stack, site)).audit.verify(anchor_file=anchors))
+        file = anchors and require_anchors(anchors)
+        return asdict(await (await open_credit(stack, site)).audit.verify(anchor_file=file))
 
     report = on_site(act)
     broken = report["verification"]["broken"]

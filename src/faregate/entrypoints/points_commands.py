@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.servers import on_site
+from faregate.infra.chain.anchors import require_anchors
 from faregate.infra.clock import SystemClock
 from faregate.kernel.errors import ConflictError
 from faregate.points.contracts.ledger import (
@@ -272,7 +273,8 @@ def quote(
 @app.command("verify", epilog="Example: faregate points verify --anchors /mnt/elsewhere/points-anchors.jsonl")
 def verify(anchors: Anchors = None, as_json: Json = False) -> None:
     """Walk along the chain over all operations; name the first row that is not as it was sealed, and exit 1."""
-    report = _run(lambda points: points.verify(anchor_file=anchors))
+    file = anchors and require_anchors(anchors)
+    report = _run(lambda points: points.verify(anchor_file=file))
     if as_json:
         echo_json(asdict(report))
     else:

@@ -27,6 +27,7 @@ CONNECT_S_MAX: Final = 2.0
 DEADLINE_HEADER: Final = "X-Request-Deadline-Ms"
 """How many milliseconds we go on waiting, so that a provider need not work for nobody: relative, as clocks differ."""
 POLL_AFTER_S: Final = 1.0
+RETRY_AFTER_S_MAX: Final = 86_400.0
 
 _NOT_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 _REFUSED_BEFORE_WORK: Final = {
@@ -207,5 +208,5 @@ async def _whole_body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _retry_after_s(value: str | None) -> float | None:
-    """Return the seconds of a Retry-After header; its form as a date is not documented by any provider."""
-    return float(value) if value is not None and value.isdecimal() else None
+    """Return the seconds of a Retry-After header, a day at most; no provider documents its form as a date."""
+    return min(float(value), RETRY_AFTER_S_MAX) if value is not None and value.isdecimal() else None

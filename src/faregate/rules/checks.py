@@ -20,12 +20,13 @@ import zen
 from jsonschema import Draft202012Validator, SchemaError
 
 from faregate.kernel.errors import InvalidError
-from faregate.rules.expressions import paths_read
+from faregate.rules.expressions import depends_on_more, paths_read
 from faregate.rules.findings import Finding, Kind, Severity
 from faregate.rules.ruleset import INPUT_NODE_ID, NAME, VERSION_MAX, canonical, engine_graph, engine_message
 from faregate.rules.scope import UNKNOWN, Schema, find, scopes_of
 from faregate.rules.tables import OVERLAPS, table_findings
 
+NUMBER_MAX: Final = 2**53
 _KEYS: Final = {"format", "name", "version", "code_set", "code_fields", "graph"}
 _CODE_LITERAL: Final = re.compile(r"""["']([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)["']""")
 _WHOLE_LITERAL: Final = re.compile(r"""["']([^"'\\]*)["']""")
@@ -125,7 +126,19 @@ def _uncanonical(document: Mapping[str, Any]) -> str | None:
         canonical(document)
     except (ValueError, TypeError, RecursionError) as error:
         return f"the document has no canonical form: {error}"
+    if (number := next(_too_large(document), None)) is not None:
+        return f"the number {number} is too large: the engine reckons up to {NUMBER_MAX}"
     return None
+
+
+def _too_large(value: object) -> Iterator[float]:
+    """Yield the numbers that the engine cannot hold exactly."""
+    if isinstance(value, Mapping):
+        yield from (found for one in value.values() for found in _too_large(one))
+    elif isinstance(value, list):
+        yield from (found for one in value for found in _too_large(one))
+    elif isinstance(value, int | float) and abs(value) > NUMBER_MAX:
+        yield value
 
 
 def _node_list_problems(graph: object) -> Iterator[str]:
@@ -309,6 +322,9 @@ def _cell_findings(cell: object, *, unary: bool, place: _Place) -> Iterator[Find
     if (problem := _uncompiled(cell, unary=unary)) is not None:
         yield place.finding(Kind.BROKEN_CELL, f"the cell {cell!r} is broken: {problem}")
     else:
+        if (cause := depends_on_more(cell)) is not None:
+            message = f"the cell {cell!r} depends on {cause}: nobody could decide the same again"
+            yield place.finding(Kind.NOT_REPEATABLE, message)
         yield from _unknown_fields(cell, place)
     yield from _unknown_codes(cell, place)
 

@@ -27,6 +27,9 @@ _WORDS: Final = frozenset({"and", "or", "not", "in", "true", "false", "null", "a
 _COMPARING: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", ",", "(", ")", "[", "]", "..", "-"})
 _COMPARING_WORDS: Final = frozenset({"and", "or", "not", "in", "true", "false", "null"})
 
+_OF_TIME: Final = frozenset({"d", "date", "time"})
+"""Functions that take "now", or nothing, for the present."""
+
 Literal = Decimal | str
 
 
@@ -56,6 +59,21 @@ def paths_read(expression: str) -> set[tuple[str, ...]]:
     templates = (token.value for token in tokens if token.kind == "template")
     inner = (paths_read(part) for text in templates for part in _INTERPOLATED.findall(text))
     return {path[1:] if path[0] == "$root" else path for path in found.union(*inner) if path != ("$root",)}
+
+
+def depends_on_more(expression: str) -> str | None:
+    """Return what else than its inputs an expression depends on: chance, or the clock; None if nothing."""
+    tokens = tokens_of(expression)
+    for name, brace, given in zip(tokens, tokens[1:], [*tokens[2:], Token("sign", ")")], strict=False):
+        if name.kind != "name" or brace.value != "(":
+            continue
+        if name.value == "rand":
+            return "chance"
+        if name.value in _OF_TIME and (given.value == ")" or given.value[1:-1].strip().startswith("now")):
+            return "the clock"
+    templates = (token.value for token in tokens if token.kind == "template")
+    parts = (part for text in templates for part in _INTERPOLATED.findall(text))
+    return next((found for part in parts if (found := depends_on_more(part))), None)
 
 
 def literals_of(expression: str) -> set[Literal]:

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     GRAPH = "graph"
     SCHEMA = "schema"
     BROKEN_CELL = "broken_cell"
+    NOT_REPEATABLE = "not_repeatable"
     UNKNOWN_FIELD = "unknown_field"
     UNKNOWN_CODE = "unknown_code"
     UNMAPPED_CODE = "unmapped_code"

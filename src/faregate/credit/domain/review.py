@@ -186,8 +186,12 @@ def decided_anew(
 
 
 def with_new_facts(review: Review) -> Review:
-    """Return a review after a signal changed: whoever read it before has to read it again."""
-    return replace(review, has_new_facts=True, revision=review.revision + 1)
+    """Return a review after a signal changed: whoever read it before has to read it again.
+
+    What was proposed on the old facts is proposed no more: nobody may confirm what its author did not know.
+    """
+    state = ReviewState.OPEN if review.state is ReviewState.PROPOSED else review.state
+    return replace(review, state=state, has_new_facts=True, revision=review.revision + 1, proposal=None)
 
 
 def prioritised(review: Review, *, priority: Priority) -> Review:

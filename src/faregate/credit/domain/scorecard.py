@@ -115,6 +115,12 @@ class Scorecard:
     start_points: int
     attributes: tuple[Attribute, ...]
 
+    @property
+    def reasons(self) -> frozenset[str]:
+        """Return every reason that it can give."""
+        bins = (found for attribute in self.attributes for found in attribute.bins)
+        return frozenset(found.reason for found in bins if found.points < 0 and found.reason)
+
     def score(self, facts: Mapping[str, FactValue | None]) -> Score:
         """Return the score of the facts; missing and unseen values are neutral."""
         contributions = tuple(a.contribution(facts.get(a.fact)) for a in self.attributes)
@@ -136,6 +142,11 @@ class CrossFittedScorecard:
     sha256: str
     fold_features: tuple[str, ...]
     cards: tuple[Scorecard, ...]
+
+    @property
+    def reasons(self) -> frozenset[str]:
+        """Return every reason that one of the cards can give."""
+        return frozenset().union(*(card.reasons for card in self.cards))
 
     def score(self, facts: Mapping[str, FactValue | None]) -> Score:
         """Return the score by the one card that cannot have seen the applicant."""

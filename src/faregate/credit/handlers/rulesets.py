@@ -11,13 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from faregate.credit.contracts import TouchedDecision
+from faregate.credit.domain.code_check import code_findings
 from faregate.credit.domain.comparison import ANSWERS, matrix_document
 from faregate.credit.domain.specimens import specimen_findings
 from faregate.credit.handlers.backtest import Backtest, Period, backtest
 from faregate.credit.handlers.redecide import Redecider
 from faregate.credit.handlers.tools import Tools
 from faregate.credit.store import redecisions, trials
-from faregate.credit.store.artefacts import load_scorecard
+from faregate.credit.store.artefacts import load_form_c1, load_scorecard
 from faregate.infra.database import Connection, Database
 from faregate.kernel.errors import ConflictError
 from faregate.rules import api as rules
@@ -60,8 +61,9 @@ def check_ruleset(document: Mapping[str, Any], *, scorecard: str) -> list[Findin
     found = examine(document)
     if any(finding.severity is Severity.ERROR for finding in found):
         return found
-    ruleset = compile_ruleset(canonical(document))
-    return [*specimen_findings(ruleset, scorecard=load_scorecard(scorecard)), *found]
+    ruleset, model = compile_ruleset(canonical(document)), load_scorecard(scorecard)
+    unmapped = code_findings(document, score_reasons=model.reasons, official=load_form_c1())
+    return [*specimen_findings(ruleset, scorecard=model), *unmapped, *found]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ from faregate.credit.domain.scorecard import CrossFittedScorecard, Scorecard, re
 from faregate.kernel.errors import InvalidError, NotFoundError
 
 _ARTEFACTS: Final = files("faregate") / "credit" / "artefacts"
+NEWEST_CODES: Final = "reason-codes-1"
 
 
 class ArtefactNotFound(NotFoundError):
@@ -43,6 +45,11 @@ def load_ruleset_document(version: str) -> dict[str, Any]:
 def load_reason_codes(version: str) -> dict[str, Any]:
     """Return a set of reason codes, such as `reason-codes-1`, with the mapping to form C-1."""
     return load_artefact("reason_codes", version)
+
+
+def load_form_c1() -> Sequence[str]:
+    """Return the entries of the official form by which an applicant is told why."""
+    return [str(entry) for entry in load_reason_codes(NEWEST_CODES)["form_c1"]]
 
 
 def load_check_plans(file: Path | None = None) -> CheckPlans:

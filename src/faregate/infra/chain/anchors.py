@@ -39,6 +39,13 @@ def append_anchor(path: Path, anchor: Anchored) -> None:
         os.close(descriptor)
 
 
+def require_anchors(path: Path) -> Path:
+    """Return the path of a file of anchors that somebody named. Raises `AnchorsUnreadable` if there is none."""
+    if not path.is_file():
+        raise AnchorsUnreadable(f"there is no file of anchors {path}")
+    return path
+
+
 def read_anchors(path: Path) -> list[Anchored]:
     """Return the anchors of a file, none if there is no file. Raises `AnchorsUnreadable`."""
     if not path.exists():
