@@ -38,6 +38,7 @@ from faregate.infra.http.conditional import (
     NOT_MODIFIED,
     TAG_HEADERS,
     answer_unless_known,
+    counted_tag,
     known_number,
 )
 from faregate.infra.http.gate import Gate
@@ -154,7 +155,8 @@ def application_routes(
             client_id=caller.client_id,
             known_revision=known_number(request),
         )
-        return answer_unless_known(request, StatusAnswer.of(view), tag=str(view.revision))
+        answer = StatusAnswer.of(view)
+        return answer_unless_known(request, answer, tag=counted_tag(view.revision, answer))
 
     async def decision(request: Request) -> Response:
         caller = await may_read(request)

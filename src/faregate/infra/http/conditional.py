@@ -6,6 +6,7 @@ Such an answer is the caller's own and may change: it is kept by the client alon
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ CONDITION: Mapping[str, Any] = {
     "schema": {"type": "string"},
     "example": '"3"',
 }
-_NUMBER = re.compile(r'"[0-9]{1,9}"')
+_NUMBER = re.compile(r'"([0-9]{1,9})(?:-[0-9a-f]{8})?"')
 _TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
@@ -41,7 +42,13 @@ def known_tags(request: Request) -> frozenset[str]:
 
 def known_number(request: Request) -> int:
     """Return the greatest number among the tags that the client has, for tags that count; 0 if there is none."""
-    return max((int(tag[1:-1]) for tag in known_tags(request) if _NUMBER.fullmatch(tag)), default=0)
+    found = (_NUMBER.fullmatch(tag) for tag in known_tags(request))
+    return max((int(number[1]) for number in found if number), default=0)
+
+
+def counted_tag(number: int, value: Any) -> str:
+    """Return a tag that counts, and names its content: a number that was shown and then undone names another answer."""
+    return f"{number}-{zlib.crc32(orjson.dumps(value)):08x}"
 
 
 def answer_unless_known(request: Request, value: Any, *, tag: str) -> Response:
