@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from faregate.credit.contracts import AppliedBatch, Redecision, Reevaluation, Status, Verdict
 from faregate.credit.domain.comparison import SAMPLE_MAX, Answer, Change, Comparison, change_between
+from faregate.credit.domain.review import with_new_facts
 from faregate.credit.handlers.backtest import Backtest, Period, backtest
 from faregate.credit.handlers.redecide import ReportNotComplete, ReportOutdated, RulesetStillActive
 from faregate.credit.handlers.reevaluate import reevaluate
-from faregate.credit.store import redecisions
+from faregate.credit.store import redecisions, reviews
 from faregate.credit.store.artefacts import load_scorecard
 from faregate.credit.store.redecisions import RedecisionNotFound
 from faregate.entrypoints.bootstrap.site import tools
 from faregate.infra.clock import SystemClock
-from tests.credit_desk import BAD_ROW, Desk, desk_of_module, servers_of_module  # noqa: F401
+from tests.credit_desk import BAD_ROW, GOOD_ROW, Desk, desk_of_module, servers_of_module  # noqa: F401
 from tests.ruleset_desk import (  # noqa: F401
     Rules,
     approving_everything,
@@ -168,6 +170,35 @@ async def test_an_application_that_was_decided_since_the_report_is_skipped_and_i
     notes = {item.application_id: (item.state, item.note) for item in items}
     assert notes[reviewed] == ("skipped", "version 2 of the decision is there, not 1")
     assert notes[other] == ("applied", None)
+
+
+@pytest.mark.requirement("C17")
+@pytest.mark.requirement("C33")
+async def test_an_application_in_review_of_which_facts_arrived_since_is_left_to_its_review(
+    rules: Rules,
+) -> None:
+    """A check that came late says fraud: what was recorded before would be approved by the better ruleset."""
+    desk = rules.desk
+    await rules.deploy()
+    bad = await rules.deploy(reviewing_low_risk)
+    application = await desk.checked(GOOD_ROW)
+    assert await desk.decide(application) == "manual_review"
+    await rules.roll_back()
+    made = await report(rules, bad)
+    async with desk.database.transaction() as conn:
+        [review] = (await reviews.not_closed(conn, [application])).values()
+        await reviews.save(
+            conn,
+            [
+                reviews.Saved(
+                    review=with_new_facts(review), actor="signals", action="review.facts_arrived", details={}
+                )
+            ],
+            now=datetime.now(UTC),
+        )
+    applied = await apply(rules, made)
+    assert (applied.applied, applied.skipped) == (0, 1)
+    assert (await rules.outcomes(application))[-1][:2] == (1, "manual_review")
 
 
 async def test_what_a_person_decided_is_not_the_bad_versions_doing(rules: Rules) -> None:

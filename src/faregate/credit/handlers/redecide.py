@@ -4,7 +4,7 @@ Both steps decide on the inputs that are recorded with each decision, so that no
 provider is asked, and what is applied is what was reported. The rule for applying it: a better answer, a denial of
 what was in review or denied before, other reasons, and whatever goes to review are applied; an approval is never
 taken back by rules, the application goes to review instead (`correction` in the state machine). An application that
-was decided by somebody else since the report is skipped.
+was decided by somebody else since the report is skipped, and so is one in review about which facts have arrived.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from faregate.credit.domain.comparison import Answer, Change, change_between
 from faregate.credit.domain.decision import replay, revised_inputs
 from faregate.credit.handlers.reevaluate import reevaluate_all
 from faregate.credit.handlers.tools import Tools, giving_way
-from faregate.credit.store import redecisions
+from faregate.credit.store import applications, redecisions, reviews
 from faregate.credit.store.artefacts import load_scorecard
 from faregate.credit.store.redecisions import RedecisionOutcome, StandingDecision
 from faregate.infra.database import Connection
@@ -33,6 +33,7 @@ from faregate.rules.api import Rulesets, note
 from faregate.rules.contracts import Act
 from faregate.rules.ruleset import CompiledRuleset, parse_label
 
+NEW_FACTS: Final = "facts arrived since it was decided: its review decides"
 REPORT_PAGE: Final = 500
 APPLY_BATCH: Final = 200
 
@@ -122,14 +123,17 @@ class Redecider:
         if target.label != report.target_version:
             raise ReportOutdated(f"{target.label} is active, the report is about {report.target_version}")
         batch = await redecisions.pending(conn, report.id, limit=limit)
+        outdated = await _with_new_facts(conn, [application_id for application_id, _ in batch])
+        current = [item for item in batch if item[0] not in outdated]
         answers = await reevaluate_all(
             conn,
-            [_request(item, report=report, actor=actor, reason=reason) for item in batch],
+            [_request(item, report=report, actor=actor, reason=reason) for item in current],
             tools=self.tools,
             scorecard=load_scorecard(report.scorecard),
             ruleset=target,
         )
-        settled = [_outcome(item, answer) for (item, _), answer in zip(batch, answers, strict=True)]
+        settled = [_outcome(item, answer) for (item, _), answer in zip(current, answers, strict=True)]
+        settled += [RedecisionOutcome(application_id=one, note=NEW_FACTS) for one in sorted(outdated)]
         await redecisions.settle(conn, report.id, settled)
         done = AppliedBatch(
             applied=sum(outcome.note is None for outcome in settled),
@@ -192,6 +196,13 @@ def _item(decision: StandingDecision, *, target: CompiledRuleset, scorecard: str
         new_version=None,
         note=None,
     )
+
+
+async def _with_new_facts(conn: Connection, application_ids: Sequence[str]) -> set[str]:
+    """Return the applications in review of which a person must read what came since: the report did not know it."""
+    await applications.lock_to_decide(conn, application_ids)
+    open_reviews = await reviews.not_closed(conn, application_ids)
+    return {application_id for application_id, review in open_reviews.items() if review.has_new_facts}
 
 
 def _request(item: tuple[str, int], *, report: Redecision, actor: str, reason: str) -> Reevaluation:
