@@ -82,7 +82,6 @@ class Publisher:
                     value=record.value,
                     headers=dict(record.headers),
                     partition=self._topics.partition_of(record.key),
-                    timestamp=record.timestamp_ms,
                 )
             except BufferError:  # full: let it send some
                 self._producer.poll(0.1)

@@ -27,7 +27,6 @@ class Record:
     key: str
     value: bytes
     headers: Mapping[str, str]
-    timestamp_ms: int
 
 
 def record_of(row: Mapping[str, Any], *, schema_id: SchemaId) -> Record:
@@ -55,7 +54,6 @@ def record_of(row: Mapping[str, Any], *, schema_id: SchemaId) -> Record:
         key=row["aggregateid"],
         value=orjson.dumps(envelope),
         headers=headers,
-        timestamp_ms=int(row["time"].timestamp() * 1000),
     )
 
 
