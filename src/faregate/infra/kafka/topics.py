@@ -174,7 +174,7 @@ def _config(topics: Topics, name: str) -> dict[str, str]:
         "cleanup.policy": policy,
         "retention.ms": str(retention_ms),
         "max.message.bytes": str(MESSAGE_BYTES_MAX),
-        # The broker's own clock: what a producer's dates too far ahead it would refuse, and everything behind would wait.
+        # The broker's: what a producer's clock dates too far ahead it would refuse, and everything behind would wait.
         "message.timestamp.type": "LogAppendTime",
     }
 
