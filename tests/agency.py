@@ -33,13 +33,12 @@ from faregate.infra.database import Connection
 from faregate.infra.http.api_keys import create_api_key
 from faregate.infra.logins import make_logins
 from faregate.infra.settings import Settings
-from faregate.infra.supervisor import free_port
 from faregate.infra.workflow.prepare import prepare
 from tests.credit_world import Reply, new_key, open_credit_world
 from tests.partners import partner_settings
 from tests.processes import Command
 from tests.sandbox import Sandbox, open_sandbox, until
-from tests.servers import new_database
+from tests.servers import free_ports, new_database
 from tests.travel_world import ENDS, work_of
 
 __all__ = ["FLIGHT", "HOTEL", "WELCOME", "Agency", "agency_of_module", "open_agency"]
@@ -191,6 +190,7 @@ class Agency:
     async def until_ready(self, *names: str) -> None:
         """Wait until these processes say that they are ready."""
         for name in names:
+            assert self.processes[name].process.returncode is None, f"{name} has ended"
             await until(lambda url=self.urls[name]: self._is_ready(url), bool)  # type: ignore[misc]
 
     async def _is_ready(self, url: str) -> bool:
@@ -280,7 +280,7 @@ async def apart(settings: Settings, *, sandbox: Sandbox, kafka: str) -> AsyncIte
             database_url, autocommit=True, row_factory=dict_row
         )
         stack.push_async_callback(connection.close)
-        ports = {name: free_port(host="127.0.0.1") for name in APART}
+        ports = dict(zip(APART, itertools.count(free_ports(len(APART))), strict=False))
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
         variables = {
             **_variables(settings),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import random
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,6 +75,16 @@ class OwnServers:
     valkey_socket: Path
     postgres: Breakable
     valkey: Breakable
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many ports that nobody listens on, below those that connections get by themselves."""
+    while True:
+        first = random.randrange(10_000, 30_000)
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 @contextmanager

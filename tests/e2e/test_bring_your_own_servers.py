@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import psycopg
 import pytest
 import yaml
 
-from tests.servers import OwnServers, own_servers
+from tests.servers import OwnServers, free_ports, own_servers
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/bring-your-own-servers.md").read_text()
@@ -32,16 +30,6 @@ PORTS = 10
 def commands() -> str:
     """Return every shell block of the how-to, in order, as one script."""
     return "\n".join(re.findall(r"^```sh\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
-
-
-def free_ports(count: int) -> int:
-    """Return the first of so many ports that nobody listens on, below those that connections get by themselves."""
-    while True:
-        first = random.randrange(10_000, 30_000)
-        with ExitStack() as stack, suppress(OSError):
-            for port in range(first, first + count):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first
 
 
 async def ran(script: str, *, folder: Path, environment: dict[str, str]) -> int | None:
