@@ -14,6 +14,7 @@ import structlog
 
 from faregate.infra.database import Connection
 from faregate.infra.eventlog import append
+from faregate.kernel.errors import UnavailableError
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
 from tests.eventlog import (
@@ -211,6 +212,26 @@ async def test_what_a_failing_handler_did_is_rolled_back_and_tried_again(log: Lo
         effects = await log.until_effects(1)
     assert len(effects) == 1
     assert attempts == [1, 1, 1]
+
+
+async def test_pauses_grow_while_what_a_handler_needs_is_away_and_begin_again_once_it_handled(
+    log: Log, log_lines: list[Any]
+) -> None:
+    attempts = 0
+
+    async def handle(conn: Connection, events: Sequence[Event]) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts not in (4, 6):
+            raise UnavailableError("what the handler needs is away")
+        await recorder("readers")(conn, events)
+
+    async with running(log.member(handler=handle)):
+        await log.append(event(n=0))
+        await log.until_effects(1)
+        await log.append(event(n=1))
+        await log.until_effects(2)
+    assert [line["retry_s"] for line in log_lines if "disconnected" in line["event"]] == [0.1, 0.2, 0.4, 0.1]
 
 
 @pytest.mark.parametrize("batch_max", [1, 50])

@@ -109,9 +109,9 @@ class KafkaConsumer:
             try:
                 while not stop.is_set():
                     read = await call(reader.read, records_max=self._batch_max, wait_s=POLL_S)
-                    backoff.reset()
                     if read:
                         await self._handle(reader, read, call)
+                        backoff.reset()  # not before: to join and to read succeed while what a handler needs is away
             finally:
                 await call(reader.close)
 

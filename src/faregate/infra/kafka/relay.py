@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from faregate.infra.database import Connection, Database
-from faregate.infra.eventlog.leadership import LeadershipLost, lead_in_turn
+from faregate.infra.eventlog.leadership import LeadershipLost, Progress, lead_in_turn
 from faregate.infra.eventlog.listener import Listener
 from faregate.infra.kafka.client import KafkaAddress
 from faregate.infra.kafka.publisher import Publisher
@@ -78,7 +78,9 @@ class Relay:
         row = await (await conn.execute(_QUERIES["acquire_relay"], given)).fetchone()
         return RelayLease(fence=row["fence"], position=row["position"]) if row else None
 
-    async def _lead(self, conn: Connection, lease: RelayLease, stop: asyncio.Event) -> None:
+    async def _lead(
+        self, conn: Connection, lease: RelayLease, stop: asyncio.Event, progressed: Progress
+    ) -> None:
         publisher = await self._meanwhile_leading(
             conn, lease, Publisher, address=self._address, topics=self._topics, schema_id=self._schema_id
         )
@@ -87,13 +89,19 @@ class Relay:
             found = await self._meanwhile_leading(conn, lease, publisher.published_upto)
             position = max(lease.position, found)
             await self._mark(conn, lease, position)
-            await self._relay(conn, lease, publisher, position, stop)
+            await self._relay(conn, lease, publisher, position, stop, progressed)
         finally:
             await asyncio.to_thread(publisher.close)
         await conn.execute(_QUERIES["release_relay"], {"fence": lease.fence})
 
     async def _relay(
-        self, conn: Connection, lease: RelayLease, publisher: Publisher, position: int, stop: asyncio.Event
+        self,
+        conn: Connection,
+        lease: RelayLease,
+        publisher: Publisher,
+        position: int,
+        stop: asyncio.Event,
+        progressed: Progress,
     ) -> None:
         renew_at = time.monotonic() + self._lease_s / 3
         while not stop.is_set():
@@ -105,6 +113,7 @@ class Relay:
                 await self._mark(conn, lease, position)
             else:
                 await self._wait(stop, woken)
+            progressed()
             if time.monotonic() >= renew_at:
                 await self._renew(conn, lease)
                 renew_at = time.monotonic() + self._lease_s / 3
