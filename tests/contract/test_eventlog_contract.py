@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from faregate.infra.database import Connection
-from faregate.infra.eventlog import append
+from faregate.infra.eventlog import EVENT_BYTES_MAX, EventTooLarge, append
 from faregate.kernel.errors import UnavailableError
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
@@ -186,6 +186,20 @@ async def test_an_event_of_a_megabyte_arrives_whole(log: Log) -> None:
         await log.append(big, replace(event(n=1), data={"n": 1, "text": "small"}))
         await log.until_effects(2)
     assert seen == [text, "small"]
+
+
+async def test_the_largest_event_arrives_and_a_larger_one_is_refused_when_it_is_appended(log: Log) -> None:
+    def with_text(n: int, text_bytes: int) -> NewEvent:
+        return replace(event(n=n), data={"n": n, "text": "x" * text_bytes})
+
+    room = EVENT_BYTES_MAX - len('{"n": 0, "text": ""}')
+    async with running(log.member()):
+        await log.append(with_text(0, room))
+        with pytest.raises(EventTooLarge):
+            await log.append(event(n=1), with_text(2, room + 1))
+        await log.append(event(n=3))
+        effects = await log.until_effects(2)
+    assert [row["n"] for row in effects] == [0, 3]
 
 
 async def test_the_order_is_that_of_appending_whatever_the_clocks_of_producers_say(log: Log) -> None:

@@ -2,6 +2,10 @@
 -- Appends a JSON array of events in the caller's transaction.
 select eventlog.append(%(events)s::jsonb)
 
+-- name: bytes_of
+-- How long some JSON is as PostgreSQL writes it.
+select octet_length((%(data)s::jsonb)::text) as bytes
+
 -- name: acquire_lease
 -- Takes the sequencer's lease when it is free, expired or ours; the new fence shuts out whoever held it.
 update eventlog.sequencer
