@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from faregate.infra.database import Connection
-from faregate.infra.eventlog import EVENT_BYTES_MAX, EventTooLarge, append
+from faregate.infra.eventlog import EVENT_BYTES_MAX, EventTooLarge, append, forget_group, lag
 from faregate.kernel.errors import UnavailableError
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
@@ -143,6 +143,22 @@ async def test_a_group_that_is_set_back_does_everything_from_there_again(log: Lo
         await log.until_effects(161)
     assert_each_once_and_in_order(effects[:120], sent)
     assert_each_once_and_in_order(effects[120:], sent[80:])
+
+
+async def test_a_forgotten_group_is_gone_and_begins_anew_if_it_returns_without_doing_anything_twice(
+    log: Log,
+) -> None:
+    sent = many(40)
+    async with running(log.member()):
+        await log.append(*sent)
+        await log.until_effects(40)
+    async with log.admin.transaction() as conn:
+        await forget_group(conn, group="readers")
+        assert not await lag(conn, groups=["readers"])
+    async with running(log.member()):
+        await log.append(event("after", n=40))
+        effects = await log.until_effects(41)
+    assert_each_once_and_in_order(effects[:40], sent)
 
 
 async def test_a_live_group_that_is_set_back_notices_it_with_what_comes_next(log: Log) -> None:

@@ -182,6 +182,8 @@ with members as (
     delete from eventlog.member where consumer_group = %(group)s
 ), places as (
     delete from eventlog.assignment where consumer_group = %(group)s
+), places_on_kafka as (
+    delete from eventlog.bus_position where consumer_group = %(group)s
 )
 delete from eventlog.consumer_group where name = %(group)s returning name
 
