@@ -192,7 +192,8 @@ async def test_a_record_names_the_schema_that_its_data_follows(
             await eventually(lambda: has_records(kafka_address, topics, 2), what="two records")
     ours, other = await asyncio.to_thread(records, kafka_address, topics)
     named = schema_id(kind)
-    assert named and named.startswith(f"{kind}/")
+    assert named is not None
+    assert named.startswith(f"{kind}/")
     assert headers_of(ours.headers()) == {
         "content-type": "application/cloudevents+json",
         "type": kind,
