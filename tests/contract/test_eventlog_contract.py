@@ -13,7 +13,8 @@ import pytest
 import structlog
 
 from faregate.infra.database import Connection
-from faregate.infra.eventlog import append
+from faregate.infra.eventlog import EVENT_BYTES_MAX, EventTooLarge, append, forget_group, lag
+from faregate.kernel.errors import UnavailableError
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
 from tests.eventlog import (
@@ -144,6 +145,22 @@ async def test_a_group_that_is_set_back_does_everything_from_there_again(log: Lo
     assert_each_once_and_in_order(effects[120:], sent[80:])
 
 
+async def test_a_forgotten_group_is_gone_and_begins_anew_if_it_returns_without_doing_anything_twice(
+    log: Log,
+) -> None:
+    sent = many(40)
+    async with running(log.member()):
+        await log.append(*sent)
+        await log.until_effects(40)
+    async with log.admin.transaction() as conn:
+        await forget_group(conn, group="readers")
+        assert not await lag(conn, groups=["readers"])
+    async with running(log.member()):
+        await log.append(event("after", n=40))
+        effects = await log.until_effects(41)
+    assert_each_once_and_in_order(effects[:40], sent)
+
+
 async def test_a_live_group_that_is_set_back_notices_it_with_what_comes_next(log: Log) -> None:
     sent = many(80)
     async with running(log.member()):
@@ -187,6 +204,20 @@ async def test_an_event_of_a_megabyte_arrives_whole(log: Log) -> None:
     assert seen == [text, "small"]
 
 
+async def test_the_largest_event_arrives_and_a_larger_one_is_refused_when_it_is_appended(log: Log) -> None:
+    def with_text(n: int, text_bytes: int) -> NewEvent:
+        return replace(event(n=n), data={"n": n, "text": "x" * text_bytes})
+
+    room = EVENT_BYTES_MAX - len('{"n": 0, "text": ""}')
+    async with running(log.member()):
+        await log.append(with_text(0, room))
+        with pytest.raises(EventTooLarge):
+            await log.append(event(n=1), with_text(2, room + 1))
+        await log.append(event(n=3))
+        effects = await log.until_effects(2)
+    assert [row["n"] for row in effects] == [0, 3]
+
+
 async def test_the_order_is_that_of_appending_whatever_the_clocks_of_producers_say(log: Log) -> None:
     now, skews = datetime.now(UTC), (0, 86_400, -86_400, 7_200, -5)
     sent = [replace(event("skewed", n=n), time=now + timedelta(seconds=skews[n % 5])) for n in range(50)]
@@ -211,6 +242,26 @@ async def test_what_a_failing_handler_did_is_rolled_back_and_tried_again(log: Lo
         effects = await log.until_effects(1)
     assert len(effects) == 1
     assert attempts == [1, 1, 1]
+
+
+async def test_pauses_grow_while_what_a_handler_needs_is_away_and_begin_again_once_it_handled(
+    log: Log, log_lines: list[Any]
+) -> None:
+    attempts = 0
+
+    async def handle(conn: Connection, events: Sequence[Event]) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts not in (4, 6):
+            raise UnavailableError("what the handler needs is away")
+        await recorder("readers")(conn, events)
+
+    async with running(log.member(handler=handle)):
+        await log.append(event(n=0))
+        await log.until_effects(1)
+        await log.append(event(n=1))
+        await log.until_effects(2)
+    assert [line["retry_s"] for line in log_lines if "disconnected" in line["event"]] == [0.1, 0.2, 0.4, 0.1]
 
 
 @pytest.mark.parametrize("batch_max", [1, 50])

@@ -199,16 +199,20 @@ def topics(
 def list_dead_letters(
     group: Annotated[str | None, typer.Option(help="Only those of this group.")] = None, as_json: Json = False
 ) -> None:
-    """Show events that groups could not handle, with the last error of each, oldest first."""
+    """Show events that groups could not handle, with the last error of each, oldest first.
+
+    One without an event id is a record that somebody else wrote: it is kept, and never given back.
+    """
     rows = [
         {
             "at": letter.at,
             "group": letter.group,
-            "type": letter.event.type,
-            "key": letter.event.aggregate_id,
-            "event_id": str(letter.event.id),
+            "type": letter.event.type if letter.event else None,
+            "key": letter.event.aggregate_id if letter.event else None,
+            "event_id": str(letter.event.id) if letter.event else None,
             "attempts": letter.attempts,
             "error": letter.error,
+            "origin": letter.origin,
         }
         for letter in _dead_letters().all(group=group)
     ]
@@ -224,7 +228,11 @@ def replay_dead_letters(
 ) -> None:
     """Give dead letters back to their group, which handles each once; what it has handled since is passed over."""
     letters = _dead_letters()
-    wanted = (found for found in letters.all(group=group) if event_id in (None, found.event.id))
+    wanted = (
+        found
+        for found in letters.all(group=group)
+        if event_id is None or (found.event and found.event.id == event_id)
+    )
     typer.echo(f"{letters.give_back(wanted)} events given back to {group}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-from faregate.entrypoints.bootstrap.process import Loop
 from faregate.events import AGGREGATE_OF, URGENT_TYPES, schema_id
 from faregate.infra.database import Database
 from faregate.infra.eventlog import PARTITIONS, EventSource, Listener, PostgresEventSource
@@ -28,8 +27,8 @@ def partitions(settings: Settings) -> int:
     return PARTITIONS if settings.kafka_bootstrap is None else settings.kafka_partitions
 
 
-async def relay_loop(stack: AsyncExitStack, settings: Settings, log: Database, *, holder: str) -> Loop | None:
-    """Return the loop that publishes the log to Kafka; None where the settings name no Kafka."""
+async def log_relay(stack: AsyncExitStack, settings: Settings, log: Database, *, holder: str) -> Relay | None:
+    """Return what publishes the log to Kafka; None where the settings name no Kafka."""
     address = kafka_address(settings)
     if address is None:
         return None
@@ -40,7 +39,7 @@ async def relay_loop(stack: AsyncExitStack, settings: Settings, log: Database, *
         address=address,
         topics=kafka_topics(settings),
         schema_id=schema_id,
-    ).run
+    )
 
 
 def kafka_address(settings: Settings) -> KafkaAddress | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from faregate.entrypoints.bootstrap.archive import hot_probe, segments_loop
-from faregate.entrypoints.bootstrap.events import relay_loop
+from faregate.entrypoints.bootstrap.backlog import count_lag
+from faregate.entrypoints.bootstrap.events import log_relay
 from faregate.entrypoints.bootstrap.process import GATHER_S, Opened, Process, instance
 from faregate.infra.database import Database
 from faregate.infra.eventlog import Sequencer, unsequenced
+from faregate.infra.kafka import RELAY_GROUP
 from faregate.infra.telemetry.metrics import Metrics
 
 
@@ -22,8 +24,11 @@ async def sequencer(process: Process) -> Opened:
 async def relay(process: Process) -> Opened:
     """Open what passes the log on to another bus: nothing where there is none."""
     log = await process.database("eventlog")
-    loop = await relay_loop(process.stack, process.site.settings, log, holder=instance())
-    return Opened(loops={"relay": loop} if loop else {})
+    publishing = await log_relay(process.stack, process.site.settings, log, holder=instance())
+    if publishing is None:
+        return Opened()
+    count_lag(process.metrics, log, groups=[RELAY_GROUP], members_max=1)
+    return Opened(loops={"relay": publishing.run}, checks={"relay": publishing.check})
 
 
 def _count_unsequenced(metrics: Metrics, log: Database) -> None:

@@ -13,7 +13,7 @@ from faregate.infra.chain.links import Head, sealed
 from faregate.infra.chain.store import ChainStore, Lease, Unsealed
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.cursor import MISSING_MAX, Cursor, Scan
-from faregate.infra.eventlog.leadership import LeadershipLost, lead_in_turn, pause
+from faregate.infra.eventlog.leadership import LeadershipLost, Progress, lead_in_turn, pause
 from faregate.kernel.clock import Clock
 
 PAUSE_S = 0.25
@@ -56,11 +56,13 @@ class Sealer:
             lead=self._lead,
         )
 
-    async def _lead(self, conn: Connection, lease: Lease, stop: asyncio.Event) -> None:
+    async def _lead(self, conn: Connection, lease: Lease, stop: asyncio.Event, progressed: Progress) -> None:
         sealing = Sealing(store=self._store, lease=lease, clock=self._clock, batch_max=self._batch_max)
         renew_at = time.monotonic() + self._lease_s / 3
         while not stop.is_set():
-            if await sealing.next_batch(conn):
+            is_all = await sealing.next_batch(conn)
+            progressed()
+            if is_all:
                 await pause(stop, PAUSE_S)
             if time.monotonic() >= renew_at:
                 if not await self._store.renew_lease(conn, fence=lease.fence, lease_s=self._lease_s):

@@ -23,6 +23,7 @@ from faregate.infra.eventlog.caught_up import CaughtUp, ConsumersBehind
 from faregate.infra.eventlog.consumer import Consumer, LeaseLost
 from faregate.infra.eventlog.envelope import cloudevent
 from faregate.infra.eventlog.history import history
+from faregate.infra.eventlog.limits import EVENT_BYTES_MAX, EventNameInvalid, EventTooLarge
 from faregate.infra.eventlog.listener import Listener
 from faregate.infra.eventlog.port import PARTITIONS, ConsumerGroup, EventSource, Handler, Subscription
 from faregate.infra.eventlog.segments import Hot, Segment, hot, open_segment_ahead
@@ -30,12 +31,15 @@ from faregate.infra.eventlog.sequencer import Sequencer
 from faregate.infra.eventlog.source import PostgresEventSource
 
 __all__ = [
+    "EVENT_BYTES_MAX",
     "PARTITIONS",
     "CaughtUp",
     "Consumer",
     "ConsumerGroup",
     "ConsumersBehind",
+    "EventNameInvalid",
     "EventSource",
+    "EventTooLarge",
     "GroupLag",
     "Handler",
     "Hot",

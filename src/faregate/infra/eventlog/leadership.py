@@ -15,6 +15,8 @@ from faregate.infra.eventlog.outage import OUTAGES, Backoff
 _log = structlog.get_logger(__name__)
 
 Lease = TypeVar("Lease")
+Progress = Callable[[], None]
+"""Tells that the work went on: what fails next fails for the first time."""
 
 
 class LeadershipLost(Exception):
@@ -29,12 +31,14 @@ async def lead_in_turn(
     lease_s: float,
     database: Database,
     acquire: Callable[[Connection], Awaitable[Lease | None]],
-    lead: Callable[[Connection, Lease, asyncio.Event], Awaitable[None]],
+    lead: Callable[[Connection, Lease, asyncio.Event, Progress], Awaitable[None]],
 ) -> None:
-    """Lead, or stand by, until `stop` is set. Outages of the database are waited out.
+    """Lead, or stand by, until `stop` is set. Outages of the database, and of what `lead` needs, are waited out.
 
     `acquire` returns the lease, or None while another holds it; `lead` works until `stop` is set, renews the lease
-    meanwhile, and raises LeadershipLost when it was taken. `name` stands in the logs, `holder` is this loop's own name.
+    meanwhile, tells its progress, and raises LeadershipLost when it was taken. Pauses grow with the failures since the
+    last progress: the lease is there to be had while what the work needs is away. `name` stands in the logs, `holder`
+    is this loop's own name.
     """
     backoff = Backoff()
     while not stop.is_set():
@@ -42,15 +46,16 @@ async def lead_in_turn(
             async with await database.connect() as conn:
                 while not stop.is_set():
                     lease = await acquire(conn)
-                    backoff.reset()
                     if lease is None:
                         await pause(stop, lease_s / 4)
                         continue
                     _log.info(f"{name}_leading", holder=holder)
                     try:
-                        await lead(conn, lease, stop)
+                        await lead(conn, lease, stop, backoff.reset)
                     except LeadershipLost as error:
-                        _log.warning(f"{name}_lease_lost", holder=holder, error=str(error))
+                        pause_s = backoff.next_s()
+                        _log.warning(f"{name}_lease_lost", holder=holder, error=str(error), retry_s=pause_s)
+                        await pause(stop, pause_s)
         except OUTAGES as error:
             pause_s = backoff.next_s()
             _log.warning(f"{name}_disconnected", error=str(error), retry_s=pause_s)

@@ -2,6 +2,10 @@
 -- Appends a JSON array of events in the caller's transaction.
 select eventlog.append(%(events)s::jsonb)
 
+-- name: bytes_of
+-- How long some JSON is as PostgreSQL writes it.
+select octet_length((%(data)s::jsonb)::text) as bytes
+
 -- name: acquire_lease
 -- Takes the sequencer's lease when it is free, expired or ours; the new fence shuts out whoever held it.
 update eventlog.sequencer
@@ -178,6 +182,8 @@ with members as (
     delete from eventlog.member where consumer_group = %(group)s
 ), places as (
     delete from eventlog.assignment where consumer_group = %(group)s
+), places_on_kafka as (
+    delete from eventlog.bus_position where consumer_group = %(group)s
 )
 delete from eventlog.consumer_group where name = %(group)s returning name
 

@@ -10,7 +10,7 @@ import structlog
 
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.cursor import Cursor, Scan
-from faregate.infra.eventlog.leadership import LeadershipLost, lead_in_turn
+from faregate.infra.eventlog.leadership import LeadershipLost, Progress, lead_in_turn
 from faregate.infra.queries import load_queries
 
 _log = structlog.get_logger(__name__)
@@ -57,10 +57,11 @@ class Sequencer:
             lead=self._lead,
         )
 
-    async def _lead(self, conn: Connection, fence: int, stop: asyncio.Event) -> None:
+    async def _lead(self, conn: Connection, fence: int, stop: asyncio.Event, progressed: Progress) -> None:
         cursor, pause_s, renew_at = Cursor(), 0.0, time.monotonic() + self._lease_s / 3
         while not stop.is_set():
             scan = await self.sequence(conn, fence=fence, cursor=cursor, pause_s=pause_s)
+            progressed()
             cursor = cursor.advanced(scan)
             pause_s = self._pause_s if scan.complete else 0.0
             if time.monotonic() >= renew_at:

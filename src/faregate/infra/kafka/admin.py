@@ -13,7 +13,7 @@ from faregate.infra.database import Database
 from faregate.infra.eventlog.admin import ConsumerGroupUnknown, forget_handled
 from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, kafka_errors
 from faregate.infra.kafka.reader import Place
-from faregate.infra.kafka.records import headers_of
+from faregate.infra.kafka.records import headers_of, seq_of
 from faregate.infra.kafka.topics import Topics
 from faregate.infra.queries import load_queries
 
@@ -98,9 +98,12 @@ def _next_of(reader: Consumer, offsets: Mapping[Place, int]) -> dict[Place, tupl
         if message is None:
             raise KafkaUnavailable("topics could not be read in time", retry_after_s=1.0)
         place = (message.topic() or "", message.partition() or 0)
-        if place not in found:
-            at_end = message.error() is not None
-            found[place] = (
-                None if at_end else (message.offset() or 0, int(headers_of(message.headers())["seq"]))
-            )
+        if place in found:
+            continue
+        if message.error() is not None:
+            found[place] = None
+        elif (
+            seq := seq_of(headers_of(message.headers()))
+        ) is not None:  # else somebody else's: look at the next
+            found[place] = (message.offset() or 0, seq)
     return found

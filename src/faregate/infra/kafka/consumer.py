@@ -21,7 +21,7 @@ from faregate.infra.eventlog.tracing import link_to
 from faregate.infra.kafka.client import KafkaAddress
 from faregate.infra.kafka.dead_letters import DeadLetters
 from faregate.infra.kafka.reader import Place, Reader, open_reader
-from faregate.infra.kafka.records import event_of, headers_of
+from faregate.infra.kafka.records import ForeignRecord, event_of, headers_of, seq_of, type_of
 from faregate.infra.kafka.topics import Topics
 from faregate.infra.queries import load_queries
 from faregate.kernel.event import Event
@@ -109,9 +109,9 @@ class KafkaConsumer:
             try:
                 while not stop.is_set():
                     read = await call(reader.read, records_max=self._batch_max, wait_s=POLL_S)
-                    backoff.reset()
                     if read:
                         await self._handle(reader, read, call)
+                        backoff.reset()  # not before: to join and to read succeed while what a handler needs is away
             finally:
                 await call(reader.close)
 
@@ -149,32 +149,46 @@ class KafkaConsumer:
         """Handle records singly up to the one at fault, which costs only its partition a rest."""
         for message in found:
             try:
-                await self._commit(reader, {place: [message]})
+                if not await self._one(reader, place, message, call):
+                    return
             except PositionMoved:
                 await call(reader.go_to, [place])
                 return
-            except Exception as error:  # the edge: whatever a handler raises is tried again
-                if is_outage(error):
-                    raise
-                failures = reader.shares[place].failures
-                if self._attempts_max is not None and failures + 1 >= self._attempts_max:
-                    await self._give_up(reader, place, message, error, attempts=failures + 1)
-                    continue
+
+    async def _one(self, reader: Reader, place: Place, message: Message, call: Callable[..., Any]) -> bool:
+        """Handle a record or put it with the dead letters; False if its partition rests first. Raises PositionMoved."""
+        failures = reader.shares[place].failures
+        try:
+            await self._commit(reader, {place: [message]})
+        except PositionMoved:
+            raise
+        except ForeignRecord as error:
+            await self._set_aside(reader, place, message, error)
+        except Exception as error:  # the edge: whatever a handler raises is tried again
+            if is_outage(error):
+                raise
+            if self._attempts_max is None or failures + 1 < self._attempts_max:
                 pause_s = pause_after(failures, first_s=RETRY_FIRST_S, max_s=self._retry_max_s)
                 self._note_failure(message, error, attempt=failures + 1, retry_s=pause_s)
                 await call(reader.rest, place, offset=_offset(message), pause_s=pause_s)
-                return
+                return False
+            await self._give_up(reader, place, message, error, attempts=failures + 1)
+        return True
 
-    async def _commit(self, reader: Reader, read: Read, *, pass_over: bool = False) -> None:
-        """Handle records and move the positions, in one transaction. Raises PositionMoved."""
-        events = [] if pass_over else sorted(self._events(read), key=lambda event: event.seq)
+    async def _commit(self, reader: Reader, read: Read, *, passed_over: Exception | None = None) -> None:
+        """Handle records and move the positions, in one transaction; only move them over what failed for good.
+
+        Raises PositionMoved, ForeignRecord.
+        """
+        events = [] if passed_over else sorted(self._events(read), key=lambda event: event.seq)
         async with self._database.transaction() as conn:
             fresh = await self._take(conn, reader, read, events)
             if fresh:
                 with _tracer.start_as_current_span(f"handle {self._group}") as span:
                     link_to(span, fresh)
                     await self._handler(conn, fresh)
-            await conn.execute(_QUERIES["bus_advance"], {"group": self._group, **_ends(read)})
+            ends = _ends(read, are_ours=not isinstance(passed_over, ForeignRecord))
+            await conn.execute(_QUERIES["bus_advance"], {"group": self._group, **ends})
         for place, found in read.items():
             reader.handled(place, upto=_offset(found[-1]) + 1)
 
@@ -200,30 +214,48 @@ class KafkaConsumer:
         return kept
 
     def _events(self, read: Read) -> list[Event]:
-        """Return the events among the records that this group handles."""
+        """Return the events among the records that this group handles. Raises ForeignRecord."""
         found = []
         for (topic, _), messages in read.items():
             for message in messages:
                 headers = headers_of(message.headers())
                 if topic == self._topics.retries and headers.get(GROUP_HEADER) != self._group:
                     continue
-                if self._types is None or headers["type"] in self._types:
-                    found.append(event_of(_value(message)))
+                if self._types is None or type_of(headers) in self._types:
+                    found.append(event_of(message.value()))
         return found
 
     async def _give_up(
         self, reader: Reader, place: Place, message: Message, error: Exception, *, attempts: int
     ) -> None:
-        """Put a record with the dead letters, and go on after it."""
+        """Put an event with the dead letters, and go on after it. Raises PositionMoved."""
+        event = event_of(message.value())
+        await self._bury(reader, place, message, error, attempts=attempts)
+        _log.error("kafka.dead_letter", group=self._group, event_id=str(event.id), attempts=attempts)
+
+    async def _set_aside(self, reader: Reader, place: Place, message: Message, error: ForeignRecord) -> None:
+        """Put a record that is none of ours with the dead letters, and go on after it. Raises PositionMoved."""
+        await self._bury(reader, place, message, error, attempts=1)
+        topic, partition = place
+        _log.error(
+            "kafka.foreign_record",
+            group=self._group,
+            topic=topic,
+            partition=partition,
+            offset=_offset(message),
+            error=str(error),
+        )
+
+    async def _bury(
+        self, reader: Reader, place: Place, message: Message, error: Exception, *, attempts: int
+    ) -> None:
         await asyncio.to_thread(
             self._dead_letters.put, message, group=self._group, error=error, attempts=attempts
         )
-        await self._commit(reader, {place: [message]}, pass_over=True)
-        event = event_of(_value(message))
-        _log.error("kafka.dead_letter", group=self._group, event_id=str(event.id), attempts=attempts)
+        await self._commit(reader, {place: [message]}, passed_over=error)
 
     def _note_failure(self, message: Message, error: Exception, *, attempt: int, retry_s: float) -> None:
-        event = event_of(_value(message))
+        event = event_of(message.value())
         _log.error(
             "eventlog.handler_failed",
             group=self._group,
@@ -242,12 +274,12 @@ def _columns(places: Sequence[Place]) -> dict[str, Any]:
     return {"topics": [topic for topic, _ in places], "partitions": [number for _, number in places]}
 
 
-def _ends(read: Read) -> dict[str, Any]:
+def _ends(read: Read, *, are_ours: bool) -> dict[str, Any]:
     last = [found[-1] for found in read.values()]
     return {
         **_columns(list(read)),
         "positions": [_offset(message) + 1 for message in last],
-        "seqs": [int(headers_of(message.headers()).get("seq", 0)) for message in last],
+        "seqs": [(seq_of(headers_of(message.headers())) or 0) if are_ours else 0 for message in last],
     }
 
 
@@ -256,10 +288,3 @@ def _offset(message: Message) -> int:
     if offset is None:
         raise ValueError("a record that was read has an offset")
     return int(offset)
-
-
-def _value(message: Message) -> bytes:
-    value = message.value()
-    if not isinstance(value, bytes):
-        raise ValueError("a record of ours has a value")
-    return value

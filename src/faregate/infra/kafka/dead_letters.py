@@ -1,4 +1,5 @@
-"""Events that a group could not handle, after so many attempts: kept in a topic, and given back to their group."""
+"""What a group could not handle, kept in a topic: events, after so many attempts, that are given back to their group on
+demand, and records of somebody else, which stay there."""
 
 from __future__ import annotations
 
@@ -12,22 +13,30 @@ from confluent_kafka import KafkaException, Message, Producer
 
 from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, kafka_errors, unavailable
 from faregate.infra.kafka.look import read_all
-from faregate.infra.kafka.records import event_of, headers_of
+from faregate.infra.kafka.records import ForeignRecord, event_of, headers_of
 from faregate.infra.kafka.topics import MESSAGE_BYTES_MAX, Topics
 from faregate.kernel.event import Event
 
 _TIMEOUT_S = 15.0
+_OURS_BYTES_MAX = 16 * 1024
+_KEY_BYTES_MAX = _HEADERS_BYTES_MAX = 64 * 1024
+_VALUE_BYTES_MAX = MESSAGE_BYTES_MAX - _KEY_BYTES_MAX - _HEADERS_BYTES_MAX - _OURS_BYTES_MAX
+"""Only a record that is none of ours is longer; its beginning is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event, the group that could not handle it, and why."""
+    """An event, the group that could not handle it, and why. No event: the record was somebody else's.
 
-    event: Event
+    `origin` is topic, partition and offset of the record.
+    """
+
+    event: Event | None
     group: str
     error: str
     attempts: int
     at: datetime
+    origin: str
     message: Message
 
 
@@ -43,10 +52,11 @@ class DeadLetters:
     def put(self, message: Message, *, group: str, error: Exception, attempts: int) -> None:
         """Keep a record that a group gave up; return when Kafka has it."""
         headers = {
-            **headers_of(message.headers()),
-            "group": group,
-            "error": f"{type(error).__name__}: {error}"[:500],
-            "attempts": str(attempts),
+            **_headers_that_fit(message),
+            "group": group.encode(),
+            "error": f"{type(error).__name__}: {error}"[:500].encode(),
+            "attempts": str(attempts).encode(),
+            "origin": f"{message.topic()}/{message.partition()}/{message.offset()}".encode(),
         }
         self._send(self._topics.dead_letters, message, headers)
 
@@ -54,13 +64,15 @@ class DeadLetters:
         """Return what is kept, oldest first, of one group if one is given."""
         for message in read_all(self._address, self._topics.dead_letters):
             headers = headers_of(message.headers())
-            if group is None or headers["group"] == group:
+            if group is None or headers.get("group") == group:
+                attempts = headers.get("attempts", "")
                 yield DeadLetter(
-                    event=event_of(message.value() or b""),
-                    group=headers["group"],
-                    error=headers["error"],
-                    attempts=int(headers["attempts"]),
+                    event=_event_in(message),
+                    group=headers.get("group", ""),
+                    error=headers.get("error", ""),
+                    attempts=int(attempts) if attempts.isdecimal() else 0,
                     at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+                    origin=headers.get("origin", ""),
                     message=message,
                 )
 
@@ -68,15 +80,13 @@ class DeadLetters:
         """Send events to their groups again, each once; return how many. A group that has handled one ignores it."""
         seen = set()
         for letter in letters:
-            if (letter.group, letter.event.id) not in seen:
+            if letter.event is not None and (letter.group, letter.event.id) not in seen:
                 seen.add((letter.group, letter.event.id))
-                self._send(self._topics.retries, letter.message, headers_of(letter.message.headers()))
+                self._send(self._topics.retries, letter.message, _bytes_of(letter.message.headers()))
         return len(seen)
 
-    def _send(self, topic: str, message: Message, headers: Mapping[str, str]) -> None:
+    def _send(self, topic: str, message: Message, headers: Mapping[str, bytes]) -> None:
         failed: list[Any] = []
-        key = message.key()
-        text = key.decode() if isinstance(key, bytes) else ""
         with self._lock, kafka_errors():
             if self._producer is None:
                 self._producer = Producer(
@@ -88,8 +98,8 @@ class DeadLetters:
                 )
             self._producer.produce(
                 topic,
-                key=text,
-                value=message.value(),
+                key=_beginning(message.key(), _KEY_BYTES_MAX),
+                value=_beginning(message.value(), _VALUE_BYTES_MAX),
                 headers=dict(headers),
                 partition=0,
                 on_delivery=lambda error, _: failed.append(error) if error else None,
@@ -99,3 +109,24 @@ class DeadLetters:
             raise unavailable(KafkaException(failed[0]))
         if left:
             raise KafkaUnavailable("Kafka did not take a dead letter in time", retry_after_s=1.0)
+
+
+def _event_in(message: Message) -> Event | None:
+    try:
+        return event_of(message.value())
+    except ForeignRecord:
+        return None
+
+
+def _headers_that_fit(message: Message) -> Mapping[str, bytes]:
+    headers = _bytes_of(message.headers())
+    size = sum(len(name.encode()) + len(value) for name, value in headers.items())
+    return headers if size <= _HEADERS_BYTES_MAX else {}
+
+
+def _bytes_of(headers: Any) -> Mapping[str, bytes]:
+    return {name: value or b"" for name, value in headers or ()}
+
+
+def _beginning(found: Any, bytes_max: int) -> bytes | None:
+    return None if found is None else found[:bytes_max]

@@ -19,6 +19,12 @@ from faregate.kernel.event import Event
 SchemaId = Callable[[str], str | None]
 """The id of the schema that the data of an event type follows."""
 
+_SEQ_DIGITS_MAX = 18
+
+
+class ForeignRecord(Exception):
+    """Somebody else wrote this record: it has not the headers or not the envelope of an event."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -57,21 +63,39 @@ def record_of(row: Mapping[str, Any], *, schema_id: SchemaId) -> Record:
     )
 
 
-def event_of(value: bytes) -> Event:
-    """Return the event in a record."""
-    envelope = orjson.loads(value)
-    return Event(
-        id=UUID(envelope["id"]),
-        type=envelope["type"],
-        aggregate_type=envelope["aggregatetype"],
-        aggregate_id=envelope["partitionkey"],
-        time=datetime.fromisoformat(envelope["time"]),
-        data=envelope["data"],
-        traceparent=envelope.get("traceparent"),
-        seq=int(envelope["sequence"]),
-    )
+def event_of(value: bytes | None) -> Event:
+    """Return the event in a record. Raises ForeignRecord."""
+    if value is None:
+        raise ForeignRecord("no value")
+    try:
+        envelope = orjson.loads(value)
+        return Event(
+            id=UUID(envelope["id"]),
+            type=envelope["type"],
+            aggregate_type=envelope["aggregatetype"],
+            aggregate_id=envelope["partitionkey"],
+            time=datetime.fromisoformat(envelope["time"]),
+            data=envelope["data"],
+            traceparent=envelope.get("traceparent"),
+            seq=int(envelope["sequence"]),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ForeignRecord(f"no envelope of an event: {type(error).__name__}") from error
+
+
+def type_of(headers: Mapping[str, str]) -> str:
+    """Return the type of the event in a record. Raises ForeignRecord."""
+    if "type" not in headers:
+        raise ForeignRecord("no header that names a type")
+    return headers["type"]
+
+
+def seq_of(headers: Mapping[str, str]) -> int | None:
+    """Return the place in the log that a record names; None if it names none."""
+    text = headers.get("seq", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _SEQ_DIGITS_MAX else None
 
 
 def headers_of(found: Any) -> Mapping[str, str]:
-    """Return the headers of a record that was read, as the client gives them."""
-    return {name: value.decode() for name, value in found or ()}
+    """Return the headers of a record that was read, as the client gives them; what is no text is not ours."""
+    return {name: (value or b"").decode(errors="replace") for name, value in found or ()}

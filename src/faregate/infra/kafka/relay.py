@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from faregate.infra.database import Connection, Database
-from faregate.infra.eventlog.leadership import LeadershipLost, lead_in_turn
+from faregate.infra.eventlog.leadership import LeadershipLost, Progress, lead_in_turn
 from faregate.infra.eventlog.listener import Listener
-from faregate.infra.kafka.client import KafkaAddress
+from faregate.infra.eventlog.outage import OUTAGES
+from faregate.infra.kafka.blocking import beside
+from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable
+from faregate.infra.kafka.health import PUBLISHED, RelayHealth
 from faregate.infra.kafka.publisher import Publisher
 from faregate.infra.kafka.records import SchemaId
 from faregate.infra.kafka.topics import Topics
@@ -22,6 +25,8 @@ _QUERIES = load_queries(__package__)
 RELAY_GROUP = "kafka.relay"
 """Under this name the relay stands among the groups that read the log: in the lag, and before the archive."""
 POLL_S = 1.0
+LEAVE_S = 2.0
+"""How long a relay that is told to stop waits for what it asked of Kafka."""
 Result = TypeVar("Result")
 
 
@@ -31,6 +36,16 @@ class RelayLease:
 
     fence: int
     position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stay:
+    """One stay as the leader: its connection, under its fence, until it is told to stop."""
+
+    conn: Connection
+    fence: int
+    stop: asyncio.Event
+    progressed: Progress
 
 
 class Relay:
@@ -60,6 +75,11 @@ class Relay:
         self._schema_id = schema_id
         self._lease_s = lease_s
         self._batch_max = batch_max
+        self._health = RelayHealth(address=address)
+
+    async def check(self) -> None:
+        """Return if events can be passed on. Raises NotReady with the reason, on those that stand by too."""
+        await self._health.check()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay, or stand by, until `stop` is set. Outages of the database and of Kafka are waited out."""
@@ -76,70 +96,101 @@ class Relay:
     async def _acquire(self, conn: Connection) -> RelayLease | None:
         given = {"holder": self._holder, "lease_s": self._lease_s, "group": RELAY_GROUP}
         row = await (await conn.execute(_QUERIES["acquire_relay"], given)).fetchone()
-        return RelayLease(fence=row["fence"], position=row["position"]) if row else None
+        if row is None:
+            self._health.is_well()
+            return None
+        return RelayLease(fence=row["fence"], position=row["position"])
 
-    async def _lead(self, conn: Connection, lease: RelayLease, stop: asyncio.Event) -> None:
+    async def _lead(
+        self, conn: Connection, lease: RelayLease, stop: asyncio.Event, progressed: Progress
+    ) -> None:
+        self._health.leads()
+        try:
+            stay = _Stay(conn=conn, fence=lease.fence, stop=stop, progressed=progressed)
+            await self._publish(stay, lease.position)
+            await conn.execute(_QUERIES["release_relay"], {"fence": lease.fence})
+        except OUTAGES as error:
+            if not stop.is_set():
+                self._health.failed(error)
+            raise
+        finally:
+            self._health.leads_no_more()
+
+    async def _publish(self, stay: _Stay, marked: int) -> None:
+        """Publish the log from where the one before stopped, until told to stop."""
         publisher = await self._meanwhile_leading(
-            conn, lease, Publisher, address=self._address, topics=self._topics, schema_id=self._schema_id
+            stay, Publisher, address=self._address, topics=self._topics, schema_id=self._schema_id
         )
         try:
             # Published and not marked, if the one before us died in between.
-            found = await self._meanwhile_leading(conn, lease, publisher.published_upto)
-            position = max(lease.position, found)
-            await self._mark(conn, lease, position)
-            await self._relay(conn, lease, publisher, position, stop)
+            position = max(marked, await self._meanwhile_leading(stay, publisher.published_upto))
+            await self._mark(stay, position)
+            await self._go_on(stay, publisher, position)
         finally:
-            await asyncio.to_thread(publisher.close)
-        await conn.execute(_QUERIES["release_relay"], {"fence": lease.fence})
+            await beside(publisher.close)
 
-    async def _relay(
-        self, conn: Connection, lease: RelayLease, publisher: Publisher, position: int, stop: asyncio.Event
-    ) -> None:
+    async def _go_on(self, stay: _Stay, publisher: Publisher, position: int) -> None:
         renew_at = time.monotonic() + self._lease_s / 3
-        while not stop.is_set():
+        while not stay.stop.is_set():
             woken = self._listener.next_batch()
-            rows = await self._next_rows(conn, position)
+            rows = await self._next_rows(stay.conn, position)
             if rows:
-                await self._meanwhile_leading(conn, lease, publisher.publish, rows)
+                await self._meanwhile_leading(stay, publisher.publish, rows)
                 position = rows[-1]["seq"]
-                await self._mark(conn, lease, position)
+                await self._mark(stay, position)
+                PUBLISHED.inc(len(rows))
             else:
-                await self._wait(stop, woken)
+                await _first_of(stay.stop, woken, timeout_s=min(POLL_S, self._lease_s / 4))
+            stay.progressed()
+            self._health.is_well()
             if time.monotonic() >= renew_at:
-                await self._renew(conn, lease)
+                await self._renew(stay)
                 renew_at = time.monotonic() + self._lease_s / 3
 
     async def _meanwhile_leading(
-        self, conn: Connection, lease: RelayLease, work: Callable[..., Result], *given: Any, **named: Any
+        self, stay: _Stay, work: Callable[..., Result], *given: Any, **named: Any
     ) -> Result:
-        """Run what blocks in a thread, and keep the lease however long it takes: Kafka may be slow, not gone."""
-        task = asyncio.create_task(asyncio.to_thread(work, *given, **named))
+        """Run what blocks beside, and keep the lease however long it takes: Kafka may be slow, not gone.
+
+        Told to stop, it is waited for a little longer and then left: what it does is undone or found by who comes next.
+        """
+        task = asyncio.create_task(beside(work, *given, **named))
+        stopped = asyncio.create_task(stay.stop.wait())
         try:
-            while not (await asyncio.wait([task], timeout=self._lease_s / 3))[0]:
-                await self._renew(conn, lease)
+            while not stopped.done():
+                waited_for = [task, stopped]
+                await asyncio.wait(waited_for, timeout=self._lease_s / 3, return_when="FIRST_COMPLETED")
+                if task.done():
+                    return task.result()
+                await self._renew(stay)
+            if not (await asyncio.wait([task], timeout=LEAVE_S))[0]:
+                raise KafkaUnavailable("Kafka did not answer before the relay had to stop", retry_after_s=1.0)
+            return task.result()
         except BaseException:
-            await asyncio.wait([task])  # it cannot be ended; what it did is undone or found by who comes next
+            if not task.done():  # it cannot be ended, and the next one of ours must not begin beside it
+                await asyncio.wait([task, stopped], return_when="FIRST_COMPLETED")
             raise
-        return task.result()
+        finally:
+            task.cancel()
+            stopped.cancel()
 
     async def _next_rows(self, conn: Connection, position: int) -> list[Any]:
         given = {"after": position, "limit": self._batch_max}
         return await (await conn.execute(_QUERIES["next_events"], given)).fetchall()
 
-    async def _mark(self, conn: Connection, lease: RelayLease, position: int) -> None:
-        given = {"group": RELAY_GROUP, "position": position, "fence": lease.fence}
-        if (await conn.execute(_QUERIES["mark_published"], given)).rowcount == 0:
-            raise LeadershipLost(f"fence {lease.fence} is no longer valid")
+    async def _mark(self, stay: _Stay, position: int) -> None:
+        given = {"group": RELAY_GROUP, "position": position, "fence": stay.fence}
+        if (await stay.conn.execute(_QUERIES["mark_published"], given)).rowcount == 0:
+            raise LeadershipLost(f"fence {stay.fence} is no longer valid")
 
-    async def _renew(self, conn: Connection, lease: RelayLease) -> None:
-        given = {"fence": lease.fence, "lease_s": self._lease_s}
-        if await (await conn.execute(_QUERIES["renew_relay"], given)).fetchone() is None:
-            raise LeadershipLost(f"fence {lease.fence} is no longer valid")
+    async def _renew(self, stay: _Stay) -> None:
+        given = {"fence": stay.fence, "lease_s": self._lease_s}
+        if await (await stay.conn.execute(_QUERIES["renew_relay"], given)).fetchone() is None:
+            raise LeadershipLost(f"fence {stay.fence} is no longer valid")
 
-    async def _wait(self, stop: asyncio.Event, woken: asyncio.Event) -> None:
-        """Wait for a notification, `stop`, or the time to look without one."""
-        waits = [asyncio.create_task(event.wait()) for event in (stop, woken)]
-        timeout = min(POLL_S, self._lease_s / 4)
-        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
+
+async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=timeout_s, return_when="FIRST_COMPLETED")
+    for task in waits:
+        task.cancel()
