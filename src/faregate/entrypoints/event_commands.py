@@ -98,7 +98,7 @@ def _line(event: Mapping[str, Any], *, as_json: bool) -> str:
 @app.command("replay", epilog="Example: faregate events replay credit.snapshots --from-seq 1 --again")
 def replay(
     group: Annotated[str, typer.Argument(help="The consumer group to set back.")],
-    from_seq: Annotated[int, typer.Option(help="First event to read again.")],
+    from_seq: Annotated[int, typer.Option(min=1, help="First event to read again.")],
     again: Annotated[
         bool, typer.Option("--again", help="Also repeat the effects of events handled before.")
     ] = False,

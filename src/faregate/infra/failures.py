@@ -58,8 +58,12 @@ def _connection(error: psycopg.OperationalError) -> str:
 def _database(error: psycopg.Error) -> str:
     if type(error) is psycopg.ProgrammingError and error.sqlstate is None:
         return f"{_DATABASE} is no URL of a PostgreSQL: write postgresql://user@host:5432/database"
-    # PostgreSQL's own message may quote a value, and its detail quotes whole rows.
     code = f" ({error.sqlstate})" if error.sqlstate else ""
+    if isinstance(error, psycopg.DataError):
+        return (
+            f"a number or text that was given is none that PostgreSQL can hold{code}: correct or shorten it"
+        )
+    # PostgreSQL's own message may quote a value, and its detail quotes whole rows.
     return f"PostgreSQL refused a statement: {type(error).__name__}{code}; its log says more"
 
 
