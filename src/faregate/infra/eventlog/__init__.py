@@ -10,6 +10,7 @@ an event means does not belong here: `faregate.events` says that.
 
 from faregate.infra.eventlog.admin import (
     GroupLag,
+    ReplayPlaceUnknown,
     forget_group,
     lag,
     newest,
@@ -46,6 +47,7 @@ __all__ = [
     "LeaseLost",
     "Listener",
     "PostgresEventSource",
+    "ReplayPlaceUnknown",
     "Segment",
     "Sequencer",
     "Subscription",

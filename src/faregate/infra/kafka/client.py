@@ -22,6 +22,14 @@ class KafkaUnavailable(UnavailableError):
     """Kafka did not answer: it is down, restarting, or not reachable from here."""
 
 
+class RecordsGone(KafkaUnavailable):
+    """Kafka has deleted, by its retention, records that a consumer group has not handled.
+
+    Let the group catch up on the log: run its consumers without FAREGATE_KAFKA_BOOTSTRAP until `faregate events lag`
+    says that nothing is left, then on Kafka again. The log knows what was handled, and nothing is handled twice.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaAddress:
     """`bootstrap` is `host:port,…`; `options` are further settings of librdkafka, such as those of TLS and SASL."""
