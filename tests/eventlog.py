@@ -34,6 +34,7 @@ from faregate.infra.kafka import (
     ensure_topics,
     replay_from_kafka,
 )
+from faregate.infra.kafka.relay import SETTLE_AFTER
 from faregate.kernel.event import Event, NewEvent
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -190,7 +191,12 @@ async def running_log(*, credit: Database, admin: Database) -> AsyncIterator[Log
 
 @asynccontextmanager
 async def running_log_on_kafka(
-    *, credit: Database, admin: Database, address: KafkaAddress, attempts_max: int | None = None
+    *,
+    credit: Database,
+    admin: Database,
+    address: KafkaAddress,
+    attempts_max: int | None = None,
+    settle_after: int = SETTLE_AFTER,
 ) -> AsyncIterator[Log]:
     """A log whose sequencer and relay run and whose source reads topics of its own on Kafka."""
     await make_effects_table(credit)
@@ -206,6 +212,7 @@ async def running_log_on_kafka(
             topics=topics,
             schema_id=lambda _: None,
             lease_s=LEASE_S,
+            settle_after=settle_after,
         )
         async with running(sequencer.run, relay.run):
             await asyncio.to_thread(ensure_topics, address, topics)

@@ -5,7 +5,7 @@ with taken as (
     set holder = %(holder)s, fence = fence + 1,
         expires_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
     where holder is null or holder = %(holder)s or expires_at < clock_timestamp()
-    returning fence
+    returning fence, ends_upto
 ), registered as (
     insert into eventlog.consumer_group (name, types)
     select %(group)s, null from taken
@@ -17,7 +17,7 @@ with taken as (
     on conflict do nothing
     returning position
 )
-select t.fence, coalesce(
+select t.fence, t.ends_upto, coalesce(
     (select min(a.position) from eventlog.assignment a where a.consumer_group = %(group)s),
     (select min(b.position) from begun b)
 ) as position
@@ -39,10 +39,26 @@ select seq, id, aggregatetype, aggregateid, type, payload::text as payload, time
 from eventlog.event where seq > %(after)s order by seq limit %(limit)s
 
 -- name: mark_published
--- Notes up to which place of the log everything was published, behind the fence.
-update eventlog.assignment a set position = %(position)s
-from eventlog.relay r
-where a.consumer_group = %(group)s and r.fence = %(fence)s
+-- Notes up to which place of the log everything was published, and where partitions end now, behind the fence.
+with marked as (
+    update eventlog.assignment a set position = greatest(a.position, %(position)s)
+    from eventlog.relay r
+    where a.consumer_group = %(group)s and r.fence = %(fence)s
+    returning 1
+), ended as (
+    insert into eventlog.bus_end as e (topic, partition, seq)
+    select t.topic, t.partition, t.seq
+    from unnest(%(topics)s::text[], %(partitions)s::integer[], %(seqs)s::bigint[]) as t (topic, partition, seq)
+    where exists (select from marked)
+    on conflict (topic, partition) do update set seq = greatest(e.seq, excluded.seq)
+), known as (
+    update eventlog.relay set ends_upto = %(position)s where fence = %(fence)s
+)
+select count(*) as marked from marked
+
+-- name: settle_silent
+-- Moves the places of groups on in partitions to which nothing comes.
+select eventlog.settle_silent(%(upto)s::bigint, %(behind)s::bigint)
 
 -- name: bus_join
 -- Registers a group and the partitions that a member was given; returns where the group stands in each.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +25,9 @@ _QUERIES = load_queries(__package__)
 RELAY_GROUP = "kafka.relay"
 """Under this name the relay stands among the groups that read the log: in the lag, and before the archive."""
 POLL_S = 1.0
+SETTLE_S = 5.0
+SETTLE_AFTER = 10_000
+"""So many events a group's place in a silent partition may stay behind: to count its lag costs that much at most."""
 LEAVE_S = 2.0
 """How long a relay that is told to stop waits for what it asked of Kafka."""
 Result = TypeVar("Result")
@@ -32,10 +35,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayLease:
-    """The right to relay, and the place in the log that is marked as published."""
+    """The right to relay, the place in the log that is marked as published, and up to where ends are known."""
 
     fence: int
     position: int
+    ends_upto: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class Relay:
         schema_id: SchemaId,
         lease_s: float = 5.0,
         batch_max: int = 1_000,
+        settle_after: int = SETTLE_AFTER,
     ) -> None:
         self._database = database
         self._listener = listener
@@ -75,6 +80,7 @@ class Relay:
         self._schema_id = schema_id
         self._lease_s = lease_s
         self._batch_max = batch_max
+        self._settle_after = settle_after
         self._health = RelayHealth(address=address)
 
     async def check(self) -> None:
@@ -99,7 +105,7 @@ class Relay:
         if row is None:
             self._health.is_well()
             return None
-        return RelayLease(fence=row["fence"], position=row["position"])
+        return RelayLease(fence=row["fence"], position=row["position"], ends_upto=row["ends_upto"])
 
     async def _lead(
         self, conn: Connection, lease: RelayLease, stop: asyncio.Event, progressed: Progress
@@ -107,7 +113,7 @@ class Relay:
         self._health.leads()
         try:
             stay = _Stay(conn=conn, fence=lease.fence, stop=stop, progressed=progressed)
-            await self._publish(stay, lease.position)
+            await self._publish(stay, lease)
             await conn.execute(_QUERIES["release_relay"], {"fence": lease.fence})
         except OUTAGES as error:
             if not stop.is_set():
@@ -116,28 +122,37 @@ class Relay:
         finally:
             self._health.leads_no_more()
 
-    async def _publish(self, stay: _Stay, marked: int) -> None:
+    async def _publish(self, stay: _Stay, lease: RelayLease) -> None:
         """Publish the log from where the one before stopped, until told to stop."""
         publisher = await self._meanwhile_leading(
             stay, Publisher, address=self._address, topics=self._topics, schema_id=self._schema_id
         )
         try:
-            # Published and not marked, if the one before us died in between.
-            position = max(marked, await self._meanwhile_leading(stay, publisher.published_upto))
-            await self._mark(stay, position)
+            found = await self._meanwhile_leading(stay, publisher.published_upto)
+            position = await self._catch_up(stay, lease, published=max(found, lease.position))
             await self._go_on(stay, publisher, position)
         finally:
             await beside(publisher.close)
 
+    async def _catch_up(self, stay: _Stay, lease: RelayLease, *, published: int) -> int:
+        """Mark what the one before us published, if it died before it did, and where that ends in each partition."""
+        position = min(lease.position, lease.ends_upto)
+        while position < published:
+            rows = [r for r in await self._next_rows(stay.conn, position) if r["seq"] <= published]
+            position = rows[-1]["seq"] if rows else published
+            await self._mark(stay, position, rows)
+        await self._mark(stay, published)
+        return published
+
     async def _go_on(self, stay: _Stay, publisher: Publisher, position: int) -> None:
-        renew_at = time.monotonic() + self._lease_s / 3
+        renew_at = settle_at = time.monotonic()
         while not stay.stop.is_set():
             woken = self._listener.next_batch()
             rows = await self._next_rows(stay.conn, position)
             if rows:
                 await self._meanwhile_leading(stay, publisher.publish, rows)
                 position = rows[-1]["seq"]
-                await self._mark(stay, position)
+                await self._mark(stay, position, rows)
                 PUBLISHED.inc(len(rows))
             else:
                 await _first_of(stay.stop, woken, timeout_s=min(POLL_S, self._lease_s / 4))
@@ -146,6 +161,10 @@ class Relay:
             if time.monotonic() >= renew_at:
                 await self._renew(stay)
                 renew_at = time.monotonic() + self._lease_s / 3
+            if time.monotonic() >= settle_at:
+                given = {"upto": position, "behind": self._settle_after}
+                await stay.conn.execute(_QUERIES["settle_silent"], given)
+                settle_at = time.monotonic() + SETTLE_S
 
     async def _meanwhile_leading(
         self, stay: _Stay, work: Callable[..., Result], *given: Any, **named: Any
@@ -178,10 +197,27 @@ class Relay:
         given = {"after": position, "limit": self._batch_max}
         return await (await conn.execute(_QUERIES["next_events"], given)).fetchall()
 
-    async def _mark(self, stay: _Stay, position: int) -> None:
-        given = {"group": RELAY_GROUP, "position": position, "fence": stay.fence}
-        if (await stay.conn.execute(_QUERIES["mark_published"], given)).rowcount == 0:
+    async def _mark(self, stay: _Stay, position: int, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        ends = self._ends(rows)
+        given = {
+            "group": RELAY_GROUP,
+            "position": position,
+            "fence": stay.fence,
+            "topics": [topic for topic, _ in ends],
+            "partitions": [partition for _, partition in ends],
+            "seqs": list(ends.values()),
+        }
+        [row] = await (await stay.conn.execute(_QUERIES["mark_published"], given)).fetchall()
+        if row["marked"] == 0:
             raise LeadershipLost(f"fence {stay.fence} is no longer valid")
+
+    def _ends(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[tuple[str, int], int]:
+        """Return the last place in the log that each partition got of these rows."""
+        ends = {}
+        for row in rows:
+            topic = self._topics.topic_of(type=row["type"], aggregate_type=row["aggregatetype"])
+            ends[topic, self._topics.partition_of(row["aggregateid"])] = row["seq"]
+        return ends
 
     async def _renew(self, stay: _Stay) -> None:
         given = {"fence": stay.fence, "lease_s": self._lease_s}
