@@ -15,6 +15,7 @@ from faregate.infra.eventlog.admin import (
     newest,
     prune_inbox,
     replay,
+    require_group,
     skip,
     unsequenced,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "open_segment_ahead",
     "prune_inbox",
     "replay",
+    "require_group",
     "skip",
     "unsequenced",
 ]
