@@ -16,6 +16,7 @@ from faregate.infra.eventlog.admin import (
     newest,
     prune_inbox,
     replay,
+    require_group,
     skip,
     unsequenced,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "open_segment_ahead",
     "prune_inbox",
     "replay",
+    "require_group",
     "skip",
     "unsequenced",
 ]

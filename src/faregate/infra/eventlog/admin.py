@@ -121,9 +121,22 @@ async def newest(
     conn: Connection, *, after: int | None, count: int, types: Sequence[str] | None
 ) -> tuple[Sequence[Mapping[str, Any]], int]:
     """Return the newest events of the log, or those after a place, oldest first, and the place to go on after."""
+    # First: what comes between the two statements is among the rows, or after this end.
+    begin = await _end(conn) if after is None else after
     given = {"after": after, "count": count, "types": list(types) if types else None}
     rows = await (await conn.execute(_QUERIES["newest"], given)).fetchall()
-    return rows, rows[-1]["seq"] if rows else after or 0
+    return rows, max(begin, rows[-1]["seq"] if rows else 0)
+
+
+async def _end(conn: Connection) -> int:
+    row: Any = await (await conn.execute(_QUERIES["log_end"])).fetchone()
+    return int(row["seq"])
+
+
+async def require_group(conn: Connection, *, group: str) -> None:
+    """Raise ConsumerGroupUnknown for a group of which no member has ever run."""
+    if await (await conn.execute(_QUERIES["group"], {"group": group})).fetchone() is None:
+        raise ConsumerGroupUnknown(f"there is no consumer group {group!r}", group=group)
 
 
 async def forget_group(conn: Connection, *, group: str) -> None:

@@ -191,6 +191,14 @@ with members as (
 )
 delete from eventlog.consumer_group where name = %(group)s returning name
 
+-- name: group
+-- A consumer group, if there is one of this name.
+select name from eventlog.consumer_group where name = %(group)s
+
+-- name: log_end
+-- The place of the newest event, 0 where there is none.
+select coalesce(max(seq), 0) as seq from eventlog.event
+
 -- name: newest
 -- The newest events, or those after a place of the log, of some types if any are given; oldest first.
 select seq, time, type, id, aggregateid as key, payload as data from (

@@ -8,7 +8,13 @@ process reads is a setting; nothing else in the system knows.
 """
 
 from faregate.infra.kafka.admin import replay_from_kafka
-from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, RecordsGone
+from faregate.infra.kafka.client import (
+    KafkaAddress,
+    KafkaUnavailable,
+    RecordsGone,
+    require_answer,
+    require_usable,
+)
 from faregate.infra.kafka.dead_letters import DeadLetters
 from faregate.infra.kafka.relay import RELAY_GROUP, Relay
 from faregate.infra.kafka.source import KafkaEventSource
@@ -25,5 +31,7 @@ __all__ = [
     "Topics",
     "ensure_topics",
     "replay_from_kafka",
+    "require_answer",
+    "require_usable",
     "topics_found",
 ]
