@@ -141,6 +141,15 @@ class Log:
         await eventually(enough, what=f"{count} effects of {group}")
         return await self.effects(group)
 
+    async def until_one(self, n: int, group: str = "readers") -> list[Any]:
+        """Wait until the event of that number had its effect; return all effects."""
+
+        async def has_come() -> bool:
+            return any(row["n"] == n for row in await self.effects(group))
+
+        await eventually(has_come, what=f"an effect of event {n} of {group}")
+        return await self.effects(group)
+
     async def until_shared(self, members: int, group: str = "readers") -> None:
         """Wait until so many members of a group hold all its partitions among them."""
 

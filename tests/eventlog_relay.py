@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from uuid import uuid4
 
 from faregate.infra.database import Database
 from faregate.infra.eventlog import Listener
@@ -19,7 +19,7 @@ async def main(url: str, bootstrap: str, prefix: str) -> None:
         relay = Relay(
             database=database,
             listener=listener,
-            holder=uuid4().hex,
+            holder=str(os.getpid()),
             address=KafkaAddress(bootstrap=bootstrap),
             topics=topics_of_test(prefix=prefix),
             schema_id=lambda _: None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,6 +35,8 @@ from tests.eventlog import (
     recorder,
     running,
 )
+
+from tests.eventlog_producer import FACTS
 
 KEYS = [f"app_{number}" for number in range(40)]
 
@@ -368,6 +372,40 @@ async def test_order_holds_while_members_come_and_go(log: Log) -> None:
         effects = await log.until_effects(900)
     await producing
     assert_each_once_and_in_order(effects, sent)
+
+
+@pytest.mark.requirement("C28")
+async def test_of_a_producer_killed_while_it_appends_arrives_what_it_committed_and_nothing_else(
+    log: Log, database_url: str
+) -> None:
+    async with running(log.member()):
+        for start in (0, 10_000, 20_000):
+            before = len(await log.effects(FACTS))
+            producer = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.eventlog_producer", database_url, str(start))
+            )
+            try:
+                await log.until_effects(before + 30, FACTS)
+                await asyncio.sleep(
+                    random.uniform(0, 0.01)
+                )  # anywhere in a transaction, not a wait for something
+            finally:
+                producer.kill()
+                await producer.wait()
+
+        async def all_arrived() -> bool:
+            done, facts = await log.effects(), await log.effects(FACTS)
+            return {row["event_id"] for row in done} >= {row["event_id"] for row in facts}
+
+        await eventually(all_arrived, what="every fact's event arrived")
+        await log.append(event("last", n=-1))
+        effects = [row for row in await log.until_one(-1) if row["n"] != -1]
+    facts = await log.effects(FACTS)
+    assert len(facts) % 3 == 0
+    assert sorted(row["event_id"] for row in effects) == sorted(row["event_id"] for row in facts)
+    for key in {row["key"] for row in facts}:
+        wanted = [row["n"] for row in facts if row["key"] == key]
+        assert [row["n"] for row in effects if row["key"] == key] == wanted
 
 
 def refuses(n: int) -> tuple[Any, set[int]]:

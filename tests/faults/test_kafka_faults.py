@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
@@ -11,12 +13,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import orjson
 import pytest
+from confluent_kafka import Message
 
+from faregate.events import schema_id
 from faregate.infra.database import Connection
-from faregate.infra.kafka import DeadLetters, KafkaAddress, Topics, ensure_topics
+from faregate.infra.eventlog import Listener
+from faregate.infra.kafka import DeadLetters, KafkaAddress, KafkaUnavailable, Relay, Topics, ensure_topics
 from faregate.infra.kafka.look import read_all
-from faregate.infra.kafka.records import event_of
+from faregate.infra.kafka.records import event_of, headers_of
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
 from tests.eventlog import (
@@ -109,6 +115,104 @@ async def test_relays_killed_in_the_middle_publish_every_event_once_and_in_order
             started.append(await start_relay(database_url, kafka_address, topics))
         found = await until_published(kafka_address, topics, 1500)
     assert sorted(e.id for e in found) == sorted(e.id for e in sent)
+
+
+@pytest.mark.requirement("C28")
+async def test_a_frozen_relay_that_wakes_up_after_another_took_over_publishes_nothing(
+    open_database: OpenDatabase, database_url: str, kafka_address: KafkaAddress
+) -> None:
+    credit, admin = await open_database("credit"), await open_database("eventlog")
+    topics = topics_of_test(prefix=f"t{uuid4().hex[:12]}.")
+    await asyncio.to_thread(ensure_topics, kafka_address, topics)
+    sent = many(1500)
+    async with running_log(credit=credit, admin=admin) as log, relays(database_url, kafka_address, topics):
+        for part in range(3):
+            await log.append(*sent[part * 500 : part * 500 + 400])
+            await until_marked(log, part * 500 + 1)
+            frozen = await leader(log)
+            await asyncio.sleep(random.uniform(0, 0.02))  # anywhere in a batch, not a wait for something
+            os.kill(frozen, signal.SIGSTOP)
+            try:
+                await eventually(lambda: leads_another(log, frozen), what="the other relay leads")
+                await log.append(*sent[part * 500 + 400 : part * 500 + 450])
+                await until_published(kafka_address, topics, part * 500 + 450)
+            finally:
+                os.kill(frozen, signal.SIGCONT)
+            await log.append(*sent[part * 500 + 450 : part * 500 + 500])
+            await until_published(kafka_address, topics, part * 500 + 500)
+        found = await until_published(kafka_address, topics, 1500)
+    assert sorted(e.id for e in found) == sorted(e.id for e in sent)
+
+
+async def until_marked(log: Log, position: int) -> None:
+    """Wait until the relay has marked that much as published: it is in the middle of what was appended."""
+    query = "select from eventlog.assignment where consumer_group = 'kafka.relay' and position >= %s limit 1"
+
+    async def is_marked() -> bool:
+        return bool(await log.rows(query, position))
+
+    await eventually(is_marked, what=f"{position} events published")
+
+
+async def leader(log: Log) -> int:
+    """The process id of the relay that leads."""
+    found: list[int] = []
+
+    async def there_is_one() -> bool:
+        rows = await log.rows("select holder from eventlog.relay where expires_at > clock_timestamp()")
+        found.extend(int(row["holder"]) for row in rows)
+        return bool(found)
+
+    await eventually(there_is_one, what="a relay leads")
+    return found[-1]
+
+
+async def leads_another(log: Log, frozen: int) -> bool:
+    return await leader(log) != frozen
+
+
+@pytest.mark.requirement("C10")
+async def test_a_record_names_the_schema_that_its_data_follows(
+    open_database: OpenDatabase, kafka_address: KafkaAddress
+) -> None:
+    credit, admin = await open_database("credit"), await open_database("eventlog")
+    kind = "credit.application.submitted"
+    topics = Topics(aggregate_of={kind: "credit.application"}, prefix=f"t{uuid4().hex[:12]}.")
+    async with running_log(credit=credit, admin=admin) as log, Listener(admin) as listener:
+        relay = Relay(
+            database=admin,
+            listener=listener,
+            holder="me",
+            address=kafka_address,
+            topics=topics,
+            schema_id=schema_id,
+        )
+        async with running(relay.run):
+            await log.append(event(kind=kind), event(kind="not.ours"))
+            await eventually(lambda: has_records(kafka_address, topics, 2), what="two records")
+    ours, other = await asyncio.to_thread(records, kafka_address, topics)
+    named = schema_id(kind)
+    assert named and named.startswith(f"{kind}/")
+    assert headers_of(ours.headers()) == {
+        "content-type": "application/cloudevents+json",
+        "type": kind,
+        "seq": "1",
+        "schema-id": named,
+    }
+    assert orjson.loads(ours.value() or b"")["dataschema"] == named
+    assert "schema-id" not in headers_of(other.headers())
+
+
+def records(address: KafkaAddress, topics: Topics) -> Sequence[Message]:
+    found = [message for topic in topics.of_events for message in read_all(address, topic)]
+    return sorted(found, key=lambda message: int(headers_of(message.headers())["seq"]))
+
+
+async def has_records(address: KafkaAddress, topics: Topics, count: int) -> bool:
+    try:
+        return len(await asyncio.to_thread(records, address, topics)) >= count
+    except KafkaUnavailable:  # the relay has not made the topic yet
+        return False
 
 
 @pytest.mark.requirement("C28")

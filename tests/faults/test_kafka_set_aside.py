@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import structlog
 from confluent_kafka import Producer
 
 from faregate.infra.database import Connection
+from faregate.infra.eventlog import prune_inbox
 from faregate.infra.kafka import DeadLetters, KafkaAddress, Topics, replay_from_kafka
 from faregate.infra.kafka.topics import MESSAGE_BYTES_MAX
 from faregate.kernel.event import Event
@@ -131,6 +133,38 @@ async def test_a_member_whose_group_is_set_back_while_it_gives_an_event_up_reads
         await log.append(event(KEY, n=1), event(KEY, n=2))
         assert [row["n"] for row in await log.until_effects(3)] == [0, 1, 2]
     assert len(await asyncio.to_thread(lambda: list(letters.all()))) == 1
+
+
+async def test_an_event_that_was_given_back_and_handled_is_not_handled_again_however_late_it_comes_back(
+    log: Log, letters: DeadLetters, topics: Topics
+) -> None:
+    poison = {1}
+
+    async def handle(conn: Connection, events: Sequence[Event]) -> None:
+        if poison & {e.data["n"] for e in events}:
+            raise ValueError("this one cannot be handled yet")
+        await recorder("readers")(conn, events)
+
+    async with running(log.member(handler=handle)):
+        await log.append(*(event(KEY, n=n) for n in range(3)))
+        await log.until_effects(2)
+        poison.clear()
+        await asyncio.to_thread(letters.give_back, letters.all())
+        effects = await log.until_effects(3)
+        before = await position_of(log, topics.retries)
+        assert await prune_inbox(log.admin, before=datetime.now(UTC) + timedelta(days=1)) == 2
+        await asyncio.to_thread(letters.give_back, letters.all())
+
+        async def came_back() -> bool:
+            return await position_of(log, topics.retries) > before
+
+        await eventually(came_back, what="the event came a second time")
+    assert await log.effects() == effects
+
+
+async def position_of(log: Log, topic: str) -> int:
+    [row] = await log.rows("select position from eventlog.bus_position where topic = %s", topic)
+    return int(row["position"])
 
 
 async def set_back(log: Log) -> None:

@@ -147,7 +147,7 @@ async def forget_group(conn: Connection, *, group: str) -> None:
 
 
 async def prune_inbox(database: Database, *, before: datetime) -> int:
-    """Delete inbox rows older than an instant, in small transactions; return how many.
+    """Delete inbox rows older than an instant, but for those of dead letters, in small transactions; return how many.
 
     Keep at least INBOX_RETENTION_DAYS: the inbox is what makes a replay or a restored position harmless.
     """

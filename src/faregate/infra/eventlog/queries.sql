@@ -90,10 +90,14 @@ on conflict do nothing
 returning event_id
 
 -- name: prune_inbox
--- Removes a portion of the inbox rows older than an instant.
+-- Removes a portion of the inbox rows older than an instant; dead letters may come back at any time, and theirs stay.
 delete from eventlog.inbox
 where ctid = any (array(
-    select i.ctid from eventlog.inbox i where i.handled_at < %(before)s limit %(limit)s
+    select i.ctid from eventlog.inbox i
+    where i.handled_at < %(before)s and not exists (
+        select from eventlog.given_up d where d.consumer_group = i.consumer_group and d.event_id = i.event_id
+    )
+    limit %(limit)s
 ))
 
 -- name: open_segment_ahead

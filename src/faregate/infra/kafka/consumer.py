@@ -276,6 +276,8 @@ class KafkaConsumer:
     ) -> None:
         """Put an event with the dead letters, and go on after it. Raises PositionMoved."""
         event = event_of(message.value())
+        async with self._database.connection() as conn:  # before the letter is there: none may be unknown
+            await conn.execute(_QUERIES["bus_give_up"], {"group": self._group, "event_id": event.id})
         await self._bury(reader, place, message, error, attempts=attempts)
         _log.error("kafka.dead_letter", group=self._group, event_id=str(event.id), attempts=attempts)
 

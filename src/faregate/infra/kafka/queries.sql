@@ -79,6 +79,10 @@ select eventlog.bus_advance(
     %(group)s, %(topics)s::text[], %(partitions)s::integer[], %(positions)s::bigint[], %(seqs)s::bigint[]
 )
 
+-- name: bus_give_up
+-- Notes an event that goes to the dead letters, so that the inbox never forgets it.
+select eventlog.bus_give_up(%(group)s, %(event_id)s)
+
 -- name: bus_places
 -- The partitions that a group has handled, locked.
 select topic, partition, position from eventlog.bus_position
