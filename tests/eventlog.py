@@ -22,9 +22,11 @@ from faregate.infra.eventlog import (
     PostgresEventSource,
     Sequencer,
     append,
+    lag,
     replay,
 )
 from faregate.infra.kafka import (
+    RELAY_GROUP,
     KafkaAddress,
     KafkaEventSource,
     Relay,
@@ -162,6 +164,15 @@ class Log:
             return bool(row["n"] >= count)
 
         await eventually(enough, what=f"{count} events in the log")
+
+    async def until_published(self) -> None:
+        """Wait until the relay, if there is one, has published the whole log."""
+
+        async def is_published() -> bool:
+            async with self.admin.connection() as conn:
+                return not any(group.events for group in await lag(conn, groups=[RELAY_GROUP]))
+
+        await eventually(is_published, what="everything is on Kafka")
 
 
 async def make_effects_table(credit: Database) -> None:

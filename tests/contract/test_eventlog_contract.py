@@ -15,7 +15,14 @@ import pytest
 import structlog
 
 from faregate.infra.database import Connection
-from faregate.infra.eventlog import EVENT_BYTES_MAX, EventTooLarge, append, forget_group, lag
+from faregate.infra.eventlog import (
+    EVENT_BYTES_MAX,
+    EventTooLarge,
+    ReplayPlaceUnknown,
+    append,
+    forget_group,
+    lag,
+)
 from faregate.kernel.errors import UnavailableError
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
@@ -163,6 +170,44 @@ async def test_a_forgotten_group_is_gone_and_begins_anew_if_it_returns_without_d
         await log.append(event("after", n=40))
         effects = await log.until_effects(41)
     assert_each_once_and_in_order(effects[:40], sent)
+
+
+@pytest.mark.parametrize("from_seq", [-1, 0, 121, 10**15])
+async def test_a_replay_from_a_place_that_the_log_does_not_have_changes_nothing(
+    log: Log, from_seq: int
+) -> None:
+    sent = many(160)
+    async with running(log.member()):
+        await log.append(*sent[:120])
+        await log.until_effects(120)
+        with pytest.raises(ReplayPlaceUnknown, match="its newest is 120"):
+            await log.replay(from_seq)
+        await log.append(*sent[120:])
+        effects = await log.until_effects(160)
+    assert_each_once_and_in_order(effects, sent)
+
+
+async def test_a_replay_never_moves_a_group_forwards(log: Log) -> None:
+    sent = many(160)
+    async with running(log.member()):
+        await log.append(*sent[:80])
+        await log.until_effects(80)
+    await log.append(*sent[80:])
+    await log.until_sequenced(160)
+    await log.until_published()
+    await log.replay(140)
+    async with running(log.member()):
+        effects = await log.until_effects(160)
+    assert_each_once_and_in_order(effects, sent)
+
+
+async def test_a_live_group_that_is_set_back_notices_it_though_nothing_comes(log: Log) -> None:
+    async with running(log.member()):
+        await log.append(*many(80))
+        await log.until_effects(80)
+        await log.replay(41)
+        effects = await log.until_effects(120)
+    assert sorted(row["n"] for row in effects[80:]) == list(range(40, 80))
 
 
 async def test_a_live_group_that_is_set_back_notices_it_with_what_comes_next(log: Log) -> None:

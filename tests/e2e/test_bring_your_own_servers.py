@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,40 @@ import psycopg
 import pytest
 import yaml
 
+from faregate.entrypoints.processes import CONTEXTS, RELAY, roles_of
+from faregate.infra.kafka import KafkaAddress
+from faregate.infra.kafka.look import read_all
+from faregate.infra.kafka.records import event_of
 from tests.servers import OwnServers, free_ports, own_servers
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/bring-your-own-servers.md").read_text()
 COMPOSE = ROOT / "compose.yaml"
-PORTS = 10
+PORTS = 21
 """How many ports the how-to takes, one after the other."""
+KAFKA = "Events over Kafka"
+CONTEXTS_OF_TEXT, ROLES_OF_TEXT = (
+    re.findall(rf'^{name}="([a-z ]+)"$', TEXT, re.MULTILINE)[0].split() for name in ("CONTEXTS", "ROLES")
+)
 
 
-def commands() -> str:
-    """Return every shell block of the how-to, in order, as one script."""
-    return "\n".join(re.findall(r"^```sh\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+def sections() -> dict[str, str]:
+    """Return the shell blocks of each section of the how-to by its title, in order."""
+    parts = re.split(r"^## (.*)\n", TEXT, flags=re.MULTILINE)[1:]
+    blocks = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return {
+        title: "\n".join(blocks.findall(text)) for title, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def commands(*, kafka: bool) -> str:
+    """Return what the how-to says to type, in order, as one script; what is about Kafka where it says to do it."""
+    said = sections()
+    about_kafka = said.pop(KAFKA)
+    steps = [text for title, text in said.items() if title[0].isdigit()]
+    assert "Do this between steps 3 and 4" in TEXT
+    assert "".join(steps) == "".join(said.values())
+    return "\n".join([*steps[:3], *([about_kafka] if kafka else []), *steps[3:]])
 
 
 async def ran(script: str, *, folder: Path, environment: dict[str, str]) -> int | None:
@@ -47,7 +70,7 @@ async def ran(script: str, *, folder: Path, environment: dict[str, str]) -> int 
             start_new_session=True,
         )
         try:
-            async with asyncio.timeout(270):
+            async with asyncio.timeout(390):
                 return await process.wait()
         except TimeoutError:
             return None
@@ -66,11 +89,40 @@ def ask_for_passwords(servers: OwnServers) -> None:
         server.execute("create database theirs owner administrator")
 
 
-@pytest.mark.timeout(300)
+def test_the_howto_names_every_context_and_every_role() -> None:
+    assert list(CONTEXTS) == CONTEXTS_OF_TEXT
+    assert list(roles_of(kafka=False)) == ROLES_OF_TEXT
+    assert f'ROLES="$ROLES {RELAY}"' in sections()[KAFKA]
+
+
+@pytest.mark.timeout(420)
 @pytest.mark.requirement("P2")
 async def test_the_howto_decides_an_application_with_one_process_a_part_each_under_its_own_login(
     tmp_path: Path,
 ) -> None:
+    await decides_an_application(tmp_path, processes=[*CONTEXTS, *roles_of(kafka=False)])
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.requirement("P2")
+async def test_the_howto_decides_an_application_over_a_kafka_that_is_somebody_elses(
+    tmp_path: Path, kafka_address: KafkaAddress
+) -> None:
+    prefix = "theirs."
+    variables = {
+        "FAREGATE_KAFKA_BOOTSTRAP": kafka_address.bootstrap,
+        "FAREGATE_KAFKA_TOPIC_PREFIX": prefix,
+    }
+    await decides_an_application(tmp_path, processes=[*CONTEXTS, *roles_of(kafka=True)], kafka=variables)
+    topic = f"{prefix}outbox.event.credit.application.urgent"
+    told = [event_of(message.value() or b"").type for message in read_all(kafka_address, topic)]
+    assert "credit.decision.finalized" in told
+
+
+async def decides_an_application(
+    tmp_path: Path, *, processes: Sequence[str], kafka: Mapping[str, str] | None = None
+) -> None:
+    """Do what the how-to says; each of these is ready and the applicant approved when it has come to its end."""
     with own_servers(tmp_path / "theirs", migrated=False) as servers:
         ask_for_passwords(servers)
         sockets = servers.valkey_socket.parent
@@ -86,17 +138,18 @@ async def test_the_howto_decides_an_application_with_one_process_a_part_each_und
             "ADMIN_URL": f"postgresql://administrator:admin-s3cret@/theirs?host={sockets}",
             "FAREGATE_VALKEY_URL": f"unix://{servers.valkey_socket}",
             "PORT": str(free_ports(PORTS)),
+            **(kafka or {}),
         }
         (run_in := tmp_path / "run").mkdir()
-        status = await ran(commands(), folder=run_in, environment=environment)
+        status = await ran(commands(kafka=bool(kafka)), folder=run_in, environment=environment)
     logs = {file.name: file.read_text() for file in sorted(run_in.glob("*.log"))}
     output = (run_in / "said.txt").read_text()
     assert status == 0, (output, (run_in / "done.txt").read_text(), logs)
     ready = [orjson.loads(found) for found in re.findall(r'^\{"ready".*$', output, re.MULTILINE)]
-    assert [answer["ready"] for answer in ready] == [True] * 8
+    assert [answer["ready"] for answer in ready] == [True] * len(processes)
     assert '"outcome":"approved"' in output
     assert not (run_in / ".faregate" / "postgres").exists()
-    assert len(logs) == 9
+    assert len(logs) == len(processes) + 1  # the sandbox's
 
 
 def services() -> dict[str, Any]:

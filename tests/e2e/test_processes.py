@@ -175,3 +175,9 @@ def test_up_with_processes_plans_one_for_each_context_and_role() -> None:
     plan = plan_of(Settings(_env_file=None), processes=True)  # type: ignore[call-arg]
     assert (plan.apis, plan.workers, plan.contexts) == (0, 0, tuple(CONTEXTS))
     assert set(plan.roles) == ROLES.keys() - {RELAY}
+
+
+def test_up_with_processes_on_kafka_plans_the_relay_and_the_broker_besides() -> None:
+    plan = plan_of(Settings(_env_file=None), kafka=True, processes=True)  # type: ignore[call-arg]
+    assert plan.kafka
+    assert set(plan.roles) == ROLES.keys()

@@ -74,7 +74,9 @@ class _AheadClock(SystemClock):
 async def test_a_process_whose_clock_is_a_day_ahead_takes_over_no_live_claim(room: Room) -> None:
     review = await room.in_review()
     await room.claim(review)
-    policy = ReviewPolicy(lease=timedelta(minutes=1), claims_max=1, amount_max=1, note_chars_min=1)
+    policy = ReviewPolicy(
+        lease=timedelta(minutes=1), claims_max=1, amount_max=1, amount_if_absent=0, note_chars_min=1
+    )
     service = room.desk.service
     ahead = ReviewDesk(
         tools=replace(tools(), clock=_AheadClock()),

@@ -131,7 +131,8 @@ async def due(desk: Desk, *options: str) -> list[dict[str, Any]]:
     return list(json.loads((await credit(desk, "notices", "--json", "--limit", "1000", *options)).stdout))
 
 
-async def test_a_denial_that_was_taken_back_needs_no_notice_any_more(desk: Desk) -> None:
+async def denial_taken_back(desk: Desk) -> str:
+    """Deny an application, and take the denial back on better facts; return its id."""
     application = await desk.decided(BAD_ROW)
     await desk.sql(
         'update credit.risk_signal set facts = facts || \'{"term_months": 1, "checking_account": "none",'
@@ -139,9 +140,24 @@ async def test_a_denial_that_was_taken_back_needs_no_notice_any_more(desk: Desk)
         id=application,
     )
     await decide_again(desk, application, version=1)
+    return application
+
+
+async def test_a_denial_that_was_taken_back_needs_no_notice_any_more(desk: Desk) -> None:
+    application = await denial_taken_back(desk)
     assert (await desk.world.decision(application)).json["outcome"] != "denied"
     assert application not in [n["application_id"] for n in await due(desk)]
     assert (await notice(desk, application)).problem == (404, "no-adverse-action")
+
+
+async def test_a_notice_that_nobody_needs_any_more_is_marked_as_sent_by_its_version_only(
+    desk: Desk, issuer_file: None
+) -> None:
+    application = await denial_taken_back(desk)
+    refused = await credit(desk, "notices", "--mark-sent", application)
+    assert (refused.exit_code, (await notices(desk, application))[0]["sent_at"]) == (1, None)
+    assert "is not denied any more; name version 1" in str(line_of(refused.exception))
+    assert (await credit(desk, "notices", "--mark-sent", f"{application}/1")).exit_code == 0
 
 
 @pytest.mark.requirement("C8")

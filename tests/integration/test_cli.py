@@ -162,7 +162,7 @@ WRONG = [
     (["keys", "revoke", "0a1b2c3d"], {}, "there is no API key 0a1b2c3d"),
     (["keys", "limit", "x", "--rate", "0"], {}, "a rate is 0.001 to 1,000,000 a second"),
     (["keys", "limit", "x", "--policy", "rubbish", "--rate", "1"], {}, "there are submit, read"),
-    (["keys", "create", ""], {}, "a client id is 1 to 64 letters"),
+    (["keys", "create", "é"], {}, "a client id is 1 to 64 letters"),
     (["keys", "list"], {"FAREGATE_DATABASE_URL": "s3cret"}, "FAREGATE_DATABASE_URL is no URL"),
     (["keys", "list"], {"FAREGATE_DATABASE_URL": NOBODY}, "Check FAREGATE_DATABASE_URL"),
 ]

@@ -179,6 +179,8 @@ async def test_a_replay_with_effects_runs_the_handler_again_for_the_range_only(l
 
 
 async def test_a_replay_of_an_unknown_group_is_refused(log: Log) -> None:
+    await log.append(event())
+    await log.until_sequenced(1)
     async with log.admin.transaction() as conn:
         with pytest.raises(ConsumerGroupUnknown):
             await replay(conn, group="nobody", from_seq=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
@@ -12,7 +13,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from faregate.credit.domain.checks import CHECK_OF_PROVIDER
+from faregate.entrypoints.bootstrap.gateway import gateway_desk
+from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.cli import app
+from faregate.gateway.store.backlog import due_intents
 from faregate.infra.failures import line_of
 from tests.credit_world import CreditWorld, Reply, shared_world  # noqa: F401
 
@@ -79,6 +83,40 @@ async def test_a_breaker_is_held_and_let_go_by_command(world: CreditWorld) -> No
         "forced_closed",
     ]
     assert (await command(world, "auto", "fraud", *WHY)).stdout == "fraud: nothing is held\n"
+
+
+@pytest.mark.requirement("C30")
+async def test_calls_that_an_open_breaker_holds_back_ask_for_no_further_worker(world: CreditWorld) -> None:
+    for _ in range(3):
+        await world.submitted()
+    settings = world.settings
+    assert settings.database_url
+    assert settings.valkey_url
+    site = Site(
+        settings=settings,
+        database_url=settings.database_url.get_secret_value(),
+        valkey_url=settings.valkey_url.get_secret_value(),
+    )
+    async with AsyncExitStack() as stack:
+        gateway = await site.database(stack, "gateway", connections_max=2)
+        desk = await gateway_desk(stack, site, database=gateway)
+
+        async def intents() -> int:
+            async with gateway.connection() as conn:
+                return await due_intents(conn, held_back=await desk.held_back())
+
+        [due] = await world.sql(
+            "select count(*) as all, count(*) filter (where provider = 'fraud') as fraud from gateway.intent"
+        )
+        assert (await intents(), due["fraud"]) == (due["all"], due["all"] // 4)
+        await printed(world, "open", "fraud", *WHY)
+        assert await intents() == due["all"] - due["fraud"]
+        await printed(world, "auto", "fraud", *WHY)
+        await desk.breakers.open("fraud/send", seen_generation=0, for_s=60.0)
+        assert await intents() == due["all"] - due["fraud"]
+        await printed(world, "close", "fraud", *WHY)
+        assert await intents() == due["all"]
+    assert (await command(world, "auto", "fraud", *WHY)).exit_code == 0
 
 
 async def test_a_travel_partner_is_declared_by_its_own_file_and_changed_like_a_provider(

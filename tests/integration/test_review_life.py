@@ -34,7 +34,11 @@ from tests.review_room import NOTE, PEOPLE
 AMOUNT_MAX = 10_000
 CODES = {Status.APPROVED: ("INCOME_VERIFIED",), Status.DENIED: ("LENGTH_OF_EMPLOYMENT",)}
 POLICY = ReviewPolicy(
-    lease=timedelta(minutes=5), claims_max=3, amount_max=AMOUNT_MAX, note_chars_min=len(NOTE)
+    amount_if_absent=0,
+    lease=timedelta(minutes=5),
+    claims_max=3,
+    amount_max=AMOUNT_MAX,
+    note_chars_min=len(NOTE),
 )
 REFUSALS = (
     machine.ReviewOver,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,6 +62,17 @@ async def test_a_published_version_never_changes(database: Database) -> None:
         await publish(conn)
         with pytest.raises(store.RulesetVersionTaken):
             await publish(conn, description="other content")
+
+
+@pytest.mark.requirement("C17")
+async def test_a_set_of_codes_keeps_its_words_under_its_version(database: Database) -> None:
+    changed = copy.deepcopy(document()["code_set"])
+    changed["codes"]["FRAUD_HIGH"]["specify"] = "We did not like the application"
+    async with database.transaction() as conn:
+        await publish(conn)
+        with pytest.raises(store.CodeSetTaken, match="card-eligibility-1 was published with another set"):
+            await publish(conn, version=2, code_set=changed)
+        await publish(conn, version=2, code_set={**changed, "version": "reason-codes-1-changed"})
 
 
 @pytest.mark.requirement("C17")

@@ -53,7 +53,7 @@ def good_run() -> ChaosRun:
         world={**dict.fromkeys(HAPPENED_TO_CALLBACKS, 1), "kyc:hang_after": 2, "kyc:calls": 7},
         operations=[operation(1, 2, kind="submit"), operation(2, 3), operation(4.5, 4.6, is_available=False)],
         outages=[Outage(4.0, 5.0)],
-        stranded=0,
+        stranded=(),
         chain=ChainReport(verification=chain, anchors=0, unsealed=0, unsealed_s=0.0),
         begin=0.0,
         fault_s=10.0,
@@ -115,7 +115,7 @@ def test_every_check_of_a_good_run_holds() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"stranded": 1},
+        {"stranded": ({"application_id": "app_1"},)},
         {"outages": []},
         {"faults": {kind: 1 for kind in Kind if kind is not Kind.FREEZE_VALKEY}},
         {"world": {name: 1 for name in HAPPENED_TO_CALLBACKS if name != "stale_refused"}},

@@ -141,6 +141,20 @@ def test_a_check_that_is_not_required_may_be_missing() -> None:
     assert decide(inputs).outcome is Status.APPROVED
 
 
+def test_what_an_optional_check_did_not_find_out_counts_neither_way_and_what_it_did_counts() -> None:
+    optional = ["bureau", "kyc", "income"]
+    silent = decide(replace(with_check(GOOD, "fraud", status="done", facts={}), required_checks=optional))
+    assert silent.outcome is Status.APPROVED
+    half = with_check(GOOD, "fraud", status="done", facts={"fraud_level": "high"})
+    assert decide(replace(half, required_checks=optional)).outcome is Status.DENIED
+    no_bureau = with_check(GOOD, "bureau", status="missing")
+    given = decide(replace(no_bureau, required_checks=["kyc", "fraud", "income"])).trace["scorecard"]
+    whole = decide(GOOD).trace["scorecard"]["contributions"]
+    unknown = {fact for fact, points in given["contributions"].items() if points != whole[fact]}
+    assert unknown
+    assert {given["contributions"][fact] for fact in unknown} == {0}
+
+
 def test_an_income_a_quarter_above_the_verified_one_is_still_plausible() -> None:
     assert decide(with_form(GOOD, annual_income=50_000)).outcome is Status.APPROVED
 

@@ -13,7 +13,7 @@ from pydantic import Field, create_model
 
 from faregate.events import EVENT_TYPES, PublishedEvent, schema_id
 from faregate.events.identity import data_schema, id_of
-from faregate.events.released import UNSUPPORTED, breaks, new_versions
+from faregate.events.released import INDEX, UNSUPPORTED, breaks, index, new_versions
 from faregate.events.schemas import main, problems, write
 from tests.unit.test_credit_events import PROMISED
 
@@ -40,8 +40,17 @@ def paid(*, base: type[PublishedEvent] = Paid, names: Mapping[str, str] | None =
     return changed
 
 
-FIRST = new_versions({}, events={Paid.type: Paid})
-(FIRST_ID,) = (path.removesuffix(".json") for path in FIRST)
+def released(*events: type[PublishedEvent]) -> dict[str, str]:
+    """The files after each of these has been released, one after the other."""
+    files: dict[str, str] = {}
+    for event in events:
+        present = {event.type: event}
+        files |= {INDEX: index(files, events=present), **new_versions(files, events=present)}
+    return files
+
+
+FIRST = released(Paid)
+FIRST_ID = id_of(Paid.type, data_schema(Paid))
 
 
 def found(event: type[PublishedEvent], files: Mapping[str, str] = FIRST) -> list[str]:
@@ -92,7 +101,9 @@ def test_a_version_that_follows_is_added_beside_those_before_it() -> None:
     changed = paid(note=(str | None, None))
     assert found(changed) == []
     (path,) = new_versions(FIRST, events={Paid.type: changed})
-    assert path != next(iter(FIRST))
+    assert path not in FIRST
+    after = json.loads(index(FIRST, events={Paid.type: changed}))[Paid.type]
+    assert {f"{Paid.type}/{name}.json" for name in after["versions"]} == {path, f"{FIRST_ID}.json"}
     assert new_versions(FIRST, events={Paid.type: Paid}) == {}
 
 
@@ -111,7 +122,7 @@ def test_a_change_that_breaks_somebody_is_refused_with_its_place() -> None:
 
 def test_a_version_is_held_against_every_earlier_one_not_only_the_last() -> None:
     noted = paid(note=(str | None, None))
-    history = {**FIRST, **new_versions(FIRST, events={Paid.type: noted})}
+    history = released(Paid, noted)
     assert found(Paid, history) == []
     (line, *_) = found(paid(note=(int | None, None)), history)
     assert "#/properties/note" in line
@@ -133,6 +144,41 @@ def test_a_released_type_may_not_disappear_or_be_keyed_or_routed_anew() -> None:
     ]
 
 
+@pytest.mark.requirement("C10")
+def test_a_released_type_stays_in_its_lane() -> None:
+    urgent = paid(names={"is_urgent": True})
+    assert found(urgent) == [
+        "shop.order.paid was released with the lane `ordinary`: it may not become `urgent`"
+    ]
+    assert found(Paid, released(urgent)) == [
+        "shop.order.paid was released with the lane `urgent`: it may not become `ordinary`"
+    ]
+
+
+@pytest.mark.requirement("C10")
+def test_a_released_version_that_is_gone_is_missed_though_the_code_is_at_a_later_one() -> None:
+    noted = paid(note=(str | None, None))
+    left = {path: text for path, text in released(Paid, noted).items() if path != f"{FIRST_ID}.json"}
+    assert found(noted, left) == [
+        f"{FIRST_ID} was released and is gone: bring {FIRST_ID}.json back out of git"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (None, f"{FIRST_ID} is not in index.json: bring index.json back out of git"),
+        ("{}", f"{FIRST_ID} is not in index.json: bring index.json back out of git"),
+        ("not JSON", "index.json is not what was written, bring it back out of git: Expecting value"),
+        ("[]", "index.json is not what was written, bring it back out of git: "),
+    ],
+)
+def test_the_index_of_what_was_released_cannot_be_made_anew(text: str | None, line: str) -> None:
+    files = {path: content for path, content in FIRST.items() if path != INDEX}
+    (found_line,) = found(paid(names={"is_urgent": True}), files if text is None else {**files, INDEX: text})
+    assert found_line.startswith(line)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -142,7 +188,7 @@ def test_a_released_type_may_not_disappear_or_be_keyed_or_routed_anew() -> None:
     ],
 )
 def test_a_released_file_that_is_not_what_was_released_is_found(text: str, why: str) -> None:
-    (line,) = found(Paid, {f"{FIRST_ID}.json": text})
+    (line,) = found(Paid, {**FIRST, f"{FIRST_ID}.json": text})
     assert line.startswith(f"{FIRST_ID}.json is not what was released: {why}")
 
 
@@ -184,23 +230,46 @@ def test_while_a_promise_is_broken_nothing_is_written_and_the_gate_is_shut(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
 
 
-def test_a_schema_that_is_not_among_the_released_ones_is_missed(tmp_path: Path) -> None:
+def test_a_schema_that_was_not_released_yet_is_missed(tmp_path: Path) -> None:
     write(tmp_path)
-    (tmp_path / "released" / f"{schema_id(READY)}.json").unlink()
-    assert problems(tmp_path) == [
-        f"released/{schema_id(READY)}.json is missing; run `python -m faregate.events.schemas`"
-    ]
+    path, others = forgotten(tmp_path, READY)
+    assert problems(tmp_path) == [f"released/{path} is missing; run `python -m faregate.events.schemas`"]
     assert write(tmp_path) == []
     assert problems(tmp_path) == []
+    assert json.loads((tmp_path / "released" / INDEX).read_text()).keys() - others == {READY}
+
+
+@pytest.mark.requirement("C10")
+def test_a_released_file_that_was_deleted_shuts_the_gate_until_it_is_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    (tmp_path / "released" / f"{schema_id(READY)}.json").unlink()
+    for arguments in ([], ["--check"]):
+        assert main([*arguments, "--folder", str(tmp_path)]) == 1
+        line = capsys.readouterr().err.splitlines()[0]
+        assert f"{schema_id(READY)} was released and is gone" in line
 
 
 def text_of(folder: Path, kind: str) -> str:
     return (folder / "events" / f"{kind}.json").read_text(encoding="utf-8")
 
 
+def forgotten(folder: Path, kind: str) -> tuple[str, set[str]]:
+    """Take a type out of the registry as if it were new; return the path of its version, and the other types."""
+    path, file = f"{schema_id(kind)}.json", folder / "released" / INDEX
+    (folder / "released" / path).unlink()
+    others = {name: entry for name, entry in json.loads(file.read_text()).items() if name != kind}
+    file.write_text(json.dumps(others))
+    return path, set(others)
+
+
 def release(folder: Path, kind: str, schema: dict[str, Any]) -> None:
     """Put a version into the registry as if it had been released before."""
-    version = id_of(kind, schema)
+    version, file = id_of(kind, schema), folder / "released" / INDEX
+    entries = json.loads(file.read_text())
+    entries[kind]["versions"].append(version.rpartition("/")[2])
+    file.write_text(json.dumps(entries))
     (folder / "released" / f"{version}.json").write_text(
         json.dumps({**schema, "$id": version}), encoding="utf-8"
     )

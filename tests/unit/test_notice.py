@@ -22,11 +22,12 @@ from faregate.credit.domain.notice import (
     UsedScore,
     notice_document,
     notice_text,
+    sources_of,
 )
-from faregate.credit.domain.reasons import AdverseActionReason
+from faregate.credit.domain.reasons import AdverseActionReason, wording_of
 from faregate.credit.domain.sample import inputs_of_row
 from faregate.credit.domain.scorecard import points_range
-from faregate.credit.store.artefacts import load_scorecard
+from faregate.credit.store.artefacts import load_reason_codes, load_scorecard
 from faregate.credit.store.issuer import IssuerFileInvalid, load_issuer
 from faregate.credit.store.scorecards import SAMPLE, read_table
 
@@ -103,6 +104,36 @@ def test_a_denial_without_a_report_or_a_score_says_nothing_of_them() -> None:
     text = " ".join(notice_text(document).split())
     for unsaid in (REPORT, OUTSIDE, SCORE, "credit score"):
         assert unsaid not in text
+
+
+@pytest.mark.requirement("C17")
+@pytest.mark.parametrize(
+    ("codes", "scored_facts", "sources"),
+    [
+        (["AGE_BELOW_LEGAL_CAPACITY"], [], []),
+        (["INCOME_BELOW_MINIMUM"], [], ["income"]),
+        (["WATCHLIST_MATCH", "FRAUD_HIGH"], [], ["fraud", "kyc"]),
+        (["AMOUNT_TOO_HIGH_FOR_INCOME"], ["amount", "credit_history", "savings"], ["bureau", "income"]),
+        (["A_CODE_OF_ONES_OWN"], [], ["bureau", "fraud", "income", "kyc"]),
+    ],
+)
+def test_a_notice_names_the_sources_that_its_reasons_rest_on_and_no_others(
+    codes: list[str], scored_facts: list[str], sources: list[str]
+) -> None:
+    found = sources_of(codes, scored_facts=scored_facts)
+    assert sorted(found) == sources
+    everything = with_checks(bureau="done", kyc="done", fraud="done", income="done")
+    document = notice_document(replace(everything, sources=found), issuer=ISSUER)
+    outside = document["outside_sources"]
+    named = [] if outside is None else outside["providers"]
+    assert named == [source for source in sources if source != "bureau"]
+    assert (document["consumer_report"] is not None) == ("bureau" in sources)
+
+
+def test_every_reason_of_the_package_says_what_it_rests_on() -> None:
+    codes = load_reason_codes("reason-codes-1")["codes"]
+    adverse = [code for code in codes if wording_of(code, code_set=codes)]
+    assert all(len(sources_of([code], scored_facts=[])) < 4 for code in adverse)
 
 
 MISSING = [

@@ -146,6 +146,17 @@ def test_an_operator_opens_and_closes_whatever_the_calls_say() -> None:
     assert breaker.state is State.CLOSED, "what happened under an override is not held against it"
 
 
+@pytest.mark.requirement("C29")
+def test_probes_that_end_while_an_operator_holds_the_breaker_are_free_again() -> None:
+    breaker = CircuitBreaker(COUNTED)
+    breaker.half_open(probes=1)
+    probe = breaker.enter()
+    breaker.override = Override.FORCED_CLOSED
+    breaker.leave(probe, now=0.0, took_s=0.0, is_failure=False)
+    breaker.override = Override.AUTOMATIC
+    assert breaker.refusal(now=0.0) is None
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -318,3 +329,15 @@ def test_a_call_that_was_given_up_leaves_its_place_and_says_nothing_of_the_provi
     guard.abandon(admitted(guard))
     assert lane.breaker.state is State.HALF_OPEN
     admitted(guard)
+
+
+@pytest.mark.requirement("C29")
+def test_a_probe_that_was_given_up_keeps_its_place_while_another_may_still_decide() -> None:
+    guard = Guard(GuardPolicy(operations={Operation.SEND: OperationPolicy(breaker=COUNTED)}), now=0.0)
+    guard.lanes[Operation.SEND].breaker.half_open(probes=2)
+    given_up, other = admitted(guard), admitted(guard)
+    guard.abandon(given_up)
+    assert refused(guard) is Reason.PROBES_TAKEN
+    guard.finish(other, now=0.0, is_failure=False)
+    admitted(guard)
+    assert refused(guard) is Reason.PROBES_TAKEN

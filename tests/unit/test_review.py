@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from faregate.credit.contracts import Cause, Priority, Review, ReviewState, Status, Verdict
 from faregate.credit.domain import review as machine
+from faregate.credit.handlers.review import ReviewPolicy
 
 pytestmark = pytest.mark.requirement("C33")
 
@@ -57,7 +58,6 @@ def test_the_most_urgent_cause_and_the_amount_make_the_priority(
 @pytest.mark.parametrize(
     ("outcome", "amount", "by_rules", "because"),
     [
-        ("approved", None, "manual_review", None),
         ("approved", 1_000, "manual_review", None),
         ("approved", 1_001, "manual_review", "amount"),
         ("denied", 1_001, "manual_review", "amount"),
@@ -68,11 +68,22 @@ def test_the_most_urgent_cause_and_the_amount_make_the_priority(
     ],
 )
 def test_a_second_person_is_needed_above_the_limit_and_against_the_rules(
-    outcome: str, amount: int | None, by_rules: str, because: str | None
+    outcome: str, amount: int, by_rules: str, because: str | None
 ) -> None:
     found = machine.second_person_because(
         Status(outcome), amount=amount, amount_max=1_000, by_rules=Status(by_rules)
     )
+    assert found == because
+
+
+@pytest.mark.parametrize(("if_absent", "because"), [(0, None), (1_000, None), (1_001, "amount")])
+def test_an_application_without_an_amount_counts_as_the_house_says(
+    if_absent: int, because: str | None
+) -> None:
+    policy = ReviewPolicy(
+        lease=HOUR, claims_max=1, amount_max=1_000, amount_if_absent=if_absent, note_chars_min=1
+    )
+    found = policy.second_person_because(Status.APPROVED, amount=None, by_rules=Status.MANUAL_REVIEW)
     assert found == because
 
 

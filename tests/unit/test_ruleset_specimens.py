@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from faregate.credit.domain.decision import NEEDED_FACTS, inputs_document
-from faregate.credit.domain.specimens import SPECIMENS
+from faregate.credit.domain.specimens import SPECIMENS, specimen_findings
 from faregate.credit.handlers.rulesets import check_ruleset
-from faregate.rules.findings import Severity
+from faregate.credit.store.artefacts import load_scorecard
+from faregate.rules.contracts import Evaluation
+from faregate.rules.findings import Kind, Severity
+from faregate.rules.ruleset import canonical, compile_ruleset
 from tests.ruleset_desk import Change, content, failing, released
 
 
@@ -36,6 +42,26 @@ def test_a_ruleset_on_which_every_application_would_go_to_review_is_refused(chan
     found = errors(change)
     assert len(found) == len(SPECIMENS)
     assert all("gives no decision on an application with" in message for message in found)
+
+
+def test_a_ruleset_that_decides_otherwise_when_asked_again_is_refused() -> None:
+    evaluations = itertools.count()
+
+    class Wavering:
+        """The released ruleset, which forgets its trace every other time."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(compile_ruleset(canonical(released(2))), name)
+
+        def evaluate(self, context: Mapping[str, Any]) -> Evaluation:
+            found = compile_ruleset(canonical(released(2))).evaluate(context)
+            return found if next(evaluations) % 2 else replace(found, trace=())
+
+    kinds = [
+        finding.kind
+        for finding in specimen_findings(cast("Any", Wavering()), scorecard=load_scorecard("german-1"))
+    ]
+    assert kinds == [Kind.NOT_REPEATABLE] * len(SPECIMENS)
 
 
 def test_the_released_ruleset_decides_every_specimen() -> None:

@@ -126,6 +126,11 @@ def test_the_rows_of_a_first_table(
 
 
 @pytest.mark.requirement("C17")
+def test_a_number_that_the_engine_cannot_hold_matches_nothing() -> None:
+    found = findings({"s": "> 1" + 40 * "0"})
+    assert "never matches" in found[0].message
+
+
 def test_a_gap_is_shown_with_an_input_that_no_row_matches() -> None:
     [gap] = findings({"a": "< 3", "l": "'low'"}, {"a": ">= 3"}, {"l": "'medium'"}, overlaps="allowed")
     assert gap.severity is Severity.ERROR

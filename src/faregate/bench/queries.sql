@@ -130,3 +130,15 @@ select id, status,
     case when status in ('booked', 'failed', 'cancelled', 'needs_attention')
         then extract(epoch from updated_at - created_at)::float8 end as seconds
 from travel.redemption where id = any(%(ids)s::text[])
+
+-- name: stranded
+-- What each undecided application waits for: where its run stands, and the calls that are not settled.
+select a.id as application_id, a.latest_step, round(extract(epoch from now() - a.submitted_at), 1)::float8 as age_s,
+       w.status as run,
+       coalesce((select jsonb_agg(jsonb_build_object('check', i.check_name, 'provider', i.provider, 'state', i.state,
+               'sends', i.sends, 'looks', i.looks, 'reason', i.reason, 'settled', i.settled,
+               'due_in_s', round(extract(epoch from i.next_at - now()), 1)) order by i.provider_request_id)
+           from gateway.intent i where i.subject_id = a.id and i.state <> 'done'), '[]') as calls
+from credit.application a left join dbos.workflow_status w on w.workflow_uuid = a.id
+where a.status = 'processing'
+order by a.id

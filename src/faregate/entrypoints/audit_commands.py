@@ -15,6 +15,7 @@ from rich.table import Table
 from faregate.entrypoints.output import Json, echo_json
 from faregate.entrypoints.servers import on_site, open_credit
 from faregate.infra.chain.anchors import require_anchors
+from faregate.infra.chain.check import require_links
 from faregate.infra.eventlog import cloudevent, history
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def anchor(anchors: Anchors = None, as_json: Json = False) -> None:
     """Note the end of the audit chain in a file outside of the database, and print it."""
 
     async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
-        return asdict(await (await open_credit(stack, site)).audit.anchor(anchor_file=anchors))
+        noted = await (await open_credit(stack, site)).audit.anchor(anchor_file=anchors)
+        return asdict(require_links(noted))
 
     noted = on_site(act)
     if as_json:
@@ -134,6 +136,8 @@ def replay(
 
     async def act(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
         credit = await open_credit(stack, site)
+        if application_id is not None:
+            await credit.status(application_id=application_id, client_id=None)  # raises where there is none
         return asdict(await credit.replay(application_id=application_id))
 
     report = on_site(act)

@@ -15,6 +15,7 @@ from faregate.bench.chaos.clients import Readers
 from faregate.bench.chaos.injector import Injector
 from faregate.bench.chaos.plan import ChaosPlan
 from faregate.bench.chaos.run import Chaos, ChaosRun
+from faregate.bench.chaos.stranded import undecided
 from faregate.bench.chaos.topics import TopicsFound, compare_topics
 from faregate.bench.chaos.world import WorldUnderFaults
 from faregate.bench.partner import Habits, Operation, Partner, wait_until
@@ -86,6 +87,7 @@ async def run_chaos(
                 calm=PLANS["calm"],
                 on_event=on_event,
                 on_progress=on_progress,
+                read_stranded=partial(undecided, system.database_url),
                 read_topics=partial(_topics, site, system) if plan.kafka else None,
             )
             return await chaos.run(partner, readers, sandbox_url=system.sandbox_url)

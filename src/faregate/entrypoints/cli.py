@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from faregate import __version__
+from faregate.entrypoints.arguments import ArgumentRefused, guarded
 from faregate.entrypoints.output import Json
 from faregate.entrypoints.processes import CONTEXTS, ROLES, described
 from faregate.infra.failures import line_of
@@ -55,11 +56,12 @@ class PartsWhenAsked(TyperGroup):
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """Return the command or group of this name."""
         if cmd_name not in PARTS:
-            return super().get_command(ctx, cmd_name)
+            own = super().get_command(ctx, cmd_name)
+            return guarded(own) if own else None
         module, _, attribute = PARTS[cmd_name].partition(":")
         found = typer.main.get_command(getattr(import_module(f"faregate.entrypoints.{module}"), attribute))
         found.name = cmd_name
-        return found
+        return guarded(found)
 
 
 app = typer.Typer(
@@ -76,7 +78,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; an expected error is one line on standard error and exit status 1.
 
-    What nobody expects keeps its traceback. Usage errors are typer's own: exit status 2.
+    What nobody expects keeps its traceback. Usage errors have exit status 2; most of them are typer's own.
     """
     end_with_parent_if_asked()
     try:
@@ -86,7 +88,7 @@ def main() -> None:
         if line is None:
             raise
         sys.stderr.write(f"faregate: {line}\n")
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, ArgumentRefused) else 1) from None
 
 
 @app.callback(invoke_without_command=True)

@@ -11,14 +11,14 @@ from uuid import UUID
 import orjson
 import typer
 
-from faregate.entrypoints.output import Json, print_rows
-from faregate.entrypoints.servers import on_site
-from faregate.infra.eventlog import GroupLag, forget_group, history, unsequenced
+from faregate.entrypoints.output import Json, echo_json, print_rows
+from faregate.entrypoints.servers import on_site, with_own_kafka
+from faregate.infra.eventlog import GroupLag, forget_group, history, require_group, unsequenced
 from faregate.infra.eventlog import lag as lag_of
 from faregate.infra.eventlog import replay as replay_group
 from faregate.infra.eventlog import skip as skip_event
 from faregate.infra.settings import Settings
-from faregate.kernel.errors import InvalidError
+from faregate.kernel.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
@@ -39,6 +39,10 @@ app.add_typer(dead_letters, name="dead-letters")
 UNSEQUENCED = "(sequencer)"
 TAIL_EVERY_S = 0.25
 Group = Annotated[str, typer.Argument(help="The consumer group.")]
+
+
+class NoDeadLetter(NotFoundError):
+    """The group has no dead letter of that event."""
 
 
 class NoKafka(InvalidError):
@@ -98,10 +102,11 @@ def _line(event: Mapping[str, Any], *, as_json: bool) -> str:
 @app.command("replay", epilog="Example: faregate events replay credit.snapshots --from-seq 1 --again")
 def replay(
     group: Annotated[str, typer.Argument(help="The consumer group to set back.")],
-    from_seq: Annotated[int, typer.Option(help="First event to read again.")],
+    from_seq: Annotated[int, typer.Option(min=1, help="First event to read again.")],
     again: Annotated[
         bool, typer.Option("--again", help="Also repeat the effects of events handled before.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Set a consumer group back to an earlier event; running workers notice within seconds.
 
@@ -110,10 +115,14 @@ def replay(
 
     async def act(stack: AsyncExitStack, site: Site) -> None:
         from faregate.entrypoints.bootstrap.events import kafka_address, kafka_topics
-        from faregate.infra.kafka import replay_from_kafka
+        from faregate.infra.kafka import replay_from_kafka, require_answer
 
-        database, address = await site.database(stack, "eventlog"), kafka_address(site.settings)
+        database, address = (
+            await site.database(stack, "eventlog"),
+            kafka_address(with_own_kafka(site.settings)),
+        )
         if address is not None:
+            await asyncio.to_thread(require_answer, address)
             topics = kafka_topics(site.settings)
             await replay_from_kafka(
                 database, address=address, topics=topics, group=group, from_seq=from_seq, effects_again=again
@@ -123,13 +132,15 @@ def replay(
             await replay_group(conn, group=group, from_seq=from_seq, effects_again=again)
 
     on_site(act)
-    typer.echo(f"{group} reads again from event {from_seq}")
+    done = {"group": group, "from_seq": from_seq, "again": again}
+    _say(f"{group} reads again from event {from_seq}", done, as_json=as_json)
 
 
 @app.command("skip", epilog="Example: faregate events skip credit.snapshots 019ab2c3-…")
 def skip(
     group: Annotated[str, typer.Argument(help="The consumer group that cannot handle the event.")],
     event_id: Annotated[UUID, typer.Argument(help="The event's id, as the worker's log names it.")],
+    as_json: Json = False,
 ) -> None:
     """Let a consumer group pass over one event that it cannot handle; the others of its partition go on."""
 
@@ -139,7 +150,8 @@ def skip(
             await skip_event(conn, group=group, event_id=event_id)
 
     on_site(act)
-    typer.echo(f"{group} passes over event {event_id}")
+    done = {"group": group, "event_id": str(event_id)}
+    _say(f"{group} passes over event {event_id}", done, as_json=as_json)
 
 
 @app.command("show", epilog="Example: faregate events show app_01J3R2J7F1TQ0K6W6N8A4X9V7R")
@@ -163,6 +175,7 @@ def show_events(
 @app.command("forget", epilog="Example: faregate events forget credit.old-group")
 def forget(
     group: Annotated[str, typer.Argument(help="A consumer group that no code uses any more.")],
+    as_json: Json = False,
 ) -> None:
     """Remove a consumer group: it no longer keeps events from moving to cold storage. It begins anew if it returns."""
 
@@ -172,7 +185,7 @@ def forget(
             await forget_group(conn, group=group)
 
     on_site(act)
-    typer.echo(f"forgot {group}")
+    _say(f"forgot {group}", {"group": group}, as_json=as_json)
 
 
 @app.command("topics", epilog="Example: faregate events topics --apply")
@@ -186,7 +199,7 @@ def topics(
     from faregate.entrypoints.bootstrap.events import kafka_topics
     from faregate.infra.kafka import ensure_topics, topics_found
 
-    settings = Settings()
+    settings = with_own_kafka(Settings())
     address, wanted = _kafka(settings), kafka_topics(settings)
     if apply:
         done = ensure_topics(address, wanted)
@@ -225,31 +238,53 @@ def replay_dead_letters(
     event_id: Annotated[
         UUID | None, typer.Option("--event", help="Only this event; else all of them.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Give dead letters back to their group, which handles each once; what it has handled since is passed over."""
     letters = _dead_letters()
+    on_site(lambda stack, site: _require_group(stack, site, group))
     wanted = (
         found
         for found in letters.all(group=group)
         if event_id is None or (found.event and found.event.id == event_id)
     )
-    typer.echo(f"{letters.give_back(wanted)} events given back to {group}")
+    given_back = letters.give_back(wanted)
+    if event_id and not given_back:
+        raise NoDeadLetter(f"group {group!r} has no dead letter of event {event_id}", group=group)
+    done = {"group": group, "given_back": given_back}
+    _say(f"{given_back} events given back to {group}", done, as_json=as_json)
+
+
+async def _require_group(stack: AsyncExitStack, site: Site, group: str) -> None:
+    database = await site.database(stack, "eventlog", connections_max=1)
+    async with database.connection() as conn:
+        await require_group(conn, group=group)
+
+
+def _say(line: str, done: Mapping[str, object], *, as_json: bool) -> None:
+    """Say what was done, to people or to programs."""
+    if as_json:
+        echo_json(done)
+    else:
+        typer.echo(line)
 
 
 def _dead_letters() -> Any:
     from faregate.entrypoints.bootstrap.events import kafka_topics
     from faregate.infra.kafka import DeadLetters
 
-    settings = Settings()
+    settings = with_own_kafka(Settings())
     return DeadLetters(address=_kafka(settings), topics=kafka_topics(settings))
 
 
 def _kafka(settings: Settings) -> KafkaAddress:
+    """Return the address of the broker, which answers. Raises NoKafka, KafkaOptionsInvalid or KafkaUnavailable."""
     from faregate.entrypoints.bootstrap.events import kafka_address
+    from faregate.infra.kafka import require_answer
 
     address = kafka_address(settings)
     if address is None:
         raise NoKafka(
             "no Kafka is named: set FAREGATE_KAFKA_BOOTSTRAP, or start one with `faregate up --kafka`"
         )
-    return address
+    return require_answer(address)

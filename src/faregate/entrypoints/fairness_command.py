@@ -15,6 +15,7 @@ from rich.table import Table
 
 from faregate.credit.contracts.record import FairnessReport
 from faregate.credit.domain.fairness import SEGMENTATIONS, segmentation
+from faregate.entrypoints.arguments import INT_MAX
 from faregate.entrypoints.output import Json
 from faregate.entrypoints.servers import on_site, open_credit
 from faregate.kernel.errors import InvalidError
@@ -76,9 +77,12 @@ def fairness(
 
 def _edges(text: str) -> list[int]:
     try:
-        return [int(edge) for edge in text.split(",")] if text else []
+        found = [int(edge) for edge in text.split(",")] if text else []
     except ValueError:
         raise EdgesMalformed(f"{text!r} is no list of whole numbers") from None
+    if any(abs(edge) > INT_MAX for edge in found):
+        raise EdgesMalformed(f"{text!r} has a number that nothing reaches")
+    return found
 
 
 def _print(report: FairnessReport, *, console: Console) -> None:

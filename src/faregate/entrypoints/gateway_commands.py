@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from faregate.entrypoints.arguments import Reason
 from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.servers import on_site
 from faregate.gateway.policies.declared import Operation, Override
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Provider = Annotated[str, typer.Argument(help="Name of the provider, as `faregate gateway status` shows it.")]
-Reason = Annotated[str, typer.Option(help="Why; it is kept with the change for ever.")]
 Operations = Annotated[
     list[Operation] | None,
     typer.Option("--operation", help="Calls that it is about, may be repeated; unless given: send only."),
@@ -112,9 +112,13 @@ def reset_policy(
     as_json: Json = False,
 ) -> None:
     """Put fields of a provider's policy back to what the file says."""
+    from faregate.gateway.declarations import PolicyInvalid
 
     async def act(desk: GatewayDesk) -> PolicyView:
         view = await desk.policy(provider)
+        if unknown := [name for name in fields or () if name not in view.fields]:
+            known = ", ".join(view.fields)
+            raise PolicyInvalid(f"there is no field {unknown[0]!r}; there are {known}", field=unknown[0])
         kept = {name: value for name, value in view.overrides.items() if fields and name not in fields}
         return await desk.change_policy(
             provider, kept, seen_version=view.version, reason=reason, by=_operator()

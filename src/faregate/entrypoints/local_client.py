@@ -11,6 +11,7 @@ import aiohttp
 from faregate.credit.api import CreditApi
 from faregate.entrypoints.bootstrap.backlog import backlog_reader
 from faregate.entrypoints.bootstrap.credit import credit_api
+from faregate.entrypoints.bootstrap.gateway import gateway_desk
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.infra.clock import SystemClock
 from faregate.infra.http.api_keys import create_api_key
@@ -50,7 +51,9 @@ async def scaled(
         yield
         return
     async with AsyncExitStack() as stack:
-        read = await backlog_reader(stack, site_of_system(system))
+        site = site_of_system(system)
+        desk = await gateway_desk(stack, site)
+        read = await backlog_reader(stack, site, held_back=desk.held_back)
         await stack.enter_async_context(workers_scaled(system, policy=policy, read_backlog=read, say=say))
         yield
 

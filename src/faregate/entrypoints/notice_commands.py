@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from faregate.entrypoints.arguments import words
 from faregate.entrypoints.output import Json, print_rows
 from faregate.entrypoints.servers import on_site, open_credit
 from faregate.infra.clock import SystemClock
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from faregate.credit.contracts.record import Notice
     from faregate.entrypoints.bootstrap.site import Site
 
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _SPAN = re.compile(r"([0-9]{1,5})([dh])")
 
 
@@ -40,7 +42,9 @@ def notices(
         str | None,
         typer.Option(metavar="ID", help="Record that this application's notice was sent (ID or ID/VERSION)."),
     ] = None,
-    by: Annotated[str, typer.Option(help="Who sent it, for the audit trail.")] = "operator",
+    by: Annotated[
+        str, typer.Option(help="Who sent it, for the audit trail.", callback=words(100))
+    ] = "operator",
     limit: Annotated[int, typer.Option(min=1, help="Most notices to list.")] = 100,
     as_json: Json = False,
 ) -> None:
@@ -73,8 +77,8 @@ def notice(
 
 
 def _mark(named: str, *, by: str, as_json: bool) -> None:
-    application_id, _, version = named.partition("/")
-    if version and not version.isdecimal():
+    application_id, slash, version = named.partition("/")
+    if slash and _VERSION.fullmatch(version) is None:
         raise NoticeIdMalformed(f"{named!r} is neither an application nor an application/version")
 
     async def act(stack: AsyncExitStack, site: Site) -> Notice:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faregate.entrypoints.arguments import words
 from faregate.entrypoints.output import Json, print_rows
 from faregate.entrypoints.servers import on_site
 from faregate.infra.clock import SystemClock
@@ -61,7 +62,9 @@ def create(
         "credit:submit",
         "credit:read",
     ],
-    note: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    note: Annotated[
+        str, typer.Option(help="What the key is for.", callback=words(200, may_be_empty=True))
+    ] = "",
 ) -> None:
     """Make a key and print its token, which is shown this once and kept nowhere."""
     require_known_scopes(scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,11 +13,13 @@ from uuid import uuid4
 import typer
 from rich.progress import Progress
 
+from faregate.entrypoints.arguments import words
 from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.servers import on_site
 from faregate.infra.chain.anchors import require_anchors
+from faregate.infra.chain.check import require_links
 from faregate.infra.clock import SystemClock
-from faregate.kernel.errors import ConflictError
+from faregate.kernel.errors import ConflictError, InvalidError
 from faregate.points.contracts.ledger import (
     AccountStatus,
     Adjust,
@@ -31,6 +33,7 @@ from faregate.points.contracts.ledger import (
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
     from faregate.points.api import PointsApi
+    from faregate.points.domain.programme import Programme
     from faregate.points.handlers.liability import Liability
 
 Result = TypeVar("Result")
@@ -43,8 +46,8 @@ app = typer.Typer(
 
 MemberId = Annotated[str, typer.Argument(help="Id of the member: mbr_….")]
 Number = Annotated[int, typer.Argument(help="Number of the operation.")]
-By = Annotated[str, typer.Option(help="Who you are; it is recorded.")]
-Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+By = Annotated[str, typer.Option(help="Who you are; it is recorded.", callback=words(100))]
+Reason = Annotated[str, typer.Option(help="Why; it is recorded.", callback=words(200))]
 Anchors = Annotated[
     Path | None, typer.Option(help="File of anchors; unset: points-anchors.jsonl in the home folder.")
 ]
@@ -53,6 +56,10 @@ Key = Annotated[str | None, typer.Option(help="Makes it happen at most once; a n
 
 class LedgerRefused(ConflictError):
     """The ledger refused the operation."""
+
+
+class TierUnknown(InvalidError):
+    """The programme declares no tier of this name."""
 
 
 @app.command("show", epilog="Example: faregate points show mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R --json")
@@ -80,7 +87,7 @@ def show(member_id: MemberId, as_json: Json = False) -> None:
 def operations(
     member_id: MemberId,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
-    before: Annotated[int | None, typer.Option(help="Go on before this operation.")] = None,
+    before: Annotated[int | None, typer.Option(min=1, help="Go on before this operation.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the operations of a member, the newest first."""
@@ -168,6 +175,8 @@ def reconcile(
     as_json: Json = False,
 ) -> None:
     """Check that entries, balances, lots, holds and reversals add up; exit status 1 if not."""
+    if member:
+        _run(lambda points: _require_accounts(points, member))
     with Progress(transient=True, disable=as_json) as progress:
         task = progress.add_task("accounts", total=None)
         found = _run(
@@ -242,7 +251,7 @@ def revenue(
 
 @app.command("quote", epilog="Example: faregate points quote 12.50 --category 5812 --tier gold")
 def quote(
-    amount: Annotated[float, typer.Argument(min=0, help="What is paid, in units of the currency.")],
+    amount: Annotated[float, typer.Argument(min=0, max=1e12, help="What is paid, in units of the currency.")],
     category: Annotated[int, typer.Option(min=0, max=9999, help="Merchant category code.")] = 5999,
     tier: Annotated[str, typer.Option(help="Tier of who pays.")] = "",
     on: Annotated[datetime | None, typer.Option(help="Day of the purchase; today if not given.")] = None,
@@ -261,7 +270,7 @@ def quote(
     purchase = Purchase(
         amount_minor=round(amount * programme.minor_per_unit), merchant_category=category, occurred_at=instant
     )
-    earner = Earner(tier=tier or programme.tiers[0].name, is_first_purchase=is_first)
+    earner = Earner(tier=_tier(programme, tier), is_first_purchase=is_first)
     found = earn_for(purchase, earner, programme, on=day)
     if as_json:
         echo_json(asdict(found))
@@ -292,7 +301,7 @@ def verify(anchors: Anchors = None, as_json: Json = False) -> None:
 def anchor(anchors: Anchors = None, as_json: Json = False) -> None:
     """Note the end of the chain in a file outside of the database, and print it."""
     noted = _run(lambda points: points.anchor(clock=SystemClock(), anchor_file=anchors))
-    print_rows([asdict(noted)], as_json=as_json)
+    print_rows([asdict(require_links(noted))], as_json=as_json)
 
 
 @app.command("chain", epilog="Example: faregate points chain --json")
@@ -301,8 +310,21 @@ def chain(as_json: Json = False) -> None:
     print_rows([asdict(_run(lambda points: points.chain_end()))], as_json=as_json)
 
 
+async def _require_accounts(points: PointsApi, member_ids: Sequence[str]) -> None:
+    for member_id in member_ids:
+        await points.account(member_id)  # raises for a member without one
+
+
 def _verdict(is_clean: bool) -> str:
     return "everything adds up" if is_clean else "not everything adds up"
+
+
+def _tier(programme: Programme, name: str) -> str:
+    """Return the name of a tier, of the lowest for none. Raises TierUnknown."""
+    known = [tier.name for tier in programme.tiers]
+    if name and name not in known:
+        raise TierUnknown(f"there is no tier {name!r}; there are {', '.join(known)}")
+    return name or known[0]
 
 
 def _do(request: Request, *, as_json: bool) -> None:

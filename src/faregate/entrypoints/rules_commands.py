@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faregate.credit.contracts import TouchedDecision
+from faregate.entrypoints.arguments import Reason, words
 from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.rules_files import document_in, on_desk, ruleset_document, who
 from faregate.entrypoints.rules_view import print_findings
@@ -21,7 +22,7 @@ from faregate.infra.settings import Settings
 if TYPE_CHECKING:
     from faregate.credit.api import RulesetDesk
     from faregate.infra.database import Connection
-    from faregate.rules.contracts import RolledBack
+    from faregate.rules.contracts import AuditEntry, ListedVersion, RolledBack
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,9 +32,10 @@ app = typer.Typer(
 
 Label = Annotated[str, typer.Argument(help="A published version, such as card-eligibility-2.")]
 Name = Annotated[str, typer.Argument(help="The ruleset's name, such as card-eligibility.")]
-Reason = Annotated[str, typer.Option(help="Why; it is kept for ever.", show_default=False)]
 Since = Annotated[datetime | None, typer.Option(help="Only from this instant on, in UTC.")]
-By = Annotated[str | None, typer.Option(help="Who does it; unset: the user of this machine.")]
+By = Annotated[
+    str | None, typer.Option(help="Who does it; unset: the user of this machine.", callback=words(100))
+]
 
 PAGE = 1_000
 SHOWN = 20
@@ -45,7 +47,7 @@ def list_versions(
     name: Annotated[str | None, typer.Argument(help="Only this ruleset.")] = None, as_json: Json = False
 ) -> None:
     """List published versions, newest first, and which one decides."""
-    found = on_desk(lambda desk, conn: desk.versions(conn, name=name))
+    found = on_desk(lambda desk, conn: _versions(desk, conn, name))
     rows = [{"ruleset": version.label, **asdict(version)} for version in found]
     shown = ("ruleset", "active_since", "published_at", "published_by")
     print_rows([{key: row[key] for key in shown} for row in rows], as_json=as_json)
@@ -181,7 +183,12 @@ def decisions(
     as_json: Json = False,
 ) -> None:
     """List the decisions that a version made; those of people are not among them."""
-    found = on_desk(lambda desk, conn: _all_decisions(desk, conn, label, since=utc(since)))
+
+    async def act(desk: RulesetDesk, conn: Connection) -> Sequence[TouchedDecision]:
+        await desk.document(conn, label)  # raises for a version that was never published
+        return await _all_decisions(desk, conn, label, since=utc(since))
+
+    found = on_desk(act)
     if as_csv:
         _write_csv(found, sys.stdout)
     elif as_json:
@@ -198,7 +205,12 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Show what was done under a name, by whom and why, newest first."""
-    found = on_desk(lambda desk, conn: desk.history(conn, name, before_id=before, limit=limit))
+
+    async def act(desk: RulesetDesk, conn: Connection) -> Sequence[AuditEntry]:
+        await _versions(desk, conn, name)
+        return await desk.history(conn, name, before_id=before, limit=limit)
+
+    found = on_desk(act)
     if as_json:
         echo_json([asdict(entry) for entry in found])
         return
@@ -217,6 +229,16 @@ def act_and_show(act: Callable[[RulesetDesk, Connection], Awaitable[Any]], *, as
 def utc(instant: datetime | None) -> datetime | None:
     """Return an instant of the command line, which is in UTC unless it says otherwise."""
     return instant.replace(tzinfo=UTC) if instant is not None and instant.tzinfo is None else instant
+
+
+async def _versions(desk: RulesetDesk, conn: Connection, name: str | None) -> Sequence[ListedVersion]:
+    """Return the versions of a ruleset, or of all. Raises RulesetVersionNotFound for a name that has none."""
+    from faregate.rules.store import RulesetVersionNotFound
+
+    found = await desk.versions(conn, name=name)
+    if name is not None and not found:
+        raise RulesetVersionNotFound(f"nothing has been published as {name!r}: see `faregate rules list`")
+    return found
 
 
 async def _all_decisions(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faregate.entrypoints.arguments import Reason
 from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.rules_commands import (
     By,
     Label,
     Name,
-    Reason,
     Since,
     act_and_show,
     app,

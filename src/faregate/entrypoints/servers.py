@@ -57,6 +57,16 @@ def _urls(settings: Settings) -> tuple[str | None, str | None]:
     return database_url, valkey_url
 
 
+def with_own_kafka(settings: Settings) -> Settings:
+    """Return the settings with the home's own broker, where that runs and they name no other: the system uses it."""
+    from faregate.infra.embedded.kafka import kafka_of
+
+    own = kafka_of(settings.home.absolute())
+    if settings.kafka_bootstrap is not None or own.pid() is None:
+        return settings
+    return settings.model_copy(update={"kafka_bootstrap": own.bootstrap()})
+
+
 def refuse_bad_keys(settings: Settings) -> None:
     """Raise KeySetInvalid with the variable's name, before anything starts, if its keys cannot be used."""
     given = {

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from faregate.entrypoints.arguments import words
 from faregate.entrypoints.output import Json, print_rows
 from faregate.entrypoints.servers import on_site
+from faregate.infra.http.api_keys import require_client_id
 from faregate.webhooks.contracts import Endpoint, EndpointChanges, EndpointDraft
 from faregate.webhooks.domain.schedule import State
 
@@ -26,6 +28,9 @@ app = typer.Typer(
     epilog="Example: faregate webhooks list",
 )
 
+Description = Annotated[
+    str | None, typer.Option(help="What it is for.", callback=words(200, may_be_empty=True))
+]
 EndpointId = Annotated[str, typer.Argument(help="Id of the endpoint: whe_….")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="Event type that is told; may be repeated.")]
 
@@ -53,14 +58,15 @@ def create(
     client: Annotated[str, typer.Argument(help="The client whose decisions are told.")],
     url: Annotated[str, typer.Argument(help="https URL of the receiver.")],
     event_type: Types = None,
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    description: Description = "",
     as_json: Json = False,
 ) -> None:
     """Subscribe an endpoint, to every event type unless some are named; its secret is shown this once."""
+    require_client_id(client)
 
     async def act(webhooks: Webhooks) -> dict[str, object]:
         types = event_type or sorted(webhooks.event_types)
-        draft = EndpointDraft(url=url, event_types=types, description=description)
+        draft = EndpointDraft(url=url, event_types=types, description=description or "")
         async with webhooks.database.transaction() as conn:
             made = await webhooks.create(conn, draft, client_id=client)
         return {"id": made.endpoint.id, "secret": made.secret}
@@ -73,7 +79,7 @@ def update(
     endpoint_id: EndpointId,
     url: Annotated[str | None, typer.Option(help="New https URL.")] = None,
     event_type: Types = None,
-    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    description: Description = None,
     as_json: Json = False,
 ) -> None:
     """Change an endpoint; what is not named stays as it is."""

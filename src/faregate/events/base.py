@@ -35,6 +35,11 @@ class PublishedEvent(BaseModel):
     key: ClassVar[str]
     is_urgent: ClassVar[bool] = False
 
+    @classmethod
+    def lane(cls) -> str:
+        """Return the name of the lane that events of this type travel in."""
+        return "urgent" if cls.is_urgent else "ordinary"
+
     def to_event(
         self,
         *,

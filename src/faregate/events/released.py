@@ -1,13 +1,14 @@
 """Every schema version that was ever published, and what is wrong with the present ones beside them.
 
-A version is a file under `schemas/released/`, named by its id and never changed. Files are read and written elsewhere
-(`schemas`); when one schema may follow another is said in `compatibility`.
+A version is a file under `schemas/released/`, named by its id and never changed. An index beside them tells which there
+are, and the lane of each type, which no version holds. Files are read and written elsewhere (`schemas`); when one
+schema may follow another is said in `compatibility`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from faregate.events.identity import constraints, data_schema, id_of, text_of
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 UNSUPPORTED = "unsupported.json"
 """Beside the versions: `{id: reason}` of those that are not compared any more."""
+INDEX = "index.json"
+"""Beside the versions: `{type: {"lane": …, "versions": [hash, …]}}` of all that was released. It only grows."""
 
 Events = Mapping[str, type[PublishedEvent]]
 
@@ -45,6 +48,16 @@ def new_versions(files: Mapping[str, str], *, events: Events = EVENT_TYPES) -> M
     return {path: text_of_document(schema) for path, schema in present.items() if path not in files}
 
 
+def index(files: Mapping[str, str], *, events: Events = EVENT_TYPES) -> str:
+    """Return the text of the index with the present versions added; nothing is taken out of it."""
+    entries = {kind: dict(entry) for kind, entry in _index(files).items()}
+    for path in new_versions(files, events=events):
+        kind, _, name = path.removesuffix(".json").rpartition("/")
+        entry = entries.setdefault(kind, {"lane": events[kind].lane(), "versions": []})
+        entry["versions"] = sorted({*entry["versions"], name})
+    return text_of_document(dict(sorted(entries.items())))
+
+
 def breaks(files: Mapping[str, str], *, events: Events = EVENT_TYPES) -> list[str]:
     """Return a sentence for each promise that the present events break, or that was tampered with.
 
@@ -53,6 +66,10 @@ def breaks(files: Mapping[str, str], *, events: Events = EVENT_TYPES) -> list[st
     versions, found = _read(files)
     unsupported, wrong = _unsupported(files, {version.id for version in versions}, events)
     found.extend(wrong)
+    try:
+        found.extend(_lost(files, versions, events))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found.append(f"{INDEX} is not what was written, bring it back out of git: {error}")
     for version in versions:
         event = events.get(version.type)
         if event is None:
@@ -67,6 +84,26 @@ def breaks(files: Mapping[str, str], *, events: Events = EVENT_TYPES) -> list[st
 def text_of_document(document: Mapping[str, Any]) -> str:
     """Return a document as it is committed."""
     return json.dumps(document, indent=2) + "\n"
+
+
+def _lost(files: Mapping[str, str], versions: Sequence[Version], events: Events) -> Iterator[str]:
+    """Say which version or which lane is not as the index has it."""
+    entries = _index(files)
+    named = {f"{kind}/{name}" for kind, entry in entries.items() for name in entry["versions"]}
+    for version_id in sorted(named - {path.removesuffix(".json") for path in files}):
+        yield f"{version_id} was released and is gone: bring {version_id}.json back out of git"
+    for version in versions:
+        if version.id not in named:
+            yield f"{version.id} is not in {INDEX}: bring {INDEX} back out of git"
+    for kind, entry in entries.items():
+        if kind in events and events[kind].lane() != entry["lane"]:
+            lane = events[kind].lane()
+            yield f"{kind} was released with the lane `{entry['lane']}`: it may not become `{lane}`"
+
+
+def _index(files: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = json.loads(files.get(INDEX, "{}"))
+    return found
 
 
 def _changed_identity(version: Version, event: type[PublishedEvent]) -> Iterator[str]:
@@ -90,7 +127,7 @@ def _incompatibilities(version: Version, event: type[PublishedEvent]) -> Iterato
 def _read(files: Mapping[str, str]) -> tuple[list[Version], list[str]]:
     versions, problems = [], []
     for path, text in sorted(files.items()):
-        if path == UNSUPPORTED:
+        if path in (UNSUPPORTED, INDEX):
             continue
         try:
             versions.append(_version(path, text))

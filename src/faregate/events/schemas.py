@@ -17,7 +17,7 @@ from typing import Any
 
 from faregate.events import EVENT_TYPES, PublishedEvent, schema_id
 from faregate.events.identity import HASH_DIGITS, data_schema
-from faregate.events.released import breaks, event_schema, new_versions, text_of_document
+from faregate.events.released import INDEX, breaks, event_schema, index, new_versions, text_of_document
 
 RELEASED = "released"
 Document = dict[str, Any]
@@ -152,7 +152,7 @@ def write(folder: Path) -> list[str]:
         if str(path.relative_to(folder)) not in wanted:
             path.unlink()
     versions = {f"{RELEASED}/{path}": text for path, text in new_versions(files).items()}
-    for name, text in {**wanted, **versions}.items():
+    for name, text in {**wanted, **versions, f"{RELEASED}/{INDEX}": index(files)}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     return []

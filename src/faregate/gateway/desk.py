@@ -158,6 +158,15 @@ class GatewayDesk:
             shown, views = [], {}
         return [self._view(name, changes, shown, views) for name in self.declarations]
 
+    async def held_back(self) -> Sequence[str]:
+        """Return the providers to which nothing is sent now, by their breaker or by an operator."""
+        return [
+            view.provider
+            for view in await self.status()
+            for one in view.operations
+            if one.operation == Operation.SEND and (one.override is Override.FORCED_OPEN or _is_open(one))
+        ]
+
     async def _change(
         self,
         provider: str,
@@ -221,6 +230,10 @@ class GatewayDesk:
         if provider not in self.declarations:
             known = ", ".join(self.declarations)
             raise ProviderNotDeclared(f"there is no provider {provider!r}; there are {known}")
+
+
+def _is_open(view: OperationView) -> bool:
+    return view.shared_state == State.OPEN and view.override is Override.AUTOMATIC
 
 
 def _operation_view(

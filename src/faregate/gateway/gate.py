@@ -129,7 +129,7 @@ class Gate:
                 missing -= granted
 
     def admit(self, operation: Operation, *, left_s: float, is_retry: bool = False) -> Permit | Refusal:
-        """Let a call begin, or say why not. A permit is ended by `finish` or `cancel`."""
+        """Let a call begin, or say why not. A permit is ended by `finish`, `cancel` or `abandon`."""
         answer = self.guard.admit(operation, now=self._now(), left_s=left_s, is_retry=is_retry)
         if isinstance(answer, Refusal):
             self._count_refusal(operation, answer)
@@ -155,10 +155,8 @@ class Gate:
             self.links[permit.lane.operation].cancel(permit)
 
     def abandon(self, permit: Permit) -> None:
-        """End a call that nobody waits for any more, without a judgement."""
+        """End a call that nobody waits for any more, without a judgement. The lease of a probe ends by its time."""
         self.guard.abandon(permit)
-        if permit.lane.operation in self.links:
-            self.links[permit.lane.operation].cancel(permit)
 
     def stopped(self, operation: Operation) -> Refusal | None:
         """Return why the breaker lets no call of this operation through, None when it does."""

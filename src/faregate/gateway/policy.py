@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated
-
-from annotated_types import Ge, Gt
 
 from faregate.gateway.contracts import Capabilities
 from faregate.gateway.policies.declared import (
@@ -21,6 +18,7 @@ from faregate.gateway.policies.declared import (
     RatePolicy,
     RetryBudgetPolicy,
     Seconds,
+    SecondsOrNone,
 )
 
 JOURNAL_OPERATIONS = (Operation.SEND, Operation.LOOK_UP)
@@ -66,8 +64,8 @@ class RetryPolicy:
     look_up_s: Seconds = 0.1
     look_up_s_max: Seconds = 5.0
     callback_s_max: Seconds = 15.0
-    call_s_min: Annotated[float, Ge(0)] = 0.05
-    reconcile_s: Annotated[float, Ge(0)] = 600.0
+    call_s_min: SecondsOrNone = 0.05
+    reconcile_s: SecondsOrNone = 600.0
     reconcile_every_s_max: Seconds = 60.0
 
 
@@ -79,7 +77,7 @@ class ProviderPolicy:
     calls of the journal, `read` and `write` before those of contexts that keep their own.
     """
 
-    timeout_s: Annotated[float, Gt(0)] | None = None
+    timeout_s: Seconds | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     retry_budget: RetryBudgetPolicy = field(default_factory=RetryBudgetPolicy)
     rate: RatePolicy = field(default_factory=RatePolicy)

@@ -16,7 +16,7 @@ import structlog
 
 from faregate.gateway.policies.breaker import PROBE_AGAIN_S, CircuitBreaker, State
 from faregate.gateway.policies.declared import BreakerPolicy
-from faregate.gateway.policies.guard import Permit
+from faregate.gateway.policies.guard import Lease, Permit
 from faregate.infra.cache import CacheUnavailable
 from faregate.infra.shared_breakers import SharedBreakers, SharedView
 from faregate.infra.token_bucket import PROCESSES_UNKNOWN, TokenBuckets
@@ -62,7 +62,7 @@ class BreakerLink:
         self._told = told
         self._generation = 0
         self._seen_at_us = 0
-        self._leases: deque[tuple[str, float]] = deque()
+        self._leases: deque[Lease] = deque()
         self._ask_again_at = 0.0
         self._untold_opening = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,23 +91,28 @@ class BreakerLink:
             )
         )
         if view is not None and view.granted:
-            self._leases.extend((lease, now + self.policy.probe_lease_s) for lease in wanted[: view.granted])
+            until = now + self.policy.probe_lease_s
+            self._leases.extend(Lease(lease, until) for lease in wanted[: view.granted])
             self._breaker.grant(view.granted)
 
     def enter(self, permit: Permit) -> None:
         """Give a probe the lease that it needs."""
         if permit.passed.is_probe and self._leases:
-            permit.lease = self._leases.popleft()[0]
+            permit.lease = self._leases.popleft()
 
     def leave(self, permit: Permit, *, is_good: bool) -> None:
         """Report what a probe brought."""
         if permit.lease is not None:
-            self._begin(self._report(permit.lease, self._generation, is_good))
+            self._begin(self._report(permit.lease.id, self._generation, is_good))
 
     def cancel(self, permit: Permit) -> None:
-        """Give back the lease of a probe that was not sent."""
-        if permit.lease is not None:
-            self._begin(self._release([permit.lease]))
+        """Take back the lease of a probe that was not sent: the next one has it, if this round still goes on."""
+        if permit.lease is None:
+            return
+        if permit.passed.round == self._breaker.round and self._breaker.is_led:
+            self._leases.appendleft(permit.lease)
+        else:
+            self._begin(self._release([permit.lease.id]))
 
     def adopt(self, view: SharedView) -> None:
         """Follow the shared breaker; what this process opened and could not tell yet comes first."""
@@ -137,7 +142,7 @@ class BreakerLink:
     async def close(self) -> None:
         """Tell what is left to tell, and give back the leases that nobody used."""
         if self._leases:
-            self._begin(self._release([lease for lease, _ in self._leases]))
+            self._begin(self._release([lease.id for lease in self._leases]))
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
@@ -160,7 +165,7 @@ class BreakerLink:
         self._leases.clear()
 
     def _drop_old_leases(self, now: float) -> None:
-        if self._leases and self._leases[0][1] <= now:
+        if self._leases and self._leases[0].until <= now:
             self._leases.clear()
             self._breaker.withdraw()
 

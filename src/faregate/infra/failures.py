@@ -7,10 +7,12 @@ Neither a setting's value nor anything that stands in a row is ever part of a li
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 
 import psycopg
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from faregate.infra.settings import ENV_FILE, ENV_PREFIX, Settings
 from faregate.kernel.errors import FaregateError
@@ -50,6 +52,14 @@ def _settings(error: ValidationError) -> str | None:
     return f"{wrong}. Correct it in the environment or in {ENV_FILE}"
 
 
+def _unparsed(error: SettingsError) -> str | None:
+    field = re.search(r'field "(\w+)"', str(error))
+    if field is None:
+        return None
+    meaning = Settings.model_fields[field[1]].description
+    return f"{ENV_PREFIX}{field[1].upper()} is no JSON. Correct it in the environment or in {ENV_FILE}: {meaning}"
+
+
 def _connection(error: psycopg.OperationalError) -> str:
     first = str(error).partition("\n")[0]  # what follows is general advice
     return f"PostgreSQL cannot be used: {first}. Check {_DATABASE} and that the server runs"
@@ -58,8 +68,12 @@ def _connection(error: psycopg.OperationalError) -> str:
 def _database(error: psycopg.Error) -> str:
     if type(error) is psycopg.ProgrammingError and error.sqlstate is None:
         return f"{_DATABASE} is no URL of a PostgreSQL: write postgresql://user@host:5432/database"
-    # PostgreSQL's own message may quote a value, and its detail quotes whole rows.
     code = f" ({error.sqlstate})" if error.sqlstate else ""
+    if isinstance(error, psycopg.DataError):
+        return (
+            f"a number or text that was given is none that PostgreSQL can hold{code}: correct or shorten it"
+        )
+    # PostgreSQL's own message may quote a value, and its detail quotes whole rows.
     return f"PostgreSQL refused a statement: {type(error).__name__}{code}; its log says more"
 
 
@@ -75,6 +89,7 @@ def _machine(error: OSError) -> str | None:
 _EXPLANATIONS: dict[type[Exception], Callable[..., str | None]] = {
     FaregateError: lambda error: error.detail,
     ValidationError: _settings,
+    SettingsError: _unparsed,
     psycopg.OperationalError: _connection,
     psycopg.Error: _database,
     OSError: _machine,

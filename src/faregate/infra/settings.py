@@ -238,6 +238,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Largest amount (whole units) that one person may decide on; above it a second one confirms.",
     )
+    review_amount_if_absent: int = Field(
+        default=0,
+        ge=0,
+        description="What an application that names no amount counts as (whole units) where amounts have a limit.",
+    )
     review_note_chars_min: int = Field(
         default=20, ge=1, description="Fewest characters of the note that a reviewer's act needs."
     )

@@ -43,9 +43,10 @@ async def publish(
 ) -> RulesetVersion:
     """Check and store a ruleset document under its name and version; the same content twice is one.
 
-    Raises `RulesetRefused` with every problem found, or `RulesetVersionTaken`.
+    Raises `RulesetRefused` with every problem found, `RulesetVersionTaken` or `CodeSetTaken`.
     """
     check_document(document)
+    await store.require_own_codes(conn, document["code_set"])
     content = canonical(document)
     version = RulesetVersion(
         name=document["name"],

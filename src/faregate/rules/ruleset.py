@@ -61,7 +61,7 @@ class CompiledRuleset:
         """Return the answer to a context. Raises `RulesetInputRefused` or `RulesetFailed`."""
         try:
             answer = self._decision.evaluate(dict(context), {"trace": True})
-        except RuntimeError as error:
+        except Exception as error:  # the engine has no class of its own for a value that it cannot hold
             raise _named(error, ruleset=self.label) from error
         return Evaluation(result=answer["result"], trace=_trace(answer["trace"]))
 
@@ -126,7 +126,7 @@ def _fault(error: Exception) -> dict[str, Any]:
     return fault if isinstance(fault, dict) else {}
 
 
-def _named(error: RuntimeError, *, ruleset: str) -> RulesetInputRefused | RulesetFailed:
+def _named(error: Exception, *, ruleset: str) -> RulesetInputRefused | RulesetFailed:
     fault, message = _fault(error), engine_message(error)
     if _is_input(fault):
         return RulesetInputRefused(f"{ruleset} refused its input: {message}", ruleset=ruleset)

@@ -208,7 +208,7 @@ def _matches(condition: _Condition, value: object) -> bool:
         for name in reversed(condition.variable.split(".")):
             context = {name: context}
         return zen.evaluate_expression(condition.cell, context) is True
-    except RuntimeError:
+    except Exception:  # noqa: BLE001 - the engine has no error of its own for a number that it cannot hold
         return False
 
 

@@ -81,6 +81,10 @@ class Injector:
                 await self._end_server("kafka", signal.SIGKILL)
             case Kind.KILL_SANDBOX:
                 await self._kill_part("sandbox")
+            case Kind.FREEZE_API:
+                await self._freeze_part(self._one_of("api-"))
+            case Kind.FREEZE_WORKER:
+                await self._freeze_part(self._one_of(*WORKERS))
             case Kind.FREEZE_SANDBOX:
                 await self._freeze("sandbox", self._supervisor.pid("sandbox"))
             case Kind.FREEZE_VALKEY:
@@ -110,6 +114,11 @@ class Injector:
             self._supervisor.kill(name)
             await self._until(lambda: self._supervisor.pid(name) != killed)
             await self._supervisor.wait_ready(name, timeout_s=BACK_S_MAX)
+
+    async def _freeze_part(self, name: str) -> None:
+        """Stop a part that is ready for longer than it may be silent, and let it find out what it has lost."""
+        await self._supervisor.wait_ready(name, timeout_s=BACK_S_MAX)
+        await self._freeze(name, self._supervisor.pid(name))
 
     async def _freeze(self, name: str, pid: int) -> None:
         """Stop a process in its tracks: its connections stay open, and nothing comes back."""

@@ -26,6 +26,8 @@ class Kind(StrEnum):
 
     KILL_API = "API killed"
     KILL_WORKER = "worker killed"
+    FREEZE_API = "API frozen"
+    FREEZE_WORKER = "worker frozen"
     KILL_SANDBOX = "sandbox killed"
     FREEZE_SANDBOX = "sandbox frozen"
     KILL_VALKEY = "Valkey killed"
@@ -42,7 +44,14 @@ class Kind(StrEnum):
 
 
 TRACKS: Final[Mapping[str, tuple[Kind, ...]]] = {
-    "processes": (Kind.KILL_API, Kind.KILL_WORKER, Kind.KILL_SANDBOX, Kind.FREEZE_SANDBOX),
+    "processes": (
+        Kind.KILL_API,
+        Kind.KILL_WORKER,
+        Kind.FREEZE_API,
+        Kind.FREEZE_WORKER,
+        Kind.KILL_SANDBOX,
+        Kind.FREEZE_SANDBOX,
+    ),
     "servers": (Kind.KILL_VALKEY, Kind.FREEZE_VALKEY, Kind.RESTART_POSTGRES, Kind.KILL_POSTGRES),
     "providers": (
         Kind.PROVIDER_FAILS,

@@ -36,7 +36,7 @@ def checks_of(run: ChaosRun) -> Mapping[str, bool]:
     happened += [run.world.get(name, 0) for name in HAPPENED_TO_CALLBACKS]
     return {
         **run.verdict.checks,
-        f"nothing stranded {run.plan.settle_s_max:g} s after the faults stopped": run.stranded == 0,
+        f"nothing stranded {run.plan.settle_s_max:g} s after the faults stopped": not run.stranded,
         "audit chain intact": run.chain.verification.broken is None and run.chain.verification.links > 0,
         "every kind of fault happened": all(happened),
         "PostgreSQL was seen down": bool(run.outages),
@@ -76,7 +76,7 @@ def document_of(run: ChaosRun) -> dict[str, Any]:
         "struck": _by_fault(run.world),
         "fault_s": round(run.fault_s, 1),
         "settle_s": round(run.settle_s, 1),
-        "stranded": run.stranded,
+        "stranded": list(run.stranded),
         "postgres_down": {
             "outages": len(run.outages),
             "seconds": round(sum(outage.end - outage.begin for outage in run.outages), 2),

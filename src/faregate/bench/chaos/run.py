@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
 from time import perf_counter
+from typing import Any
 
 import aiohttp
 
@@ -30,7 +31,7 @@ READ_HEADROOM = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChaosRun:
-    """What came of a run. `stranded`: applications undecided when the time to settle was over."""
+    """What came of a run. `stranded`: applications undecided when the time to settle was over, and why."""
 
     plan: ChaosPlan
     verdict: Verdict
@@ -39,7 +40,7 @@ class ChaosRun:
     world: Mapping[str, int]
     operations: Sequence[Operation]
     outages: Sequence[Outage]
-    stranded: int
+    stranded: Sequence[Mapping[str, Any]]
     chain: ChainReport
     begin: float
     fault_s: float
@@ -58,7 +59,9 @@ class ChaosRun:
 
 
 class Chaos:
-    """Runs once. `calm` is how the world behaves when the faults have stopped; `read_topics` reads those of Kafka."""
+    """Runs once. `calm` is how the world behaves when the faults have stopped; `read_stranded` tells what each
+    undecided application waits for, `read_topics` reads those of Kafka.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Chaos:
         calm: FaultPlan,
         on_event: OnEvent,
         on_progress: Callable[[str], None],
+        read_stranded: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
         read_topics: Callable[[], Awaitable[TopicsFound]] | None = None,
     ) -> None:
         self._plan = plan
@@ -87,6 +91,7 @@ class Chaos:
         self._on_event = on_event
         self._on_progress = on_progress
         self._operations = operations
+        self._read_stranded = read_stranded
         self._read_topics = read_topics
 
     async def run(self, partner: Partner, readers: Readers, *, sandbox_url: str) -> ChaosRun:
@@ -111,7 +116,11 @@ class Chaos:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        self._on_event(f"settled after {settled - stopped:.0f} s, {stranded} stranded; now all is judged")
+        self._on_event(
+            f"settled after {settled - stopped:.0f} s, {len(stranded)} stranded; now all is judged"
+        )
+        for one in stranded:
+            self._on_event(f"stranded: {dict(one)}")
         verdict = await judge(
             credit=self._credit, session=self._session, sandbox_url=sandbox_url, submitted=submitted
         )
@@ -155,12 +164,13 @@ class Chaos:
             f"{len(self._operations):,} operations, {self._injector.counts.total()} faults"
         )
 
-    async def _settle(self, *, by: float) -> int:
+    async def _settle(self, *, by: float) -> Sequence[Mapping[str, Any]]:
         """Wait until nothing is being processed; return what still is when the time is up."""
         await wait_until(self._is_settled, timeout_s=max(0.0, by - perf_counter()))
+        stranded = await self._read_stranded()
         for name in self._supervisor.pids():
             await self._supervisor.wait_ready(name)
-        return dict(await self._credit.counts_by_status()).get("processing", 0)
+        return stranded
 
     async def _is_settled(self) -> bool:
         """Whether every application is decided and every audit entry sealed."""

@@ -8,12 +8,14 @@ sending does not belong here.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
-from faregate.credit.domain.facts import Check
+from faregate.credit.domain.facts import FACTS, Check, Source
+from faregate.credit.domain.features import CANDIDATES
 from faregate.credit.domain.reasons import AdverseActionReason
 
 NOTICE_WITHIN: Final = timedelta(days=30)
@@ -82,7 +84,7 @@ class UsedScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
-    """A denial as it is recorded, with the score if it was used."""
+    """A denial as it is recorded, with the score if it was used. `sources`: the checks that its reasons rest on."""
 
     application_id: str
     version: int
@@ -91,11 +93,47 @@ class Denial:
     reasons: Sequence[Mapping[str, Any]]
     code_set_version: str | None
     score: UsedScore | None
+    sources: frozenset[Check] = frozenset(Check)
+
+
+_OF_RULES: Final[Mapping[str, frozenset[Check]]] = {
+    "AGE_BELOW_LEGAL_CAPACITY": frozenset(),
+    "INCOME_BELOW_MINIMUM": frozenset({Check.INCOME}),
+    "IDENTITY_NOT_VERIFIED": frozenset({Check.KYC}),
+    "WATCHLIST_MATCH": frozenset({Check.KYC}),
+    "SANCTIONED": frozenset({Check.KYC}),
+    "FRAUD_HIGH": frozenset({Check.FRAUD}),
+    "RECENT_INQUIRIES": frozenset({Check.BUREAU}),
+}
+
+
+def sources_of(codes: Iterable[str], *, scored_facts: Iterable[str]) -> frozenset[Check]:
+    """Return the checks that a denial rests on: by the codes of its reasons, and by the facts if it was scored.
+
+    A code that is not among those of the package may rest on anything, so it rests on every check.
+    """
+    of_codes = (_of_code().get(code, frozenset(Check)) for code in codes)
+    return frozenset().union(*of_codes, *(_of_fact(fact) for fact in scored_facts))
+
+
+@cache
+def _of_code() -> Mapping[str, frozenset[Check]]:
+    of_score: dict[str, frozenset[Check]] = {}
+    for feature in CANDIDATES:
+        for code in (feature.reason, *feature.reasons.values()):
+            of_score[code] = of_score.get(code, frozenset()) | _of_fact(feature.fact)
+    return {**of_score, **_OF_RULES}
+
+
+def _of_fact(fact: str) -> frozenset[Check]:
+    source = FACTS[fact].source
+    return frozenset() if source is Source.FORM else frozenset({Check(source.value)})
 
 
 def notice_document(denial: Denial, *, issuer: Issuer) -> dict[str, Any]:
     """Return what the notice says, as JSON values. `missing` names what must be set before it may be sent."""
-    done = {check: found for check, found in denial.inputs["checks"].items() if found["status"] == "done"}
+    checks = denial.inputs["checks"]
+    done = {c.value: checks[c.value] for c in sorted(denial.sources) if checks[c.value]["status"] == "done"}
     bureau = done.get(Check.BUREAU.value)
     agency = issuer.reporting_agencies.get(bureau["provider"]) if bureau else None
     return {

@@ -130,17 +130,15 @@ def priority_of(*, cause: Cause, amount: int | None) -> Priority:
     return ranks[max(rank - 1, 0)] if amount is not None and amount >= AMOUNT_HIGH else ranks[rank]
 
 
-def second_person_because(
-    outcome: Status, *, amount: int | None, amount_max: int, by_rules: Status
-) -> str | None:
+def second_person_because(outcome: Status, *, amount: int, amount_max: int, by_rules: Status) -> str | None:
     """Return why a verdict must be confirmed by another person, None if one person may decide.
 
-    `amount_max` is the largest amount that one person may decide on; an application without an amount asks for none.
+    `amount_max` is the largest amount that one person may decide on.
     An approval against what the rules say now (a knock-out such as a watch list, or the score) always takes two.
     """
     if outcome is Status.APPROVED and by_rules is Status.DENIED:
         return "rules_deny"
-    return "amount" if (amount or 0) > amount_max else None
+    return "amount" if amount > amount_max else None
 
 
 def opened(

@@ -79,9 +79,13 @@ SPECIMENS: Final[Mapping[str, DecisionInputs]] = MappingProxyType(
 
 
 def specimen_findings(ruleset: Ruleset, *, scorecard: ScoringModel) -> Iterator[Finding]:
-    """Yield an error for each specimen on which a ruleset gives no answer that credit can use."""
+    """Yield an error for each specimen on which a ruleset gives no answer that credit can use, or no lasting one."""
     for name, inputs in SPECIMENS.items():
-        result = replay(inputs_document(inputs), scorecard=scorecard, ruleset=ruleset)
-        if error := result.trace["ruleset"]["error"]:
+        document = inputs_document(inputs)
+        first, second = (replay(document, scorecard=scorecard, ruleset=ruleset).document() for _ in range(2))
+        if error := first["trace"]["ruleset"]["error"]:
             message = f"gives no decision on an application with {name}: {error}"
             yield Finding(message=message, kind=Kind.SCHEMA)
+        elif first != second:
+            message = f"decides an application with {name} another way when asked again"
+            yield Finding(message=message, kind=Kind.NOT_REPEATABLE)

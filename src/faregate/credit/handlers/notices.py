@@ -5,12 +5,13 @@ A notice becomes due in the statement that writes a denial (`store.decisions.ins
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from faregate.credit.contracts.record import Notice, NoticeDue
 from faregate.credit.domain.decision import score_of
-from faregate.credit.domain.notice import Denial, Issuer, UsedScore, notice_document, notice_text
+from faregate.credit.domain.notice import Denial, Issuer, UsedScore, notice_document, notice_text, sources_of
 from faregate.credit.domain.reasons import reasons_of_score
 from faregate.credit.domain.scorecard import points_range
 from faregate.credit.store.artefacts import load_scorecard
@@ -58,13 +59,17 @@ class NoticeDesk:
             return await notices.open_notices(conn, due_before=due_before, limit=limit)
 
     async def mark_sent(self, *, application_id: str, version: int | None, by: str) -> Notice:
-        """Record that a notice was sent, with what it said; `version` None: that of the newest denial.
+        """Record that a notice was sent, with what it said; `version` None: that of the newest decision.
 
         Raises NoAdverseAction, NoticeIncomplete, NoticeAlreadySent.
         """
         async with self.database.transaction() as conn:
             if (stored := await notices.notice_of(conn, application_id, version=version)) is None:
                 raise NoAdverseAction(f"{application_id} has no such notice")
+            if version is None and stored.version != stored.newest_version:
+                raise NoAdverseAction(
+                    f"{application_id} is not denied any more; name version {stored.version} if its notice was sent"
+                )
             notice = await self._notice(conn, stored)
             if missing := notice.document["missing"]:
                 raise NoticeIncomplete(f"the issuer's {', '.join(missing)} is not set", missing=missing)
@@ -75,6 +80,7 @@ class NoticeDesk:
             return await self._notice(conn, sent or stored)
 
     async def _notice(self, conn: Connection, stored: StoredNotice) -> Notice:
+        score, scored_facts = await self._used_score(conn, stored)
         denial = Denial(
             application_id=stored.application_id,
             version=stored.version,
@@ -82,7 +88,8 @@ class NoticeDesk:
             inputs=stored.inputs,
             reasons=stored.reasons,
             code_set_version=stored.code_set_version,
-            score=await self._used_score(conn, stored),
+            score=score,
+            sources=sources_of((r["code"] for r in stored.reasons), scored_facts=scored_facts),
         )
         document = notice_document(denial, issuer=self.issuer)
         return Notice(
@@ -96,24 +103,27 @@ class NoticeDesk:
             text=notice_text(document),
         )
 
-    async def _used_score(self, conn: Connection, stored: StoredNotice) -> UsedScore | None:
-        """Return the score unless a rule denied without it. A person who denied had it in view."""
+    async def _used_score(
+        self, conn: Connection, stored: StoredNotice
+    ) -> tuple[UsedScore | None, Sequence[str]]:
+        """Return the score and its facts, unless a rule denied without it. A person who denied had it in view."""
         by_score = any(reason["points_lost"] is not None for reason in stored.reasons)
         by_person = stored.inputs.get("revision", {}).get("by") == "person"
         if not by_score and not by_person:
-            return None
+            return None, ()
         name, _, version = stored.ruleset_version.rpartition("-")
         ruleset = await self.rulesets.version(conn, name=name, version=int(version))
         model = load_scorecard(stored.scorecard_version)
         score = score_of(stored.inputs, scorecard=model)
         low, high = points_range(model, version=stored.scorecard_version)
-        return UsedScore(
+        used = UsedScore(
             points=stored.points,
             low=low,
             high=high,
             card=stored.scorecard_version,
             key_factors=reasons_of_score(score.contributions, code_set=ruleset.codes),
         )
+        return used, [contribution.fact for contribution in score.contributions]
 
 
 def _status(stored: StoredNotice) -> str:

@@ -19,6 +19,7 @@ from faregate.credit.contracts import (
     Reevaluated,
     Reevaluation,
     Review,
+    Status,
     Verdict,
 )
 from faregate.credit.domain import review as machine
@@ -48,12 +49,23 @@ from faregate.rules.ruleset import CompiledRuleset
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewPolicy:
-    """The rules of the house. `amount_max`: the largest amount (whole units) that one person may decide on."""
+    """The rules of the house, amounts in whole units. `amount_max` is the largest that one person may decide on.
+
+    `amount_if_absent` is what an application that names no amount counts as.
+    """
 
     lease: timedelta
     claims_max: int
     amount_max: int
+    amount_if_absent: int
     note_chars_min: int
+
+    def second_person_because(self, outcome: Status, *, amount: int | None, by_rules: Status) -> str | None:
+        """Return why a verdict must be confirmed by another person, None if one person may decide."""
+        counted = self.amount_if_absent if amount is None else amount
+        return machine.second_person_because(
+            outcome, amount=counted, amount_max=self.amount_max, by_rules=by_rules
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +260,8 @@ class ReviewDesk:
         self, application: LockedApplication, verdict: Verdict, *, ruleset: CompiledRuleset
     ) -> str | None:
         by_rules = replay(inputs_document(inputs_of(application)), scorecard=self.scorecard, ruleset=ruleset)
-        return machine.second_person_because(
-            verdict.outcome,
-            amount=application.amount,
-            amount_max=self.policy.amount_max,
-            by_rules=by_rules.outcome,
+        return self.policy.second_person_because(
+            verdict.outcome, amount=application.amount, by_rules=by_rules.outcome
         )
 
     async def _rules(self, conn: Connection, *, now: datetime) -> CompiledRuleset:

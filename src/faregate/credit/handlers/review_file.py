@@ -17,7 +17,7 @@ from faregate.credit.domain.decision import (
     inputs_document,
     replay,
 )
-from faregate.credit.domain.review import codes_for_reviewers, require_claim, second_person_because
+from faregate.credit.domain.review import codes_for_reviewers, require_claim
 from faregate.credit.handlers.decide import RULESET_NAME
 from faregate.credit.handlers.identity import IdentityVault
 from faregate.credit.handlers.review import ReviewDesk, actor_of
@@ -47,11 +47,8 @@ async def review_file(conn: Connection, review_id: str, *, desk: ReviewDesk) -> 
         decisions=tuple(await reviews.outcomes(conn, application_id)),
         by_rules=_shown(by_rules),
         second_person={
-            outcome.value: second_person_because(
-                outcome,
-                amount=application["amount"],
-                amount_max=desk.policy.amount_max,
-                by_rules=by_rules.outcome,
+            outcome.value: desk.policy.second_person_because(
+                outcome, amount=application["amount"], by_rules=by_rules.outcome
             )
             for outcome in (Status.APPROVED, Status.DENIED)
         },

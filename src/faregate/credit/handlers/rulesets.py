@@ -85,7 +85,7 @@ class RulesetDesk:
     async def publish(
         self, conn: Connection, document: Mapping[str, Any], *, actor: str, reason: str
     ) -> Published:
-        """Publish a document. Raises RulesetRefused or RulesetVersionTaken."""
+        """Publish a document. Raises RulesetRefused, RulesetVersionTaken or CodeSetTaken."""
         now = self.tools.clock.now()
         findings = tuple(refuse_errors(self.check(document)))
         version = await rules.publish(

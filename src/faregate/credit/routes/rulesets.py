@@ -26,6 +26,7 @@ from faregate.rules.contracts import Traffic
 from faregate.rules.ruleset import RulesetLabelInvalid
 from faregate.rules.store import (
     ActivationInThePast,
+    CodeSetTaken,
     NoActiveRuleset,
     NothingToRollBackTo,
     NotTheActiveVersion,
@@ -65,7 +66,7 @@ _PUBLISH = operation(
     summary="Publish a ruleset; a published version never changes",
     body=forms.PublishForm,
     answers={201: Answer(description="Published, not active", model=forms.PublishedAnswer)},
-    problems=[RulesetRefused, RulesetVersionTaken],
+    problems=[RulesetRefused, RulesetVersionTaken, CodeSetTaken],
     scope=MANAGE,
     idempotent=True,
 )

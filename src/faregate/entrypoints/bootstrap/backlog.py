@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 
 from faregate.entrypoints.bootstrap.site import Site
@@ -14,10 +14,13 @@ from faregate.infra.telemetry.metrics import Metrics
 from faregate.infra.workflow import waiting_for_a_worker
 
 Count = Callable[[Connection], Awaitable[int]]
+HeldBack = Callable[[], Awaitable[Collection[str]]]
 
 
-async def backlog_reader(stack: AsyncExitStack, site: Site) -> Callable[[], Awaitable[Backlog]]:
-    """Return what reads the backlog, on one connection to each part."""
+async def backlog_reader(
+    stack: AsyncExitStack, site: Site, *, held_back: HeldBack
+) -> Callable[[], Awaitable[Backlog]]:
+    """Return what reads the backlog, on one connection to each part; `held_back` names providers left alone."""
     log, workflow, gateway = [
         await site.database(stack, part, connections_max=1) for part in ("eventlog", "workflow", "gateway")
     ]
@@ -28,7 +31,7 @@ async def backlog_reader(stack: AsyncExitStack, site: Site) -> Callable[[], Awai
         async with workflow.connection() as conn:
             runs = await waiting_for_a_worker(conn)
         async with gateway.connection() as conn:
-            intents = await due_intents(conn)
+            intents = await due_intents(conn, held_back=await held_back())
         return Backlog(events=events, intents=intents, runs=runs)
 
     return read
@@ -44,9 +47,13 @@ def count_runs(metrics: Metrics, workflow: Database) -> None:
     _count(metrics, workflow, kind="runs", count=waiting_for_a_worker)
 
 
-def count_intents(metrics: Metrics, gateway: Database) -> None:
-    """Show how many calls to providers are due."""
-    _count(metrics, gateway, kind="intents", count=due_intents)
+def count_intents(metrics: Metrics, gateway: Database, *, held_back: HeldBack) -> None:
+    """Show how many calls to providers are due and could be made."""
+
+    async def count(conn: Connection) -> int:
+        return await due_intents(conn, held_back=await held_back())
+
+    _count(metrics, gateway, kind="intents", count=count)
 
 
 def count_lag(metrics: Metrics, database: Database, *, groups: Sequence[str], members_max: int) -> None:

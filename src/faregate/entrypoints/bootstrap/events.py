@@ -8,7 +8,7 @@ from datetime import timedelta
 from faregate.events import AGGREGATE_OF, URGENT_TYPES, schema_id
 from faregate.infra.database import Database
 from faregate.infra.eventlog import PARTITIONS, EventSource, Listener, PostgresEventSource
-from faregate.infra.kafka import KafkaAddress, KafkaEventSource, Relay, Topics
+from faregate.infra.kafka import KafkaAddress, KafkaEventSource, Relay, Topics, require_usable
 from faregate.infra.settings import Settings
 
 
@@ -43,13 +43,11 @@ async def log_relay(stack: AsyncExitStack, settings: Settings, log: Database, *,
 
 
 def kafka_address(settings: Settings) -> KafkaAddress | None:
-    """Return the Kafka that the settings name."""
+    """Return the Kafka that the settings name. Raises KafkaOptionsInvalid."""
     if settings.kafka_bootstrap is None:
         return None
-    return KafkaAddress(
-        bootstrap=settings.kafka_bootstrap,
-        options={name: value.get_secret_value() for name, value in settings.kafka_options.items()},
-    )
+    options = {name: value.get_secret_value() for name, value in settings.kafka_options.items()}
+    return require_usable(KafkaAddress(bootstrap=settings.kafka_bootstrap, options=options))
 
 
 def kafka_topics(settings: Settings) -> Topics:

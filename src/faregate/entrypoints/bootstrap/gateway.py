@@ -40,7 +40,9 @@ _INTERVALS = Intervals(busy_s=GATHER_S, idle_s=0.05)
 async def providers(process: Process) -> Opened:
     """Open a pool for each provider, what settles callbacks, and what keeps their gates in step with the others."""
     site, database = process.site, await process.database("credit")
-    count_intents(process.metrics, await process.database("gateway", connections_max=1))
+    gateway = await process.database("gateway", connections_max=1)
+    desk = await gateway_desk(process.stack, site, database=gateway)
+    count_intents(process.metrics, gateway, held_back=desk.held_back)
     known = await process.once(known_adapters)
     control = await gateway_control(process.stack, site, database=database)
     rules = policies(known, control.book)

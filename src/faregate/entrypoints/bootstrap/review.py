@@ -26,6 +26,7 @@ def review_api(database: Database, site: Site, known: Mapping[str, Adapter]) -> 
         lease=timedelta(minutes=settings.review_lease_minutes),
         claims_max=settings.review_claims_max,
         amount_max=settings.review_amount_max,
+        amount_if_absent=settings.review_amount_if_absent,
         note_chars_min=settings.review_note_chars_min,
     )
     desk = ReviewDesk(

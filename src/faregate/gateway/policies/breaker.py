@@ -43,14 +43,14 @@ class CircuitBreaker:
     """
 
     __slots__ = (
-        "_failures", "_on_change", "_open_until", "_policy", "_probes", "_started", "_successes", "_windows",
-        "is_led", "override", "own_probes", "round", "state",
+        "_abandoned", "_failures", "_on_change", "_open_until", "_policy", "_probes", "_started", "_successes",
+        "_windows", "is_led", "override", "own_probes", "round", "state",
     )  # fmt: skip
 
     def __init__(self, policy: BreakerPolicy, *, on_change: Callable[[State], None] | None = None) -> None:
         self._on_change = on_change or _nobody
         self._open_until = 0.0
-        self._probes = self._started = self._successes = self._failures = 0
+        self._probes = self._started = self._successes = self._failures = self._abandoned = 0
         self.state = State.CLOSED
         self.round = 0
         self.override = Override.AUTOMATIC
@@ -98,7 +98,11 @@ class CircuitBreaker:
 
     def leave(self, entered: Pass, *, now: float, took_s: float, is_failure: bool) -> None:
         """Learn how a call ended. What began before the last change of state says nothing any more."""
-        if entered.round != self.round or self.override is not Override.AUTOMATIC:
+        if entered.round != self.round:
+            return
+        if self.override is not Override.AUTOMATIC:
+            if not self.is_led:  # its place must not be missing when the operator lets go
+                self.cancel(entered)
             return
         is_slow = took_s >= self._policy.slow_call_s
         if self.state is State.CLOSED:
@@ -110,6 +114,17 @@ class CircuitBreaker:
         """Forget a call that was not made after all; a probe's place is free again."""
         if entered.is_probe and entered.round == self.round and self.state is State.HALF_OPEN:
             self._started -= 1
+            self._make_up_for_abandoned()
+
+    def abandon(self, entered: Pass) -> None:
+        """Hear that nobody waits any more for a call that was made, and that may still keep the provider busy.
+
+        A probe's place stays taken; those of a breaker that leads itself are free again when every other probe has
+        ended without a verdict, because it would never get one otherwise.
+        """
+        if entered.is_probe and entered.round == self.round and self.state is State.HALF_OPEN:
+            self._abandoned += 1
+            self._make_up_for_abandoned()
 
     def open(self, *, now: float, for_s: float) -> None:
         """Let no call pass for this long."""
@@ -153,7 +168,7 @@ class CircuitBreaker:
     def _begin(self, state: State) -> None:
         self.state = state
         self.round += 1
-        self._probes = self._started = self._successes = self._failures = 0
+        self._probes = self._started = self._successes = self._failures = self._abandoned = 0
 
     def _count(self, mark: int, now: float) -> None:
         trips = False
@@ -181,6 +196,14 @@ class CircuitBreaker:
             self._on_change(State.CLOSED)
         elif self._failures > self._probes - min(self._policy.successes, self._probes):
             self._open_itself(now)
+        else:
+            self._make_up_for_abandoned()
+
+    def _make_up_for_abandoned(self) -> None:
+        in_flight = self._started - self._successes - self._failures - self._abandoned
+        if not self.is_led and in_flight == 0:
+            self._started -= self._abandoned
+            self._abandoned = 0
 
     def _open_itself(self, now: float) -> None:
         self.open(now=now, for_s=self._policy.open_s)

@@ -14,8 +14,9 @@ from annotated_types import Ge, Gt, Le, MaxLen, Predicate
 
 Share = Annotated[float, Ge(0), Le(1)]
 PositiveShare = Annotated[float, Gt(0), Le(1)]
-Seconds = Annotated[float, Gt(0)]
-Count = Annotated[int, Ge(1)]
+Seconds = Annotated[float, Gt(0), Le(31_536_000)]  # a year
+SecondsOrNone = Annotated[float, Ge(0), Le(31_536_000)]
+Count = Annotated[int, Ge(1), Le(10_000)]
 
 
 def _is_name(text: str) -> bool:
@@ -58,7 +59,7 @@ class BreakerPolicy:
     """
 
     window_calls: Annotated[int, Ge(0), Le(10_000)] = 100
-    window_s: Annotated[float, Ge(0)] = 10.0
+    window_s: SecondsOrNone = 10.0
     calls_min: Count = 20
     failure_rate: PositiveShare = 0.5
     slow_call_s: Seconds = 60.0
@@ -116,7 +117,7 @@ class RetryBudgetPolicy:
     """How many of the sends may be repeats: `ratio` of the first ones, at least `floor_per_s`; kept for `window_s`."""
 
     ratio: Share = 0.1
-    floor_per_s: Annotated[float, Ge(0)] = 1.0
+    floor_per_s: Annotated[float, Ge(0), Le(1e6)] = 1.0
     window_s: Seconds = 10.0
 
 
@@ -128,7 +129,7 @@ class HedgePolicy:
     """
 
     share_max: Share = 0.0
-    delay_s: Annotated[float, Ge(0)] = 0.0
+    delay_s: SecondsOrNone = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

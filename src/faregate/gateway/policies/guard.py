@@ -8,6 +8,7 @@ the last one refuses costs nothing with the others.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from faregate.gateway.policies.breaker import CircuitBreaker, Pass, State
 from faregate.gateway.policies.bulkhead import Bulkhead
@@ -23,11 +24,15 @@ BULKHEAD_AGAIN_S = 0.02
 Changed = Callable[[Operation, State], None]
 
 
-class Permit:
-    """The leave to make one call, which its holder must `finish` or `cancel` once.
+class Lease(NamedTuple):
+    """The place of a probe that somebody else counts, until a time of the caller's clock."""
 
-    `lease` names the place of a probe that somebody else counts.
-    """
+    id: str
+    until: float
+
+
+class Permit:
+    """The leave to make one call, which its holder must `finish`, `cancel` or `abandon` once."""
 
     __slots__ = ("is_retry", "lane", "lease", "passed", "started_at")
 
@@ -36,7 +41,7 @@ class Permit:
         self.passed = passed
         self.started_at = started_at
         self.is_retry = is_retry
-        self.lease: str | None = None
+        self.lease: Lease | None = None
 
 
 class Lane:
@@ -127,7 +132,7 @@ class Guard:
     def abandon(self, permit: Permit) -> None:
         """End a call that nobody waits for any more: it was paid for, and says nothing of the provider."""
         permit.lane.bulkhead.leave(took_s=None, is_failure=False)
-        permit.lane.breaker.cancel(permit.passed)
+        permit.lane.breaker.abandon(permit.passed)
 
     def room(self, operation: Operation, *, now: float) -> int:
         """Return how many calls the breaker and the bulkhead would let begin now: no more are worth preparing."""

@@ -56,7 +56,8 @@ select gateway.reseal_answer(%(provider_request_id)s, %(ord)s, %(old)s, %(new)s)
 -- name: due
 -- How many intents of all owners wait for somebody now. For the gateway's own role. Two counts, as there are two
 -- indexes of what is open.
-select (select count(*) from gateway.intent where state = 'declared' and next_at <= now())
+select (select count(*) from gateway.intent where state = 'declared' and next_at <= now()
+            and not provider = any (%(held_back)s))
      + (select count(*) from gateway.intent where state <> 'declared' and next_at <= now()) as intents
 
 -- name: change_provider

@@ -10,6 +10,11 @@ from faregate.infra.chain.links import Anchored, Break, Inspection
 from faregate.infra.chain.store import ChainStore
 from faregate.infra.database import Connection, Database
 from faregate.kernel.clock import Clock
+from faregate.kernel.errors import ConflictError
+
+
+class ChainEmpty(ConflictError):
+    """The chain has no link yet: there is no end to note."""
 
 
 async def inspect(
@@ -36,7 +41,7 @@ async def inspect(
 
 
 async def note_anchor(database: Database, *, store: ChainStore, path: Path, clock: Clock) -> Anchored:
-    """Note the end of the chain in a file, unless the file's last line says the same already."""
+    """Note the end of the chain in a file, unless its last line says the same or there is no link yet."""
     async with database.connection() as conn:
         head = (await store.recorded_head(conn)).head
     noted = read_anchors(path)
@@ -45,4 +50,13 @@ async def note_anchor(database: Database, *, store: ChainStore, path: Path, cloc
     anchor = Anchored(seq=head.seq, sha256=head.sha256.hex(), anchored_at=clock.now())
     if head.seq:
         append_anchor(path, anchor)
+    return anchor
+
+
+def require_links(anchor: Anchored) -> Anchored:
+    """Return an anchor that notes the end of some link. Raises ChainEmpty."""
+    if not anchor.seq:
+        raise ChainEmpty(
+            "the chain has no link yet, so nothing was noted: let a worker seal it, then try again"
+        )
     return anchor

@@ -10,11 +10,13 @@ an event means does not belong here: `faregate.events` says that.
 
 from faregate.infra.eventlog.admin import (
     GroupLag,
+    ReplayPlaceUnknown,
     forget_group,
     lag,
     newest,
     prune_inbox,
     replay,
+    require_group,
     skip,
     unsequenced,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "LeaseLost",
     "Listener",
     "PostgresEventSource",
+    "ReplayPlaceUnknown",
     "Segment",
     "Sequencer",
     "Subscription",
@@ -59,6 +62,7 @@ __all__ = [
     "open_segment_ahead",
     "prune_inbox",
     "replay",
+    "require_group",
     "skip",
     "unsequenced",
 ]

@@ -13,7 +13,7 @@ import structlog
 from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.segments import hot_from
 from faregate.infra.queries import load_queries
-from faregate.kernel.errors import ConflictError, NotFoundError
+from faregate.kernel.errors import ConflictError, InvalidError, NotFoundError
 
 _log = structlog.get_logger(__name__)
 _QUERIES = load_queries(__package__)
@@ -30,6 +30,10 @@ class ConsumerGroupUnknown(NotFoundError):
 
 class EventUnknown(NotFoundError):
     """No such event in the log, or no such group, or the group has handled it already."""
+
+
+class ReplayPlaceUnknown(InvalidError):
+    """A replay begins with an event of the log: 1 or later, and not after the newest."""
 
 
 class EventsArchived(ConflictError):
@@ -74,8 +78,9 @@ async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: 
     inbox of that range is cleared and the handler runs again for every event in it. Ask for that only when
     the effects were removed before, or when the handler may repeat them. Call it inside a transaction;
     batches being handled meanwhile roll back. An unknown group is ConsumerGroupUnknown; a place that lies in
-    cold storage is EventsArchived.
+    cold storage is EventsArchived, one that the log does not have is ReplayPlaceUnknown.
     """
+    await require_place(conn, from_seq=from_seq)
     if from_seq < (oldest := await hot_from(conn)):
         raise EventsArchived(
             f"events before {oldest} are in cold storage; "
@@ -89,6 +94,14 @@ async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: 
     if effects_again:
         await forget_handled(conn, group=group, from_seq=from_seq)
     _log.info("eventlog.replay", group=group, from_seq=from_seq, effects_again=effects_again)
+
+
+async def require_place(conn: Connection, *, from_seq: int) -> None:
+    """Raise ReplayPlaceUnknown for a place that the log does not have."""
+    row: Any = await (await conn.execute(_QUERIES["newest_seq"])).fetchone()
+    if not 1 <= from_seq <= row["seq"]:
+        newest = f"its newest is {row['seq']:,}" if row["seq"] else "it is empty"
+        raise ReplayPlaceUnknown(f"the log has no event {from_seq:,}: {newest}", newest=row["seq"])
 
 
 async def forget_handled(conn: Connection, *, group: str, from_seq: int) -> None:
@@ -108,9 +121,22 @@ async def newest(
     conn: Connection, *, after: int | None, count: int, types: Sequence[str] | None
 ) -> tuple[Sequence[Mapping[str, Any]], int]:
     """Return the newest events of the log, or those after a place, oldest first, and the place to go on after."""
+    # First: what comes between the two statements is among the rows, or after this end.
+    begin = await _end(conn) if after is None else after
     given = {"after": after, "count": count, "types": list(types) if types else None}
     rows = await (await conn.execute(_QUERIES["newest"], given)).fetchall()
-    return rows, rows[-1]["seq"] if rows else after or 0
+    return rows, max(begin, rows[-1]["seq"] if rows else 0)
+
+
+async def _end(conn: Connection) -> int:
+    row: Any = await (await conn.execute(_QUERIES["log_end"])).fetchone()
+    return int(row["seq"])
+
+
+async def require_group(conn: Connection, *, group: str) -> None:
+    """Raise ConsumerGroupUnknown for a group of which no member has ever run."""
+    if await (await conn.execute(_QUERIES["group"], {"group": group})).fetchone() is None:
+        raise ConsumerGroupUnknown(f"there is no consumer group {group!r}", group=group)
 
 
 async def forget_group(conn: Connection, *, group: str) -> None:

@@ -66,9 +66,13 @@ select "group", events, seconds from eventlog.lag(%(groups)s::text[])
 -- Committed events that do not stand in the log yet.
 select events, seconds from eventlog.unsequenced()
 
+-- name: newest_seq
+-- The place of the newest event.
+select coalesce(max(seq), 0) as seq from eventlog.event
+
 -- name: rewind
--- Moves a group to just before an event and shuts out batches that are being handled.
-update eventlog.assignment set position = %(from_seq)s - 1, fence = fence + 1
+-- Moves a group to just before an event, never forwards, and shuts out batches that are being handled.
+update eventlog.assignment set position = least(position, %(from_seq)s - 1), fence = fence + 1
 where consumer_group = %(group)s
 returning partition
 
@@ -190,6 +194,14 @@ with members as (
     delete from eventlog.bus_position where consumer_group = %(group)s
 )
 delete from eventlog.consumer_group where name = %(group)s returning name
+
+-- name: group
+-- A consumer group, if there is one of this name.
+select name from eventlog.consumer_group where name = %(group)s
+
+-- name: log_end
+-- The place of the newest event, 0 where there is none.
+select coalesce(max(seq), 0) as seq from eventlog.event
 
 -- name: newest
 -- The newest events, or those after a place of the log, of some types if any are given; oldest first.

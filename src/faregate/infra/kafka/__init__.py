@@ -8,7 +8,13 @@ process reads is a setting; nothing else in the system knows.
 """
 
 from faregate.infra.kafka.admin import replay_from_kafka
-from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable
+from faregate.infra.kafka.client import (
+    KafkaAddress,
+    KafkaUnavailable,
+    RecordsGone,
+    require_answer,
+    require_usable,
+)
 from faregate.infra.kafka.dead_letters import DeadLetters
 from faregate.infra.kafka.relay import RELAY_GROUP, Relay
 from faregate.infra.kafka.source import KafkaEventSource
@@ -20,9 +26,12 @@ __all__ = [
     "KafkaAddress",
     "KafkaEventSource",
     "KafkaUnavailable",
+    "RecordsGone",
     "Relay",
     "Topics",
     "ensure_topics",
     "replay_from_kafka",
+    "require_answer",
+    "require_usable",
     "topics_found",
 ]

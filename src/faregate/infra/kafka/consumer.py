@@ -18,9 +18,10 @@ from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.outage import OUTAGES, Backoff, is_outage, pause_after
 from faregate.infra.eventlog.port import Handler
 from faregate.infra.eventlog.tracing import link_to
-from faregate.infra.kafka.client import KafkaAddress
+from faregate.infra.kafka.client import KafkaAddress, RecordsGone
 from faregate.infra.kafka.dead_letters import DeadLetters
-from faregate.infra.kafka.reader import Place, Reader, open_reader
+from faregate.infra.kafka.offsets import Place
+from faregate.infra.kafka.reader import Reader, Standing, open_reader
 from faregate.infra.kafka.records import ForeignRecord, event_of, headers_of, seq_of, type_of
 from faregate.infra.kafka.topics import Topics
 from faregate.infra.queries import load_queries
@@ -32,6 +33,8 @@ _QUERIES = load_queries(__package__)
 
 RETRY_FIRST_S = 0.1
 POLL_S = 0.2
+LOOK_EVERY_S = 2.0
+GONE_PAUSE_S = 5.0
 JOIN_S_MAX = 10.0
 GROUP_HEADER = "group"
 Result = TypeVar("Result")
@@ -78,13 +81,15 @@ class KafkaConsumer:
         while not stop.is_set():
             try:
                 await self._stay(stop, backoff)
+            except RecordsGone as error:
+                _log.error("kafka.records_gone", group=self._group, error=error.detail)
+                await _pause(stop, GONE_PAUSE_S)
             except OUTAGES as error:
                 pause_s = backoff.next_s()
                 _log.warning(
                     "kafka.consumer_disconnected", group=self._group, error=str(error), retry_s=pause_s
                 )
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause_s)
+                await _pause(stop, pause_s)
 
     async def _stay(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Be a member of the group until `stop` is set or an outage ends it. The client has a thread of its own."""
@@ -94,7 +99,7 @@ class KafkaConsumer:
             async def call(work: Callable[..., Result], *given: Any, **named: Any) -> Result:
                 return await asyncio.shield(loop.run_in_executor(thread, partial(work, *given, **named)))
 
-            def join(places: Sequence[Place]) -> dict[Place, int | None]:
+            def join(places: Sequence[Place]) -> Mapping[Place, Standing]:
                 return asyncio.run_coroutine_threadsafe(self._join(places), loop).result(JOIN_S_MAX)
 
             reader = await call(
@@ -107,15 +112,19 @@ class KafkaConsumer:
                 join=join,
             )
             try:
+                looked_at = loop.time()
                 while not stop.is_set():
                     read = await call(reader.read, records_max=self._batch_max, wait_s=POLL_S)
                     if read:
                         await self._handle(reader, read, call)
                         backoff.reset()  # not before: to join and to read succeed while what a handler needs is away
+                    elif loop.time() - looked_at >= LOOK_EVERY_S:
+                        await self._follow(reader, call)
+                        looked_at = loop.time()
             finally:
                 await call(reader.close)
 
-    async def _join(self, places: Sequence[Place]) -> dict[Place, int | None]:
+    async def _join(self, places: Sequence[Place]) -> Mapping[Place, Standing]:
         given = {
             "group": self._group,
             "types": None if self._types is None else sorted(self._types),
@@ -124,7 +133,40 @@ class KafkaConsumer:
         }
         async with self._database.connection() as conn:
             rows = await (await conn.execute(_QUERIES["bus_join"], given)).fetchall()
-        return {(row["topic"], row["partition"]): row["position"] for row in rows}
+            standings = {
+                (row["topic"], row["partition"]): Standing(
+                    position=row["position"], passed_seq=row["passed_seq"]
+                )
+                for row in rows
+            }
+            await self._require_kept(conn, standings)
+        return standings
+
+    async def _require_kept(self, conn: Connection, standings: Mapping[Place, Standing]) -> None:
+        """Raise RecordsGone if a group comes from the log with more to do there than Kafka keeps."""
+        new = [standing.passed_seq for standing in standings.values() if standing.position is None]
+        if not any(new):
+            return
+        given = {
+            "after": min(filter(None, new)),
+            "types": None if self._types is None else sorted(self._types),
+            "retention_s": self._topics.retention.total_seconds(),
+        }
+        row: Any = await (await conn.execute(_QUERIES["has_older"], given)).fetchone()
+        if row["is_gone"]:
+            raise RecordsGone(
+                f"{self._group} is behind on the log by more than Kafka keeps", retry_after_s=5.0
+            )
+
+    async def _follow(self, reader: Reader, call: Callable[..., Any]) -> None:
+        """Go where somebody set the group back to; a batch would notice by itself, and none came."""
+        given = {"group": self._group, **_columns(list(reader.shares))}
+        async with self._database.connection() as conn:
+            rows = await (await conn.execute(_QUERIES["bus_positions"], given)).fetchall()
+        stands = {(row["topic"], row["partition"]): row["position"] for row in rows}
+        moved = [place for place, share in reader.shares.items() if stands.get(place) != share.position]
+        if moved:
+            await call(reader.go_to, moved)
 
     async def _handle(self, reader: Reader, read: Read, call: Callable[..., Any]) -> None:
         """Handle what was read: in common where nothing failed lately, else one record at a time."""
@@ -180,7 +222,7 @@ class KafkaConsumer:
 
         Raises PositionMoved, ForeignRecord.
         """
-        events = [] if passed_over else sorted(self._events(read), key=lambda event: event.seq)
+        events = [] if passed_over else sorted(self._events(reader, read), key=lambda event: event.seq)
         async with self._database.transaction() as conn:
             fresh = await self._take(conn, reader, read, events)
             if fresh:
@@ -213,16 +255,20 @@ class KafkaConsumer:
                 kept.append(event)
         return kept
 
-    def _events(self, read: Read) -> list[Event]:
-        """Return the events among the records that this group handles. Raises ForeignRecord."""
+    def _events(self, reader: Reader, read: Read) -> list[Event]:
+        """Return the events among the records that this group has to handle. Raises ForeignRecord."""
         found = []
-        for (topic, _), messages in read.items():
+        for place, messages in read.items():
+            topic, passed_seq = place[0], reader.shares[place].passed_seq
             for message in messages:
                 headers = headers_of(message.headers())
                 if topic == self._topics.retries and headers.get(GROUP_HEADER) != self._group:
                     continue
-                if self._types is None or type_of(headers) in self._types:
-                    found.append(event_of(message.value()))
+                if self._types is not None and type_of(headers) not in self._types:
+                    continue
+                event = event_of(message.value())
+                if topic == self._topics.retries or event.seq > passed_seq:
+                    found.append(event)
         return found
 
     async def _give_up(
@@ -270,6 +316,11 @@ class KafkaConsumer:
             retry_s=retry_s,
             exc_info=error,
         )
+
+
+async def _pause(stop: asyncio.Event, pause_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), pause_s)
 
 
 def _columns(places: Sequence[Place]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ select eventlog.settle_silent(%(upto)s::bigint, %(behind)s::bigint)
 
 -- name: bus_join
 -- Registers a group and the partitions that a member was given; returns where the group stands in each.
-select topic, partition, position
+select topic, partition, position, passed_seq
 from eventlog.bus_join(
     %(group)s, %(types)s::text[], %(bus)s::jsonb, %(topics)s::text[], %(partitions)s::integer[]
 )
@@ -90,6 +90,21 @@ where consumer_group = %(group)s order by topic, partition for update
 
 -- name: bus_set_back
 -- Sets the positions of a group; its members notice with their next batch.
-update eventlog.bus_position b set position = t.position, seq = least(b.seq, %(from_seq)s - 1)
+with no_floor as (
+    update eventlog.consumer_group set left_log_at = null where name = %(group)s
+)
+update eventlog.bus_position b
+set position = least(b.position, t.position), seq = least(b.seq, %(from_seq)s - 1),
+    passed_seq = least(b.passed_seq, %(from_seq)s - 1)
 from unnest(%(topics)s::text[], %(partitions)s::integer[], %(positions)s::bigint[]) as t (topic, partition, position)
 where b.consumer_group = %(group)s and b.topic = t.topic and b.partition = t.partition
+
+-- name: bus_positions
+-- Where a group stands in some partitions.
+select topic, partition, position
+from eventlog.bus_positions(%(group)s, %(topics)s::text[], %(partitions)s::integer[])
+
+-- name: has_older
+-- Whether the log holds something after a place that is older than Kafka keeps its records.
+select eventlog.has_older(
+    %(after)s, %(types)s::text[], make_interval(secs => %(retention_s)s)) as is_gone

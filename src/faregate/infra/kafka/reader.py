@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, kafka_errors, unavailable
+from faregate.infra.kafka.client import KafkaAddress, KafkaUnavailable, RecordsGone, kafka_errors, unavailable
+from faregate.infra.kafka.offsets import Place, offsets_of
 from faregate.infra.kafka.topics import MESSAGE_BYTES_MAX, Topics
 
-Place = tuple[str, int]
-"""A partition of a topic."""
-Join = Callable[[Sequence[Place]], dict[Place, int | None]]
-"""Registers partitions that were given and returns the next offset to handle in each; None: from the beginning."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The next offset that a group handles in a partition, None: the first there is; and the place in the log up to
+    which it needs nothing more, because it handled that while it read the log itself.
+    """
+
+    position: int | None
+    passed_seq: int = 0
+
+
+Join = Callable[[Sequence[Place]], Mapping[Place, Standing]]
+"""Registers partitions that were given and returns where the group stands in each."""
 
 COMMIT_EVERY_S = 1.0
 _TIMEOUT_S = 10.0
@@ -24,9 +34,10 @@ _FETCHED_BYTES_MAX = 16 * 1024
 
 @dataclass(slots=True)
 class Share:
-    """A partition in this member's hands. `position` is the next offset to handle, None before the first was."""
+    """A partition in this member's hands; the first two are those of `Standing`."""
 
     position: int | None
+    passed_seq: int = 0
     failures: int = 0
     retry_at: float = 0.0
     is_paused: bool = False
@@ -47,13 +58,14 @@ class Reader:
     ) -> None:
         self.shares: dict[Place, Share] = {}
         self._join = join
+        self._address = address
         self._commit_at = time.monotonic() + COMMIT_EVERY_S
         self._committed: dict[Place, int] = {}
         self._consumer = Consumer(
             address.config(
                 group_id=f"{topics.prefix}{group}",
                 enable_auto_commit=False,
-                auto_offset_reset="earliest",
+                auto_offset_reset="error",
                 isolation_level="read_committed",
                 partition_assignment_strategy="cooperative-sticky",
                 session_timeout_ms=int(session_s * 1000),
@@ -105,9 +117,11 @@ class Reader:
         held = [place for place in places if place in self.shares]
         positions = self._join(held)
         with kafka_errors():
+            starts = self._starts({place: positions[place] for place in held})
             for place in held:
-                self.shares[place].position = positions[place]
-                self._consumer.seek(_starting(place, positions[place]))
+                share, standing = self.shares[place], positions[place]
+                share.position, share.passed_seq = standing.position, standing.passed_seq
+                self._consumer.seek(TopicPartition(*place, starts[place]))
 
     def close(self) -> None:
         """Leave the group, so that others get its partitions at once."""
@@ -120,8 +134,23 @@ class Reader:
         places = [(found.topic, found.partition) for found in given]
         positions = self._join(places) if places else {}
         for place in places:
-            self.shares[place] = Share(position=positions[place])
-        self._consumer.incremental_assign([_starting(place, positions[place]) for place in places])
+            standing = positions[place]
+            self.shares[place] = Share(position=standing.position, passed_seq=standing.passed_seq)
+        starts = self._starts({place: positions[place] for place in places})
+        self._consumer.incremental_assign([TopicPartition(*place, starts[place]) for place in places])
+
+    def _starts(self, standings: Mapping[Place, Standing]) -> dict[Place, int]:
+        """Return where to begin to read: what a group needs no more is not read where it comes from the log."""
+        seqs = {
+            place: standing.passed_seq + 1
+            for place, standing in standings.items()
+            if standing.position is None and standing.passed_seq
+        }
+        found = offsets_of(self._address, seqs) if seqs else {}
+        return {
+            place: found.get(place, OFFSET_BEGINNING) if standing.position is None else standing.position
+            for place, standing in standings.items()
+        }
 
     def _on_revoke(self, _: Consumer, taken: list[TopicPartition]) -> None:
         """Nothing of it is being handled: this runs while the member reads."""
@@ -134,7 +163,7 @@ class Reader:
         read: dict[Place, list[Message]] = {}
         for message in found:
             if (error := message.error()) is not None:
-                raise unavailable(KafkaException(error))
+                raise _named(error, message)
             place = (message.topic(), message.partition())
             if place in self.shares:
                 read.setdefault(place, []).append(message)
@@ -166,8 +195,11 @@ class Reader:
             self._committed |= moved
 
 
-def _starting(place: Place, position: int | None) -> TopicPartition:
-    return TopicPartition(*place, OFFSET_BEGINNING if position is None else position)
+def _named(error: KafkaError, message: Message) -> KafkaUnavailable:
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        place = f"{message.topic()}/{message.partition()}"
+        return RecordsGone(f"Kafka has deleted records of {place} that were not handled", retry_after_s=5.0)
+    return unavailable(KafkaException(error))
 
 
 def open_reader(**given: Any) -> Reader:

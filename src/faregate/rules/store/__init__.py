@@ -30,6 +30,10 @@ class RulesetVersionTaken(ConflictError):
     """This version was published with another content; published versions never change."""
 
 
+class CodeSetTaken(ConflictError):
+    """These reason codes were published in other words under the same version: give the changed set a new one."""
+
+
 class RulesetVersionNotFound(NotFoundError):
     """No such version has been published."""
 
@@ -79,6 +83,17 @@ async def insert_version(
             f"{version.label} was published with another content", version=version.label
         )
     return found
+
+
+async def require_own_codes(conn: Connection, code_set: Mapping[str, Any]) -> None:
+    """Raise CodeSetTaken if a published version has other codes under the version of these."""
+    given = {"version": code_set["version"], "code_set": Jsonb(code_set)}
+    row = await _only_row(await conn.execute(_Q["other_code_set"], given))
+    if row["label"] is not None:
+        raise CodeSetTaken(
+            f"{row['label']} was published with another set of codes under the version {code_set['version']}",
+            version=code_set["version"],
+        )
 
 
 async def insert_activation(conn: Connection, *, name: str, version: int, act: Act) -> None:

@@ -3,6 +3,10 @@
 select name, version, sha256, published_at, published_by
 from rules.publish(%(name)s, %(version)s, %(content)s, %(sha256)s, %(at)s, %(by)s, %(reason)s);
 
+-- name: other_code_set
+-- A published version whose codes have the same version and say something else, if there is one.
+select rules.other_code_set(%(version)s, %(code_set)s) as label;
+
 -- name: activate
 -- Appends an activation; false if a later one exists.
 select rules.activate(%(name)s, %(version)s, %(at)s, %(by)s, %(reason)s) as activated;
