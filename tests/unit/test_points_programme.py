@@ -27,6 +27,7 @@ from faregate.points.domain.programme import (
     refund_points,
 )
 from faregate.points.domain.tiers import earned_tier, new_member_tier, period_of, tier_change
+from tests.earn_rules import rates_of
 
 pytestmark = [pytest.mark.requirement("L13")]
 
@@ -34,6 +35,7 @@ DECLARED: dict[str, Any] = tomllib.loads(
     (files("faregate.points.artefacts") / "programme.toml").read_text(encoding="utf-8")
 )
 PROGRAMME = read_programme(DECLARED)
+RATES = rates_of()
 ON = date(2026, 3, 1)
 BLUE = Earner(tier="blue")
 
@@ -43,7 +45,7 @@ def earned(
 ) -> dict[str, int]:
     """Return the parts of what a purchase earns."""
     purchase = Purchase(amount_minor=amount, merchant_category=category, occurred_at=datetime.now(UTC))
-    quote = earn_for(purchase, earner, by, on=on)
+    quote = earn_for(purchase, earner, by, rates=RATES, on=on)
     assert sum(part.points for part in quote.parts) == quote.points
     return {part.name: part.points for part in quote.parts}
 
@@ -205,16 +207,11 @@ def test_a_period_is_the_year_or_the_twelve_months_that_end_with_a_day() -> None
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("rules", 0, "points_per_unit"), "-1", "rules, 1.: -1 is negative"),
-        (("rules", 0, "categories"), ["39-30"], "rules, 1.: '39-30' is no range"),
-        (("rules", 3, "categories"), ["1"], "the last rule must fit every purchase"),
+        (("rules",), [], "rates by category and tier are published as the ruleset points-earning"),
+        (("tiers", 1, "multiplier"), "1.25", "tiers, 2.: a tier has no multiplier"),
+        (("promotions", "list", 0, "multiplier"), "-1", "promotions, 1.: -1 is negative"),
         (("tiers", 0, "threshold"), 5, "the first tier must begin at 0"),
         (("tiers", 2, "threshold"), 9, "the thresholds of tiers must rise"),
-        (
-            ("promotions", "list", 0, "rules"),
-            ["fishing"],
-            "promotions name rules that are not there: fishing",
-        ),
         (("promotions", "stacking"), "pile", "the programme: 'pile'"),
         (("caps", "per_day"), 1.5, "the programme: 1.5 is no whole number"),
         (("expiry",), {"kind": "rolling"}, "rolling points need `days`"),

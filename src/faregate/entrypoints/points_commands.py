@@ -31,6 +31,7 @@ from faregate.points.contracts.ledger import (
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
     from faregate.points.api import PointsApi
+    from faregate.points.contracts.programme import EarnQuote
     from faregate.points.handlers.liability import Liability
 
 Result = TypeVar("Result")
@@ -249,25 +250,30 @@ def quote(
     is_first: Annotated[bool, typer.Option("--first", help="It is the first purchase.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a purchase would earn by the programme, part by part."""
-    from faregate.entrypoints.bootstrap.points import load_programme, programme_day
-    from faregate.infra.settings import Settings
+    """Show what a purchase would earn by the active earn rules and the programme, part by part."""
     from faregate.points.contracts.programme import Earner, Purchase
-    from faregate.points.domain.programme import earn_for
 
-    settings = Settings()
-    programme, instant = load_programme(settings), on or SystemClock().now()
-    day = instant.date() if on else programme_day(settings)(instant)
-    purchase = Purchase(
-        amount_minor=round(amount * programme.minor_per_unit), merchant_category=category, occurred_at=instant
-    )
-    earner = Earner(tier=tier or programme.tiers[0].name, is_first_purchase=is_first)
-    found = earn_for(purchase, earner, programme, on=day)
+    async def act(stack: AsyncExitStack, site: Site) -> EarnQuote:
+        from faregate.entrypoints.bootstrap.points import load_programme, noon, quote_now
+
+        programme = load_programme(site.settings)
+        purchase = Purchase(
+            amount_minor=round(amount * programme.minor_per_unit),
+            merchant_category=category,
+            occurred_at=noon(on.date(), site.settings) if on else SystemClock().now(),
+        )
+        earner = Earner(tier=tier or programme.tiers[0].name, is_first_purchase=is_first)
+        database = await site.database(stack, "points", connections_max=1)
+        return await quote_now(database, site.settings, purchase=purchase, earner=earner)
+
+    found = on_site(act)
     if as_json:
         echo_json(asdict(found))
         return
     print_rows([asdict(part) for part in found.parts], as_json=False)
-    typer.echo(f"{found.points:,} points by {found.version}, {found.qualifying:,} of them for tiers")
+    typer.echo(
+        f"{found.points:,} points by {found.rules} and {found.version}, {found.qualifying:,} of them for tiers"
+    )
 
 
 @app.command("verify", epilog="Example: faregate points verify --anchors /mnt/elsewhere/points-anchors.jsonl")

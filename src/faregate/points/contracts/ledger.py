@@ -183,7 +183,7 @@ class Earn(OfMember):
     """Give points that can be spent at once.
 
     They expire at the end of `expires_on`, or, when `is_rolling`, with the member's activity; else never. `qualifying`
-    of them count for tiers.
+    of them count for tiers. `earned_by` names the versions of rules and programme that say how many they are.
     """
 
     kind = OperationKind.EARN
@@ -194,6 +194,7 @@ class Earn(OfMember):
     active_until: date | None = None
     qualifying: int = 0
     reference: str = ""
+    earned_by: str = ""
 
     def __post_init__(self) -> None:
         """Check that the points can expire in one way only, and that rolling ones have a day to begin with."""

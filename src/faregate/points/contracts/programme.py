@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,15 @@ class Earner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """By what a purchase earns: the rule's name, points a unit of the currency, and what the tier makes of them."""
+
+    rule: str
+    points_per_unit: Fraction
+    multiplier: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A part of what a purchase earns: `name` of the rule, the promotion or the cap, which counts negative."""
 
@@ -37,7 +47,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarnQuote:
-    """What a purchase earns, in parts that add up to it. `expires_on` None: never, unless `active_until` is given."""
+    """What a purchase earns, in parts that add up to it. `expires_on` None: never, unless `active_until` is given.
+
+    `version` is the programme's, `rules` that of the ruleset whose rate it earned by.
+    """
 
     points: int
     qualifying: int
@@ -45,6 +58,7 @@ class EarnQuote:
     expires_on: date | None
     active_until: date | None
     version: str
+    rules: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

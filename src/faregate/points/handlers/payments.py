@@ -32,7 +32,9 @@ from faregate.points.contracts.ledger import (
     Reverse,
 )
 from faregate.points.contracts.programme import Earner, Purchase
+from faregate.points.domain.earning import EarnRates
 from faregate.points.domain.programme import Programme, earn_for, months_after, refund_points
+from faregate.points.handlers.earning import EarnRules
 from faregate.points.handlers.writer import LedgerWriter
 from faregate.points.store import batch
 from faregate.points.store import programme as store
@@ -43,11 +45,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentEarning:
-    """Lets payments earn. `day_of` tells the programme's day of an instant, `begins` when a day begins."""
+    """Lets payments earn: by `rules` their rates, by `programme` the rest.
+
+    `day_of` tells the programme's day of an instant, `begins` when a day begins.
+    """
 
     database: Database
     writer: LedgerWriter
     programme: Programme
+    rules: EarnRules
     day_of: Callable[[datetime], date]
     begins: Callable[[date], datetime]
 
@@ -94,10 +100,11 @@ class PaymentEarning:
             month_end=self.begins(months_after(on.replace(day=1), 1)),
             lowest=self.programme.tiers[0].name,
         )
+        rates = await self.rules.active_at(conn, [event.authorised_at for event in fresh])
         promises: list[EarnPending] = []
         for event in fresh:
             member_id = str(event.member_id)
-            promise = self._promise(event, member_id, earners)
+            promise = self._promise(event, member_id, earners, rates=rates[event.authorised_at])
             known[event.payment_id] = Payment(
                 payment_id=event.payment_id,
                 member_id=member_id,
@@ -115,7 +122,7 @@ class PaymentEarning:
             payment.promised_no, payment.earned = answer
 
     def _promise(
-        self, event: PaymentAuthorised, member_id: str, earners: dict[str, Earner]
+        self, event: PaymentAuthorised, member_id: str, earners: dict[str, Earner], *, rates: EarnRates
     ) -> EarnPending | None:
         """Return what a payment promises, None if nothing. It counts against the caps of the next ones."""
         earner = earners[member_id]
@@ -125,7 +132,8 @@ class PaymentEarning:
             merchant=event.merchant,
             occurred_at=event.authorised_at,
         )
-        quote = earn_for(purchase, earner, self.programme, on=self.day_of(event.authorised_at))
+        on = self.day_of(event.authorised_at)
+        quote = earn_for(purchase, earner, self.programme, rates=rates, on=on)
         earners[member_id] = Earner(
             tier=earner.tier,
             earned_today=earner.earned_today + quote.points,
@@ -143,6 +151,7 @@ class PaymentEarning:
             is_rolling=quote.active_until is not None,
             active_until=quote.active_until,
             reference=event.payment_id,
+            earned_by=f"{quote.rules} {quote.version}",
         )
 
     async def _captured(self, known: dict[str, Payment], events: Sequence[PaymentCaptured]) -> None:
