@@ -17,7 +17,7 @@ from faregate.kernel.clock import Clock
 from faregate.points.contracts.ledger import Answer, Convert, Operation, Request, RequestInvalid, Settle
 from faregate.points.contracts.liability import Valuation
 from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
-from faregate.points.domain.conversion import PartnerUnknown, Ratio, convert
+from faregate.points.domain.conversion import Converted, LessThanOneBlock, PartnerUnknown, Ratio, convert
 from faregate.points.handlers import reading
 from faregate.points.handlers.approval import approved
 from faregate.points.handlers.chain import ChainEnd, ChainReport, chain_end, verify
@@ -47,18 +47,33 @@ class PointsApi:
     anchor_file: Path
     partners: Mapping[str, Ratio] = field(default_factory=dict)
 
-    def conversion(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Convert:
+    async def conversion(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Convert:
         """Return the operation that turns points into a partner's units, as many whole blocks as there are.
 
-        Raises PartnerUnknown or LessThanOneBlock.
+        A key that was used before is answered by what stands under it, whatever the terms are by now. Raises
+        PartnerUnknown or LessThanOneBlock.
         """
+        try:
+            done = convert(amount, self._ratio(partner))
+        except (PartnerUnknown, LessThanOneBlock):
+            if not await reading.is_key_used(self.database, key):
+                raise
+            done = Converted(points=amount, units=0, left=0)
+        return Convert(
+            key=key,
+            by=by,
+            member_id=member_id,
+            amount=done.points,
+            partner=partner,
+            gives=done.units,
+            asked=amount if done.left else None,
+        )
+
+    def _ratio(self, partner: str) -> Ratio:
         ratio = self.partners.get(partner)
         if ratio is None:
             raise PartnerUnknown(f"the programme has no partner {partner!r}", partner=partner)
-        done = convert(amount, ratio)
-        return Convert(
-            key=key, by=by, member_id=member_id, amount=done.points, partner=partner, gives=done.units
-        )
+        return ratio
 
     async def open_accounts(
         self, member_ids: Sequence[str], *, at: datetime, conn: Connection | None = None
@@ -80,7 +95,7 @@ class PointsApi:
     async def convert(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Answer:
         """Turn points into a partner's units. Raises PartnerUnknown or LessThanOneBlock."""
         return await self.submit(
-            self.conversion(key=key, by=by, member_id=member_id, amount=amount, partner=partner)
+            await self.conversion(key=key, by=by, member_id=member_id, amount=amount, partner=partner)
         )
 
     async def submit_many(self, requests: Sequence[Request]) -> list[Answer]:

@@ -108,6 +108,8 @@ class Request:
     kind: ClassVar[OperationKind]
     columns: ClassVar[frozenset[str]] = frozenset({"key", "by"})
     """The fields that are stored in a column of their own."""
+    derived: ClassVar[frozenset[str]] = frozenset()
+    """The fields that the programme's terms of the moment made: a repeat is one whatever they are by now."""
 
     key: str
     by: str = "system"
@@ -317,12 +319,17 @@ class Transfer(OfMember):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convert(OfMember):
-    """Turn points into the currency of a partner, who gets `gives` units for them."""
+    """Turn points into the currency of a partner, who gets `gives` units for them.
+
+    `asked` is how many points were to be turned, where whole blocks made fewer of them.
+    """
 
     kind = OperationKind.CONVERT
+    derived = frozenset({"gives"})
     amount: int
     partner: str
     gives: int
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from faregate.points.domain.case import Desk
 from faregate.points.domain.lots import NEVER, ROLLING
 from faregate.points.domain.operations import settle_due
 from faregate.points.domain.statement import lines_of
-from faregate.points.store import reading
+from faregate.points.store import batch, reading
 from faregate.points.store.reading import Standing
 
 ONE_INSTANT = "set transaction isolation level repeatable read, read only"
@@ -42,6 +42,12 @@ async def balance_at(database: Database, member_id: str, *, at: datetime) -> Bal
     async with database.connection() as conn:
         balance = await reading.balance_at(conn, member_id, at=at)
     return BalanceAt(member_id=member_id, at=at, balance=balance)
+
+
+async def is_key_used(database: Database, key: str) -> bool:
+    """Whether something stands under a key."""
+    async with database.connection() as conn:
+        return await batch.operation_of_key(conn, key) is not None
 
 
 async def operation(database: Database, no: int) -> Operation:

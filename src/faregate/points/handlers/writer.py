@@ -336,7 +336,10 @@ def _repeated(request: Request, first: Decided) -> Callable[[], Answer]:
 
 
 def _difference(request: Request, known: Operation | Decided, details: Mapping[str, Any]) -> str | None:
-    """Return the first field in which a request differs from what stands under its key."""
+    """Return the first field in which a request differs from what stands under its key.
+
+    Of an amount it is what was asked for that counts, not what the programme's terms of then made of it.
+    """
     asked: dict[str, Any] = {"kind": request.kind}
     stands: dict[str, Any] = {"kind": known.kind}
     if isinstance(request, OfMember):
@@ -347,4 +350,8 @@ def _difference(request: Request, known: Operation | Decided, details: Mapping[s
         stands["subject"] = known.subject_no if isinstance(known, Decided) else known.subject
     asked |= request.details()
     stands |= details
-    return next((name for name in {**asked, **stands} if asked.get(name) != stands.get(name)), None)
+    for one in (asked, stands):
+        if "asked" in one:
+            one["amount"] = one.pop("asked")
+    names = (name for name in {**asked, **stands} if name not in request.derived)
+    return next((name for name in names if asked.get(name) != stands.get(name)), None)

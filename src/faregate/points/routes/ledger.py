@@ -203,20 +203,20 @@ def _add_operations(router: APIRouter, points: PointsApi, door: Door) -> None:
         caller = await may_write(request)
         key = read_key(request)
         form = validate(AnyOperationForm, await read_json(request)).root
-        return _answered(await points.submit(_asked(points, form, key=key, caller=caller)))
+        return _answered(await points.submit(await _asked(points, form, key=key, caller=caller)))
 
     @router.post(_CORRECTIONS, **_CORRECT)
     async def correct(request: Request) -> Response:
         caller = await may_adjust(request)
         key = read_key(request)
         form = validate(CorrectionForm, await read_json(request)).root
-        return _answered(await points.submit(_asked(points, form, key=key, caller=caller)))
+        return _answered(await points.submit(await _asked(points, form, key=key, caller=caller)))
 
     @router.post(_OPERATIONS + "/batch", **_BATCH)
     async def submit_batch(request: Request) -> Response:
         caller = await may_write(request)
         items = validate(BatchForm, await read_json(request)).operations
-        asked = [_asked(points, item.operation.root, key=item.key, caller=caller) for item in items]
+        asked = [await _asked(points, item.operation.root, key=item.key, caller=caller) for item in items]
         answers = await points.submit_many(asked)
         return _json(BatchAnswer(results=[_result(*both) for both in zip(items, answers, strict=True)]))
 
@@ -281,10 +281,10 @@ def _name(caller: Caller) -> str:
     return f"client:{caller.client_id}"
 
 
-def _asked(points: PointsApi, form: OperationForm, *, key: str, caller: Caller) -> LedgerRequest:
+async def _asked(points: PointsApi, form: OperationForm, *, key: str, caller: Caller) -> LedgerRequest:
     own, by = f"{caller.client_id}:{key}", _name(caller)
     if isinstance(form, ConvertForm):
-        return points.conversion(
+        return await points.conversion(
             key=own, by=by, member_id=form.member_id, amount=form.amount, partner=form.partner
         )
     return form.request(key=own, by=by)
