@@ -63,6 +63,21 @@ async def test_of_twice_as_many_reversals_as_operations_each_operation_is_revers
     assert await points.available(member) == 10_000
 
 
+@pytest.mark.requirement("L2")
+async def test_transfers_back_and_forth_and_their_reversals_at_once_leave_everybody_what_they_had(
+    points: PointsWorld,
+) -> None:
+    pair = [await points.member(1_000), await points.member(1_000)]
+    ways = [(pair[n % 2], pair[(n + 1) % 2]) for n in range(20)]
+    made = [
+        await points.done("transfer", member_id=a, to_member_id=b, amount=10 + n)
+        for n, (a, b) in enumerate(ways)
+    ]
+    replies = await asyncio.gather(*(points.ask("reverse", subject=one) for one in made * 2))
+    assert Counter(map(outcome, replies)) == {"done": 20, "already_reversed": 20}
+    assert [await points.available(member) for member in pair] == [1_000, 1_000]
+
+
 async def test_fifty_requests_with_one_key_are_one_operation(points: PointsWorld) -> None:
     member = await points.member(1_000)
     replies = await asyncio.gather(

@@ -14,10 +14,28 @@ from faregate.infra.chain.check import note_anchor
 from faregate.infra.chain.links import Anchored
 from faregate.infra.database import Connection, Database
 from faregate.kernel.clock import Clock
-from faregate.points.contracts.ledger import Answer, Convert, Operation, Request, RequestInvalid, Settle
+from faregate.points.contracts.ledger import (
+    Answer,
+    Convert,
+    Operation,
+    Request,
+    RequestInvalid,
+    Settle,
+    Transfer,
+)
 from faregate.points.contracts.liability import Valuation
 from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
-from faregate.points.domain.conversion import Converted, LessThanOneBlock, PartnerUnknown, Ratio, convert
+from faregate.points.domain.conversion import (
+    EVEN,
+    Converted,
+    LessThanOneBlock,
+    NothingArrives,
+    PartnerUnknown,
+    Ratio,
+    TransferRatio,
+    arriving,
+    convert,
+)
 from faregate.points.handlers import reading
 from faregate.points.handlers.approval import approved
 from faregate.points.handlers.chain import ChainEnd, ChainReport, chain_end, verify
@@ -38,7 +56,8 @@ BATCH_MAX = 500
 class PointsApi:
     """What other parts and clients do. `day_of` tells the programme's day of an instant.
 
-    `anchor_file` is where the ends of the chain are noted. Points can be turned into the currency of `partners`.
+    `anchor_file` is where the ends of the chain are noted. Points can be turned into the currency of `partners`, and be
+    given to other members at the ratio of `transfers`.
     """
 
     database: Database
@@ -46,6 +65,7 @@ class PointsApi:
     day_of: Callable[[datetime], date]
     anchor_file: Path
     partners: Mapping[str, Ratio] = field(default_factory=dict)
+    transfers: TransferRatio = EVEN
 
     async def conversion(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Convert:
         """Return the operation that turns points into a partner's units, as many whole blocks as there are.
@@ -67,6 +87,29 @@ class PointsApi:
             partner=partner,
             gives=done.units,
             asked=amount if done.left else None,
+        )
+
+    async def transfer(
+        self, *, key: str, by: str, member_id: str, to_member_id: str, amount: int
+    ) -> Transfer:
+        """Return the operation that gives points to another member, at the programme's ratio.
+
+        A key that was used before is answered by what stands under it, whatever the ratio is by now. Raises
+        NothingArrives.
+        """
+        try:
+            arrives = arriving(amount, self.transfers)
+        except NothingArrives:
+            if not await reading.is_key_used(self.database, key):
+                raise
+            arrives = amount
+        return Transfer(
+            key=key,
+            by=by,
+            member_id=member_id,
+            to_member_id=to_member_id,
+            amount=amount,
+            arrives=None if arrives == amount else arrives,
         )
 
     def _ratio(self, partner: str) -> Ratio:

@@ -54,12 +54,14 @@ async def points_api(stack: AsyncExitStack, site: Site, *, database: Database) -
         rules=Rules(adjust_alone_max=site.settings.points_adjust_alone_max),
     )
     stack.push_async_callback(writer.close)
+    programme = load_programme(site.settings)
     return PointsApi(
         database=database,
         writer=writer,
         day_of=day_of,
         anchor_file=site.settings.home / ANCHOR_FILE,
-        partners=load_programme(site.settings).partners,
+        partners=programme.partners,
+        transfers=programme.transfers,
     )
 
 

@@ -16,7 +16,7 @@ KEY_MAX: Final = 400
 
 
 class OperationKind(StrEnum):
-    """What an operation is. The last three are the ledger's own."""
+    """What an operation is. The last four are the ledger's own."""
 
     SET_STATUS = "set_status"
     SET_FLOOR = "set_floor"
@@ -34,6 +34,7 @@ class OperationKind(StrEnum):
     TRANSFER = "transfer"
     CONVERT = "convert"
     RECEIVE = "receive"
+    GIVE_BACK = "give_back"
     EXPIRE = "expire"
     TIME_OUT = "time_out"
 
@@ -63,6 +64,7 @@ class System(StrEnum):
     EXPIRED = "expired"
     ADJUSTED = "adjusted"
     CONVERTED = "converted"
+    WITHHELD = "withheld"
 
 
 SYSTEM_NUMBERS: Final[Mapping[System, int]] = {system: -place for place, system in enumerate(System, start=1)}
@@ -301,7 +303,7 @@ class Void(OfSubject):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverse(OfSubject):
-    """Undo an earn, a burn, a posted hold, an adjustment or a conversion: so much of it, or all that is left."""
+    """Undo an earn, a spend, an adjustment, a conversion or a transfer: so much of it, or all that is left."""
 
     kind = OperationKind.REVERSE
     amount: int | None = None
@@ -310,11 +312,22 @@ class Reverse(OfSubject):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer(OfMember):
-    """Give points to another member, with the dates on which they expire."""
+    """Give points to another member, with the dates on which they expire.
+
+    `arrives` is how many the receiver gets at the programme's ratio; not given, all. The programme has the rest.
+    """
 
     kind = OperationKind.TRANSFER
+    derived = frozenset({"arrives"})
     amount: int
     to_member_id: str
+    arrives: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that no points are made."""
+        super(Transfer, self).__post_init__()
+        if self.arrives is not None and not 0 < self.arrives <= self.amount:
+            raise RequestInvalid(f"of {self.amount} points {self.arrives} cannot arrive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,7 +374,7 @@ class Balance:
 class Operation:
     """What the ledger remembers under a key: done, or refused for ever. `balance` is that of right after it.
 
-    `gives` is what a partner gives for a conversion, in its units.
+    `gives` is what a partner gives for a conversion, in its units, `arrives` what the receiver of a transfer gets.
     """
 
     no: int
@@ -374,6 +387,7 @@ class Operation:
     balance: Balance | None = None
     subject: int | None = None
     gives: int | None = None
+    arrives: int | None = None
     is_replay: bool = False
 
 

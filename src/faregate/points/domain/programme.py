@@ -18,7 +18,7 @@ from typing import Any
 
 from faregate.kernel.errors import InvalidError
 from faregate.points.contracts.programme import Earner, EarnQuote, Part, Purchase
-from faregate.points.domain.conversion import Ratio
+from faregate.points.domain.conversion import EVEN, Ratio, TransferRatio
 from faregate.points.domain.earning import EARNING, EarnRates
 
 
@@ -94,6 +94,7 @@ class Programme:
     period: str = "calendar_year"
     minor_per_unit: int = 100
     partners: Mapping[str, Ratio] = field(default_factory=dict)
+    transfers: TransferRatio = EVEN
 
     def tier(self, name: str) -> Tier:
         """Return a tier by name, the lowest for one that is not declared any more."""
@@ -232,6 +233,7 @@ def read_programme(declared: Mapping[str, Any]) -> Programme:
                 str(found["name"]): _ratio(found, place.at(f"partners, {n}."))
                 for n, found in enumerate(declared.get("partners", ()), 1)
             },
+            transfers=_transfers(declared.get("transfers", {}), place.at("transfers.")),
         )
     _check(programme)
     return programme
@@ -319,6 +321,11 @@ def _ratio(found: Mapping[str, Any], place: _Place) -> Ratio:
         return Ratio(
             points=_whole(found["points"]), units=_whole(found["units"]), block=_whole(found.get("block", 1))
         )
+
+
+def _transfers(found: Mapping[str, Any], place: _Place) -> TransferRatio:
+    with place:
+        return TransferRatio(points=_whole(found.get("points", 1)), units=_whole(found.get("units", 1)))
 
 
 def _factor(value: Any) -> Fraction:

@@ -145,7 +145,7 @@ class ReverseForm(OperationForm):
 
 
 class TransferForm(OperationForm):
-    """Points go to another member."""
+    """Points go to another member, at the programme's ratio and rounded down; the programme has the rest."""
 
     asks = ledger.Transfer
     kind: Literal["transfer"]
@@ -271,6 +271,7 @@ class LedgerOperationAnswer(BaseModel):
     at: datetime
     subject: int | None
     gives: int | None = Field(description="What the partner gives for a conversion, in its units.")
+    arrives: int | None = Field(description="What the receiver of a transfer gets; null: all of it.")
     refusal: Refusal | None
     balance: BalanceAnswer | None = Field(description="That of right after it; none if it was refused.")
 
@@ -285,6 +286,7 @@ class LedgerOperationAnswer(BaseModel):
             at=done.at,
             subject=done.subject,
             gives=done.gives,
+            arrives=done.arrives,
             refusal=done.refusal,
             balance=None if done.balance is None else BalanceAnswer.of(done.balance),
         )

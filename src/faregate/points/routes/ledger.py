@@ -27,7 +27,7 @@ from faregate.points.contracts.ledger import Answer as LedgerAnswer
 from faregate.points.contracts.ledger import KeyReused, Operation, RequestInvalid
 from faregate.points.contracts.ledger import Request as LedgerRequest
 from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PeriodEmpty
-from faregate.points.domain.conversion import LessThanOneBlock, PartnerUnknown
+from faregate.points.domain.conversion import LessThanOneBlock, NothingArrives, PartnerUnknown
 from faregate.points.domain.refusals import SENTENCES
 from faregate.points.handlers.approval import NothingToApprove, SamePersonApproves
 from faregate.points.handlers.writer import LedgerBusy
@@ -51,6 +51,7 @@ from faregate.points.routes.forms import (
     OperationsQuery,
     StatementAnswer,
     StatementQuery,
+    TransferForm,
 )
 from faregate.points.routes.statement_files import FILES, MEDIA_TYPES
 
@@ -88,7 +89,7 @@ _SUBMIT = operation(
     body=AnyOperationForm,
     examples={"a hold": _HOLD_EXAMPLE, "post it": {"kind": "post", "subject": 4711}},
     answers={201: Answer(description="Done", model=LedgerOperationAnswer, headers=_REPLAYED)},
-    problems=[OperationRefused, RequestInvalid, PartnerUnknown, LessThanOneBlock, *_BUSY],
+    problems=[OperationRefused, RequestInvalid, PartnerUnknown, LessThanOneBlock, NothingArrives, *_BUSY],
     scope=WRITE_SCOPE,
     idempotent=True,
     limited=True,
@@ -108,7 +109,7 @@ _BATCH = operation(
     body=BatchForm,
     examples={"one hold": {"operations": [{"key": "trip-1", "operation": _HOLD_EXAMPLE}]}},
     answers={200: Answer(description="What became of each", model=BatchAnswer)},
-    problems=[RequestInvalid, PartnerUnknown, LessThanOneBlock, *_BUSY],
+    problems=[RequestInvalid, PartnerUnknown, LessThanOneBlock, NothingArrives, *_BUSY],
     scope=WRITE_SCOPE,
     limited=True,
 )
@@ -286,6 +287,10 @@ async def _asked(points: PointsApi, form: OperationForm, *, key: str, caller: Ca
     if isinstance(form, ConvertForm):
         return await points.conversion(
             key=own, by=by, member_id=form.member_id, amount=form.amount, partner=form.partner
+        )
+    if isinstance(form, TransferForm):
+        return await points.transfer(
+            key=own, by=by, member_id=form.member_id, to_member_id=form.to_member_id, amount=form.amount
         )
     return form.request(key=own, by=by)
 

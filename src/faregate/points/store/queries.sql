@@ -19,6 +19,14 @@ select o.no, o.kind::text, o.account_no, a.member_id, o.amount, o.details, o.sub
 from points.operation o join points.account a on a.no = o.account_no
 where o.no = any(%(numbers)s::bigint[]) and o.refusal is null
 
+-- name: receipts
+-- What transfers brought their receivers.
+select r.no, r.kind::text, r.account_no, a.member_id, r.amount, r.details, r.subject_no
+from points.operation o
+join points.operation r on r.key = 'receive:' || o.key and r.subject_no = o.no
+join points.account a on a.no = r.account_no
+where o.no = any(%(numbers)s::bigint[])
+
 -- name: open_batch
 -- Locks the accounts of a batch, and says all that is needed to decide it.
 select points.open_batch(
