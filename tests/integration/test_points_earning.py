@@ -6,6 +6,7 @@ import tomllib
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from importlib.resources import files
 from itertools import count
 from typing import Any
@@ -25,7 +26,7 @@ from faregate.points.contracts.ledger import Balance, Earn, Layer, Reverse
 from faregate.points.contracts.liability import Valuation
 from faregate.points.domain.earning import EARNING
 from faregate.points.domain.lots import NEVER, ROLLING
-from faregate.points.domain.programme import Programme, Promotion, read_programme
+from faregate.points.domain.programme import CapPeriod, Programme, Promotion, read_programme
 from faregate.points.domain.reconciliation import Records
 from faregate.points.handlers import reading
 from faregate.points.handlers.earning import EarnRules, publish_first_earn_rules
@@ -242,6 +243,76 @@ async def test_one_batch_over_two_days_has_one_first_purchase(
     before = authorised().model_copy(update={"authorised_at": NOW - timedelta(days=1)})
     await follow(database, greeting, before, authorised())
     assert await balance(database) == Balance(pending=700)
+
+
+def promoting(earning: PaymentEarning, cap_per: CapPeriod, *, cap: int = 150, **more: Any) -> PaymentEarning:
+    """Return the same with a promotion that doubles, up to a cap."""
+    twice = Promotion(name="twice", multiplier=Fraction(2), cap=cap, cap_per=cap_per, **more)
+    return replace(earning, programme=replace(earning.programme, promotions=(twice,)))
+
+
+@pytest.mark.parametrize(
+    ("cap_per", "points"),
+    [
+        (CapPeriod.PURCHASE, 4 * 200),
+        (CapPeriod.DAY, 4 * 100 + 2 * 150),
+        (CapPeriod.MONTH, 4 * 100 + 150),
+        (CapPeriod.PROMOTION, 4 * 100 + 150),
+    ],
+)
+@pytest.mark.parametrize("is_one_batch", [True, False])
+async def test_a_promotion_gives_a_member_no_more_than_its_cap_in_its_period(
+    database: Database, earning: PaymentEarning, cap_per: CapPeriod, points: int, is_one_batch: bool
+) -> None:
+    capped, middle = promoting(earning, cap_per), NOW.replace(day=15)
+    events = [
+        authorised().model_copy(update={"authorised_at": middle - timedelta(days=days)})
+        for days in (0, 1, 1, 0)
+    ]
+    for part in [events] if is_one_batch else [[event] for event in events]:
+        await follow(database, capped, *part)
+    assert await balance(database) == Balance(pending=points)
+
+
+async def test_a_cap_of_the_whole_promotion_counts_other_months_but_not_what_came_before_it(
+    database: Database, earning: PaymentEarning
+) -> None:
+    middle = NOW.replace(day=15)
+    months = [middle - timedelta(days=31 * n) for n in range(3)]
+    await follow(
+        database,
+        promoting(earning, CapPeriod.MONTH),
+        authorised().model_copy(update={"authorised_at": months[2]}),
+    )
+    assert (await balance(database)).pending == 200
+    lasting = promoting(earning, CapPeriod.PROMOTION, begins=months[1].date())
+    for at in (months[1], months[0]):
+        await follow(database, lasting, authorised().model_copy(update={"authorised_at": at}))
+    assert (await balance(database)).pending == 200 + 200 + 150
+
+
+async def test_a_cap_is_each_members_and_what_was_withdrawn_does_not_count(
+    database: Database, earning: PaymentEarning
+) -> None:
+    capped, payment = promoting(earning, CapPeriod.MONTH), authorised()
+    ended = PaymentReversed(payment_id=payment.payment_id, reversed_at=NOW)
+    await follow(database, capped, payment, authorised(member="bob"))
+    await follow(database, capped, ended)
+    await follow(database, capped, authorised(), authorised())
+    assert (await balance(database), await balance(database, "bob")) == (
+        Balance(pending=350),
+        Balance(pending=200),
+    )
+
+
+async def test_what_a_promotion_gave_before_a_crash_counts_after_it(
+    database: Database, earning: PaymentEarning
+) -> None:
+    capped, payment = promoting(earning, CapPeriod.MONTH), authorised()
+    await follow(database, capped, payment, lost=True)
+    await follow(database, capped, authorised())  # the cap knew nothing of the first, and leaves it less now
+    await follow(database, capped, payment, authorised())
+    assert await balance(database) == Balance(pending=200 + 200 + 100)
 
 
 async def test_a_payment_of_nobody_earns_nothing(database: Database, earning: PaymentEarning) -> None:

@@ -187,7 +187,8 @@ class Earn(OfMember):
     """Give points that can be spent at once.
 
     They expire at the end of `expires_on`, or, when `is_rolling`, with the member's activity; else never. `qualifying`
-    of them count for tiers. `earned_by` names the versions of rules and programme that say how many they are.
+    of them count for tiers. `earned_by` names the versions of rules and programme that say how many they are, and
+    `promoted` how many of them promotions gave.
     """
 
     kind = OperationKind.EARN
@@ -199,6 +200,7 @@ class Earn(OfMember):
     qualifying: int = 0
     reference: str = ""
     earned_by: str = ""
+    promoted: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         """Check that the points can expire in one way only, and that rolling ones have a day to begin with."""

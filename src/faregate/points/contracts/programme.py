@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from fractions import Fraction
 
@@ -20,12 +20,16 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earner:
-    """Who earns: the tier, and how many points were earned so far in the periods that caps speak of."""
+    """Who earns: the tier, and how many points were earned so far in the periods that caps speak of.
+
+    `promoted` is what promotions gave so far, by name, each in the period of its own cap.
+    """
 
     tier: str
     earned_today: int = 0
     earned_this_month: int = 0
     is_first_purchase: bool = False
+    promoted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,8 @@ class Part:
 class EarnQuote:
     """What a purchase earns, in parts that add up to it. `expires_on` None: never, unless `active_until` is given.
 
-    `version` is the programme's, `rules` that of the ruleset whose rate it earned by.
+    `version` is the programme's, `rules` that of the ruleset whose rate it earned by. `promoted` is what each promotion
+    gave, before the caps of the programme.
     """
 
     points: int
@@ -59,6 +64,7 @@ class EarnQuote:
     active_until: date | None
     version: str
     rules: str
+    promoted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

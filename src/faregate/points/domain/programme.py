@@ -34,6 +34,15 @@ class Stacking(StrEnum):
     MULTIPLY = "multiply"
 
 
+class CapPeriod(StrEnum):
+    """In what time a promotion gives a member so many points at most."""
+
+    PURCHASE = "purchase"
+    DAY = "day"
+    MONTH = "month"
+    PROMOTION = "promotion"
+
+
 class Expiry(StrEnum):
     """When points expire."""
 
@@ -53,7 +62,10 @@ class Tier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """More points for a while: a multiplier of what rule and tier give, or a bonus. No rules or tiers means all."""
+    """More points for a while: a multiplier of what rule and tier give, or a bonus. No rules or tiers means all.
+
+    It gives a member at most `cap` points in each period of `cap_per`; None: as many as there are.
+    """
 
     name: str
     begins: date = date.min
@@ -64,6 +76,23 @@ class Promotion:
     is_for_first_purchase: bool = False
     multiplier: Fraction = Fraction(1)
     bonus: int = 0
+    cap: int | None = None
+    cap_per: CapPeriod = CapPeriod.PROMOTION
+
+    def capped(self, gain: Fraction, earner: Earner) -> Fraction:
+        """Return what of a gain the cap leaves to a member."""
+        if self.cap is None:
+            return gain
+        so_far = 0 if self.cap_per is CapPeriod.PURCHASE else earner.promoted.get(self.name, 0)
+        return min(gain, Fraction(max(0, self.cap - so_far)))
+
+    def counts_on(self, day: date) -> bool:
+        """Whether what it gave before must be known on a day."""
+        return (
+            self.cap is not None
+            and self.cap_per is not CapPeriod.PURCHASE
+            and self.begins <= day <= self.ends
+        )
 
     def applies(self, purchase: Purchase, earner: Earner, *, rule: str, on: date) -> bool:
         """Whether a purchase profits from it."""
@@ -113,12 +142,14 @@ def earn_for(
     base = Fraction(purchase.amount_minor, programme.minor_per_unit) * rate.points_per_unit
     with_tier = base * rate.multiplier
     applying = [one for one in programme.promotions if one.applies(purchase, earner, rule=rate.rule, on=on)]
-    total = with_tier
+    total, promoted = with_tier, dict[str, int]()
     parts = [Part(name=rate.rule, points=floor(base))]
     parts.append(Part(name=f"tier {tier.name}", points=floor(with_tier) - floor(base)))
-    for promotion, gain in _gains(applying, with_tier, programme.stacking):
-        parts.append(Part(name=promotion, points=floor(total + gain) - floor(total)))
-        total += gain
+    for name, gain, capped in _gains(applying, with_tier, programme.stacking, earner=earner):
+        parts.append(Part(name=name, points=floor(total + gain) - floor(total)))
+        parts.append(Part(name=f"cap of {name}", points=floor(total + capped) - floor(total + gain)))
+        promoted[name] = floor(total + capped) - floor(total)
+        total += capped
     points = floor(total)
     for name, most in _caps(programme, earner):
         if points > most:
@@ -132,27 +163,25 @@ def earn_for(
         active_until=active_until(on, programme),
         version=programme.version,
         rules=rates.label,
+        promoted={name: points for name, points in promoted.items() if points > 0},
     )
 
 
 def _gains(
-    applying: Sequence[Promotion], before: Fraction, stacking: Stacking
-) -> Iterator[tuple[str, Fraction]]:
-    """Return what each promotion adds, by the rule for several at once."""
-    gains = [(one.name, before * (one.multiplier - 1) + one.bonus) for one in applying]
-    if not gains:
-        return
-    match stacking:
-        case Stacking.BEST_ONLY:
-            yield max(gains, key=lambda gain: gain[1])  # the first of those that give the same
-        case Stacking.ADD:
-            yield from gains
-        case Stacking.MULTIPLY:
-            so_far = before
-            for one in applying:
-                gain = so_far * (one.multiplier - 1)
-                so_far += gain
-                yield one.name, gain + one.bonus
+    applying: Sequence[Promotion], before: Fraction, stacking: Stacking, *, earner: Earner
+) -> Iterator[tuple[str, Fraction, Fraction]]:
+    """Return what each promotion would add and what its cap leaves of that, by the rule for several at once."""
+    gains: list[tuple[str, Fraction, Fraction]] = []
+    multiplied = before
+    for one in applying:
+        by_factor = (multiplied if stacking is Stacking.MULTIPLY else before) * (one.multiplier - 1)
+        gain = by_factor + one.bonus
+        capped = one.capped(gain, earner)
+        multiplied += min(by_factor, capped)
+        gains.append((one.name, gain, capped))
+    if stacking is Stacking.BEST_ONLY and gains:
+        gains = [max(gains, key=lambda gain: gain[2])]  # the first of those that give the same
+    yield from gains
 
 
 def _caps(programme: Programme, earner: Earner) -> Iterator[tuple[str, int]]:
@@ -249,6 +278,10 @@ def _check(programme: Programme) -> None:
         (thresholds != sorted(set(thresholds)), "the thresholds of tiers must rise"),
         (len(set(tiers)) != len(tiers), "two tiers have one name"),
         (strange, f"promotions name tiers that are not there: {', '.join(sorted(strange))}"),
+        (
+            len({one.name for one in programme.promotions}) != len(programme.promotions),
+            "two promotions have one name",
+        ),
         (programme.minor_per_unit <= 0, "a unit has at least one minor unit"),
         (
             programme.period not in ("calendar_year", "rolling_year"),
@@ -292,7 +325,8 @@ def _tier(found: Mapping[str, Any], place: _Place) -> Tier:
 
 
 _OF_PROMOTIONS = frozenset(
-    {"name", "begins", "ends", "rules", "tiers", "merchants", "first_purchase", "multiplier", "bonus"}
+    {"name", "begins", "ends", "rules", "tiers", "merchants", "first_purchase", "multiplier", "bonus", "cap"}
+    | {"cap_per"}
 )
 
 
@@ -310,7 +344,11 @@ def _promotion(found: Mapping[str, Any], place: _Place) -> Promotion:
             is_for_first_purchase=bool(found.get("first_purchase", False)),
             multiplier=_factor(found.get("multiplier", 1)),
             bonus=_whole(found.get("bonus", 0)),
+            cap=None if "cap" not in found else _whole(found["cap"]),
+            cap_per=CapPeriod(found.get("cap_per", CapPeriod.PROMOTION)),
         )
+        if ("cap" in found) != ("cap_per" in found):
+            raise ValueError(f"{promotion.name} needs both of `cap` and `cap_per`, or neither")
         if promotion.begins > promotion.ends:
             raise ValueError(f"{promotion.name} ends before it begins")
     return promotion

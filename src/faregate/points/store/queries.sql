@@ -317,24 +317,25 @@ order by 1
 -- name: payments
 -- What is known of payments.
 select payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no, refunded_minor,
-  refunds, occurred_at
+  refunds, occurred_at, promoted
 from points.payment where payment_id = any(%(payment_ids)s::text[])
 
 -- name: save_payments
 -- Remembers what became of payments.
 insert into points.payment (
     payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no, refunded_minor,
-    refunds, occurred_at
+    refunds, occurred_at, promoted
 )
 select payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no,
-  refunded_minor, refunds, occurred_at
+  refunded_minor, refunds, occurred_at, promoted
 from json_to_recordset(%(rows)s::json) as given (
     payment_id text, member_id text, amount_minor bigint, earned bigint, promised_no bigint, captured_minor bigint,
-    confirmed bigint, confirmed_no bigint, refunded_minor bigint, refunds text[], occurred_at timestamptz
+    confirmed bigint, confirmed_no bigint, refunded_minor bigint, refunds text[], occurred_at timestamptz,
+    promoted jsonb
 )
 on conflict (payment_id) do update
 set earned = excluded.earned, captured_minor = excluded.captured_minor, confirmed = excluded.confirmed, confirmed_no = excluded.confirmed_no,
-  refunded_minor = excluded.refunded_minor, refunds = excluded.refunds
+  refunded_minor = excluded.refunded_minor, refunds = excluded.refunds, promoted = excluded.promoted
 
 -- name: earners
 -- What a member has earned by payments in a day and in a month, and which tier holds.
@@ -348,6 +349,19 @@ left join points.payment p on p.member_id = given.member_id and p.occurred_at >=
   and p.occurred_at < %(month_end)s
 where exists (select from points.account a where a.member_id = given.member_id)
 group by given.member_id, t.tier
+
+-- name: promoted
+-- What promotions gave members in a day, in its month, and in all since an instant.
+select p.member_id, given.name,
+  coalesce(sum(given.points::bigint) filter (where p.occurred_at >= %(day)s and p.occurred_at < %(day_end)s), 0)::bigint
+    as day,
+  coalesce(sum(given.points::bigint) filter (where p.occurred_at >= %(month)s and p.occurred_at < %(month_end)s), 0)::bigint
+    as month,
+  coalesce(sum(given.points::bigint), 0)::bigint as promotion
+from points.payment p cross join lateral jsonb_each_text(p.promoted) as given (name, points)
+where p.member_id = any(%(member_ids)s::text[]) and p.promoted is not null and given.name = any(%(names)s::text[])
+  and (%(since)s::timestamptz is null or p.occurred_at >= %(since)s)
+group by p.member_id, given.name
 
 -- name: qualifying
 -- The qualifying points of members in a period: of what was reversed the same share does not count.
