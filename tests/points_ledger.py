@@ -146,7 +146,7 @@ class RandomRequests:
             lambda: Convert(key=key, member_id=member, amount=amount, partner="airline", gives=amount // 2),
             lambda: r.choice([
                 SetFloor(key=key, member_id=member, floor=r.choice([0, 0, 5]), reason="test"),
-                SetStatus(key=key, member_id=member, reason="t", status=r.choice(STATUSES)),
+                SetStatus(key=key, member_id=member, reason="test", status=r.choice(STATUSES)),
             ]) if r.random() < 0.3 else Earn(key=key, member_id=member, amount=amount, expires_on=day),
         ]  # fmt: skip
         return r.choice(kinds)()

@@ -45,7 +45,7 @@ app = typer.Typer(
 MemberId = Annotated[str, typer.Argument(help="Id of the member: mbr_….")]
 Number = Annotated[int, typer.Argument(help="Number of the operation.")]
 By = Annotated[str, typer.Option(help="Who you are; it is recorded.")]
-Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+Reason = Annotated[str, typer.Option(help="Why, in one word such as entered_twice; it is recorded.")]
 Anchors = Annotated[
     Path | None, typer.Option(help="File of anchors; unset: points-anchors.jsonl in the home folder.")
 ]
@@ -114,9 +114,7 @@ def statement(
         typer.echo(f"wrote {output}")
 
 
-@app.command(
-    "adjust", epilog="Example: faregate points adjust mbr_01J… -500 --reason 'entered twice' --by ann"
-)
+@app.command("adjust", epilog="Example: faregate points adjust mbr_01J… -500 --reason entered_twice --by ann")
 def adjust(
     member_id: MemberId,
     amount: Annotated[int, typer.Argument(help="Points to add; negative takes away (after `--`).")],
@@ -135,9 +133,7 @@ def approve(number: Number, by: By, as_json: Json = False) -> None:
     _print(_run(lambda points: points.approve(number, by=by)), as_json=as_json)
 
 
-@app.command(
-    "status", epilog="Example: faregate points status mbr_01J… frozen --reason 'card stolen' --by ann"
-)
+@app.command("status", epilog="Example: faregate points status mbr_01J… frozen --reason card_stolen --by ann")
 def set_status(
     member_id: MemberId,
     status: Annotated[AccountStatus, typer.Argument(help="What the account becomes.")],
@@ -150,7 +146,7 @@ def set_status(
     _do(SetStatus(key=_key(key), by=by, member_id=member_id, status=status, reason=reason), as_json=as_json)
 
 
-@app.command("floor", epilog="Example: faregate points floor mbr_01J… 1000 --reason 'deposit' --by ann")
+@app.command("floor", epilog="Example: faregate points floor mbr_01J… 1000 --reason deposit --by ann")
 def set_floor(
     member_id: MemberId,
     floor: Annotated[int, typer.Argument(min=0, help="Points that must stay available.")],

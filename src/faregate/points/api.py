@@ -24,6 +24,7 @@ from faregate.points.contracts.ledger import (
     Transfer,
 )
 from faregate.points.contracts.liability import Valuation
+from faregate.points.contracts.membership import MemberChange
 from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
 from faregate.points.domain.conversion import (
     EVEN,
@@ -36,7 +37,7 @@ from faregate.points.domain.conversion import (
     arriving,
     convert,
 )
-from faregate.points.handlers import reading
+from faregate.points.handlers import membership, reading
 from faregate.points.handlers.approval import approved
 from faregate.points.handlers.chain import ChainEnd, ChainReport, chain_end, verify
 from faregate.points.handlers.liability import Liability, liability
@@ -127,6 +128,10 @@ class PointsApi:
             return
         async with self.database.transaction() as own:
             await open_accounts(own, member_ids, at=at)
+
+    async def follow_members(self, changes: Sequence[MemberChange]) -> None:
+        """Let accounts follow their members: frozen, opened again, or closed; one with points is frozen instead."""
+        await membership.follow(self.database, self.writer, changes)
 
     async def submit(self, request: Request) -> Answer:
         """Carry out an operation, or return what came of it before. It is done together with what else arrives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -13,6 +14,14 @@ from faregate.kernel.errors import InvalidError
 AMOUNT_MAX: Final = 10**15
 """The most that one operation moves, and that one account holds: far from the end of 64 bits."""
 KEY_MAX: Final = 400
+REFERENCE_PATTERN: Final = r"^[A-Za-z0-9_.:/-]{0,200}$"
+"""What a reference is: the id of something elsewhere."""
+REASON_PATTERN: Final = r"^[a-z][a-z0-9_]{0,63}$"
+"""What a reason is: one word, such as `entered_twice`."""
+
+
+_REFERENCE: Final = re.compile(REFERENCE_PATTERN[:-1] + r"\Z")
+_REASON: Final = re.compile(REASON_PATTERN[:-1] + r"\Z")
 
 
 class OperationKind(StrEnum):
@@ -100,6 +109,10 @@ class RequestInvalid(InvalidError):
     """A request that can never be carried out, whatever the ledger holds: it is not stored."""
 
 
+class WordsRefused(RequestInvalid):
+    """A reference is an id, and a reason one word: the ledger keeps them for ever, also of a member who is erased."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """An operation that is wanted, under a key that makes it happen at most once.
@@ -126,6 +139,10 @@ class Request:
             raise RequestInvalid(
                 f"an amount is a whole number from {least} to {AMOUNT_MAX}, and not 0: {amount}"
             )
+        if not _REFERENCE.match(getattr(self, "reference", "")):
+            raise WordsRefused("a reference is an id of letters, digits and _ . : / -")
+        if (reason := getattr(self, "reason", "")) and not _REASON.match(reason):
+            raise WordsRefused("a reason is one word, such as entered_twice")
 
     def details(self) -> dict[str, Any]:
         """Return what was asked but for what has a column of its own, without what was left at its default."""

@@ -80,7 +80,7 @@ _ADJUST_EXAMPLE = {
     "kind": "adjust",
     "member_id": "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R",
     "amount": -500,
-    "reason": "entered twice",
+    "reason": "entered_twice",
 }
 _BUSY = [LedgerBusy, DatabaseUnavailable]
 

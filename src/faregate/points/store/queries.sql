@@ -176,6 +176,18 @@ where account_no = %(account_no)s and at <= %(at)s and refusal is null
 order by at desc
 limit 1
 
+-- name: statuses
+-- The status of accounts, and of those that are not open who set it.
+select a.member_id, b.status, s.asked_by as set_by
+from points.account a
+join points.balance b on b.account_no = a.no
+left join lateral (
+    select o.asked_by from points.operation o
+    where o.account_no = a.no and o.kind = 'set_status' and o.refusal is null
+    order by o.at desc limit 1
+) as s on b.status <> 'open'
+where a.member_id = any(%(member_ids)s::text[])
+
 -- name: account_of_member
 -- The account of a member.
 select no, opened_at from points.account where member_id = %(member_id)s

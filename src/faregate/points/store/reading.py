@@ -9,7 +9,7 @@ from typing import Any
 
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
-from faregate.points.contracts.ledger import Balance, Operation, OperationKind
+from faregate.points.contracts.ledger import AccountStatus, Balance, Operation, OperationKind
 from faregate.points.contracts.reading import AccountNotFound, OperationNotFound
 from faregate.points.domain.account import ALL, Account
 from faregate.points.domain.case import Subject
@@ -146,6 +146,22 @@ async def account_number(conn: Connection, member_id: str) -> int:
     if row is None:
         raise AccountNotFound(f"{member_id} has no points account", member_id=member_id)
     return int(row["no"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSet:
+    """The status of an account, and who set it last; None: nobody did, or it is open."""
+
+    status: AccountStatus
+    by: str | None
+
+
+async def statuses(conn: Connection, member_ids: Sequence[str]) -> dict[str, StatusSet]:
+    """Return the status of members' accounts. Who has none is left out."""
+    rows = await (await conn.execute(_Q["statuses"], {"member_ids": list(member_ids)})).fetchall()
+    return {
+        row["member_id"]: StatusSet(status=AccountStatus(row["status"]), by=row["set_by"]) for row in rows
+    }
 
 
 async def members_of_due_holds(conn: Connection, *, now: datetime | None, limit: int) -> list[str]:
