@@ -209,6 +209,17 @@ async def test_operations_are_listed_page_by_page_the_newest_first(points: Point
     assert seen == numbers[::-1]
 
 
+async def test_a_page_before_what_is_no_operation_of_the_account_is_refused(points: PointsWorld) -> None:
+    member, other = await points.member(100), await points.member(100)
+    foreign = (await points.get(f"/accounts/{other}/operations")).json["operations"][0]["operation"]
+    for before in (foreign, 999_999_999, 2**53 - 1):
+        reply = await points.get(f"/accounts/{member}/operations?before={before}")
+        assert reply.problem == (400, "page-unknown")
+    refused = await points.ask("burn", member_id=member, amount=101)
+    page = await points.get(f"/accounts/{member}/operations?before={refused.json['operation']}")
+    assert [one["kind"] for one in page.json["operations"]] == ["earn"]  # a refusal is a place, too
+
+
 async def test_who_may_not_correct_gets_no_correction(points: PointsWorld) -> None:
     await points.world.add_key("shop", client="shop", scopes=["points:write"])
     member = await points.member(100)

@@ -173,7 +173,7 @@ class PointsApi:
         return await reading.operation(self.database, no)
 
     async def operations(self, member_id: str, *, before: int | None, limit: int) -> OperationPage:
-        """Return a page of a member's operations, the newest first. Raises AccountNotFound."""
+        """Return a page of a member's operations, the newest first. Raises AccountNotFound or PageUnknown."""
         return await reading.operations(self.database, member_id, before=before, limit=limit)
 
     async def statement(self, member_id: str, *, since: datetime, until: datetime) -> Statement:

@@ -18,6 +18,10 @@ class OperationNotFound(NotFoundError):
     """The ledger has no operation of this number."""
 
 
+class PageUnknown(InvalidError):
+    """`before` is no operation of this account. Begin without it, and go on with the `before` of each page."""
+
+
 class PeriodEmpty(InvalidError):
     """A statement must end after it begins."""
 

@@ -57,9 +57,9 @@ async def operation(database: Database, no: int) -> Operation:
 
 
 async def operations(database: Database, member_id: str, *, before: int | None, limit: int) -> OperationPage:
-    """Return a page of a member's operations, the newest first. Raises AccountNotFound."""
+    """Return a page of a member's operations, the newest first. Raises AccountNotFound or PageUnknown."""
     async with database.connection() as conn:
-        found = await reading.operations_before(conn, member_id, before=before or 0, limit=limit)
+        found = await reading.operations_before(conn, member_id, before=before, limit=limit)
     return OperationPage(operations=found, before=found[-1].no if len(found) == limit else None)
 
 

@@ -26,7 +26,7 @@ from faregate.points.api import PointsApi
 from faregate.points.contracts.ledger import Answer as LedgerAnswer
 from faregate.points.contracts.ledger import KeyReused, Operation, RequestInvalid
 from faregate.points.contracts.ledger import Request as LedgerRequest
-from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PeriodEmpty
+from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PageUnknown, PeriodEmpty
 from faregate.points.domain.conversion import LessThanOneBlock, NothingArrives, PartnerUnknown
 from faregate.points.domain.refusals import SENTENCES
 from faregate.points.handlers.approval import NothingToApprove, SamePersonApproves
@@ -145,7 +145,7 @@ _BALANCE = operation(
 _LIST = operation(
     summary="The operations of a member, the newest first",
     answers={200: Answer(description="One page of them", model=LedgerOperationsAnswer)},
-    problems=[AccountNotFound, ValidationFailed, DatabaseUnavailable],
+    problems=[AccountNotFound, PageUnknown, ValidationFailed, DatabaseUnavailable],
     parameters=query_parameters(OperationsQuery),
     scope=READ_SCOPE,
     limited=True,

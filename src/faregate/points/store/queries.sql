@@ -199,13 +199,17 @@ select o.asked_by, o.no, o.key, o.kind::text, o.amount, o.subject_no, o.at, o.re
 from points.operation o left join points.account a on a.no = o.account_no
 where o.no = %(no)s
 
+-- name: operation_of_account
+-- When an operation of an account happened.
+select at from points.operation where no = %(no)s and account_no = %(account_no)s
+
 -- name: operations_before
--- The operations of an account, the newest first. A page goes on before an operation, 0: begins.
+-- The operations of an account, the newest first, before one that happened at an instant.
 select o.no, o.key, o.kind::text, o.amount, o.subject_no, o.at, o.refusal, o.details, o.posted, o.pending, o.held,
   o.owed, a.member_id
 from points.operation o join points.account a on a.no = o.account_no
 where o.account_no = %(account_no)s
-  and (o.at, o.no) < (coalesce((select at from points.operation where no = %(before)s), 'infinity'), %(before)s)
+  and (o.at, o.no) < (%(at)s::timestamptz, %(before)s)
 order by o.at desc, o.no desc
 limit %(limit)s
 

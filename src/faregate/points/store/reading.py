@@ -10,7 +10,7 @@ from typing import Any
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
 from faregate.points.contracts.ledger import AccountStatus, Balance, Operation, OperationKind
-from faregate.points.contracts.reading import AccountNotFound, OperationNotFound
+from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PageUnknown
 from faregate.points.domain.account import ALL, Account
 from faregate.points.domain.case import Subject
 from faregate.points.domain.lots import ROLLING, Stretch
@@ -80,10 +80,17 @@ async def asked(conn: Connection, no: int) -> Asked:
     return Asked(operation=operation_of(row), by=row["asked_by"], details=details_of(row))
 
 
-async def operations_before(conn: Connection, member_id: str, *, before: int, limit: int) -> list[Operation]:
-    """Return the operations of a member before one, 0: the newest. Raises AccountNotFound."""
+async def operations_before(
+    conn: Connection, member_id: str, *, before: int | None, limit: int
+) -> list[Operation]:
+    """Return the operations of a member before one, None: the newest. Raises AccountNotFound or PageUnknown."""
     account_no = await account_number(conn, member_id)
-    given = {"account_no": account_no, "before": before, "limit": limit}
+    given: dict[str, Any] = {"account_no": account_no, "before": 0, "at": "infinity", "limit": limit}
+    if before is not None:
+        place = await _one(conn, "operation_of_account", no=before, account_no=account_no)
+        if place is None:
+            raise PageUnknown(f"{member_id} has no operation {before}", before=before)
+        given |= {"before": before, "at": place["at"]}
     rows = await (await conn.execute(_Q["operations_before"], given)).fetchall()
     return [operation_of(row) for row in rows]
 
