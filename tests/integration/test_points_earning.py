@@ -113,7 +113,7 @@ async def follow(
 
 
 async def balance(database: Database, member: str = "ada") -> Balance:
-    return (await reading.balance_at(database, member, at=datetime.now(UTC))).balance
+    return (await reading.balance_at(database, member, at=datetime.now(UTC), day_of=day_of)).balance
 
 
 async def test_authorised_promises_and_captured_gives(database: Database, earning: PaymentEarning) -> None:

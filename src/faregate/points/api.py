@@ -165,8 +165,8 @@ class PointsApi:
         return await reading.account_state(self.database, member_id, day_of=self.day_of)
 
     async def balance_at(self, member_id: str, *, at: datetime) -> BalanceAt:
-        """Return the balances at an instant. Raises AccountNotFound."""
-        return await reading.balance_at(self.database, member_id, at=at)
+        """Return the balances at an instant, with what was due by then as done. Raises AccountNotFound."""
+        return await reading.balance_at(self.database, member_id, at=at, day_of=self.day_of)
 
     async def operation(self, no: int) -> Operation:
         """Return an operation. Raises OperationNotFound."""

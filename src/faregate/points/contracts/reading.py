@@ -62,7 +62,10 @@ class AccountState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceAt:
-    """The balances as they were at an instant, by the operations up to then."""
+    """The balances at an instant: by the operations up to then, with what was due by then as done.
+
+    At an instant to come they are what they will be if nothing else happens.
+    """
 
     member_id: str
     at: datetime

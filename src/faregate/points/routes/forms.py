@@ -377,7 +377,7 @@ def _reservation(one: OpenReservation) -> ReservationAnswer:
 
 
 class BalanceAtAnswer(BaseModel):
-    """The balances at an instant that is past."""
+    """The balances at an instant. What was due by then counts as done, even if nobody had entered it yet."""
 
     member_id: str
     at: datetime

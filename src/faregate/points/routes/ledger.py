@@ -135,7 +135,7 @@ _STATE = operation(
     limited=True,
 )
 _BALANCE = operation(
-    summary="The balances at an instant that is past",
+    summary="The balances at an instant, with what was due by then as done",
     answers={200: Answer(description="As they were", model=BalanceAtAnswer)},
     problems=[AccountNotFound, ValidationFailed, DatabaseUnavailable],
     parameters=query_parameters(BalanceQuery),

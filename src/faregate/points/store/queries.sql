@@ -100,7 +100,8 @@ where account_no = any(%(numbers)s::bigint[]) order by account_no, expires_on, n
 
 -- name: done_by
 -- The operations of accounts that were done, in their order.
-select no, account_no, kind::text, amount, at, subject_no, posted, pending, held, owed
+select no, account_no, kind::text, amount, at, subject_no, posted, pending, held, owed,
+  (details ->> 'active_until')::date as active_until
 from points.operation where account_no = any(%(numbers)s::bigint[]) and refusal is null
 order by account_no, at
 
@@ -187,6 +188,13 @@ left join lateral (
     order by o.at desc limit 1
 ) as s on b.status <> 'open'
 where a.member_id = any(%(member_ids)s::text[])
+
+-- name: first_after
+-- What happened first after an instant.
+select kind::text from points.operation
+where account_no = %(account_no)s and at > %(at)s and refusal is null
+order by at
+limit 1
 
 -- name: account_of_member
 -- The account of a member.

@@ -58,6 +58,13 @@ async def balance_at(conn: Connection, member_id: str, *, at: datetime) -> Balan
     return Balance() if row is None else balance_of(row)
 
 
+async def first_after(conn: Connection, member_id: str, *, at: datetime) -> OperationKind | None:
+    """Return what happened first after an instant, None: nothing did. Raises AccountNotFound."""
+    account_no = await account_number(conn, member_id)
+    row = await _one(conn, "first_after", account_no=account_no, at=at)
+    return None if row is None else OperationKind(row["kind"])
+
+
 async def operation(conn: Connection, no: int) -> Operation:
     """Return one operation. Raises OperationNotFound."""
     return (await asked(conn, no)).operation

@@ -77,6 +77,7 @@ def _records(account: Account, of: Mapping[str, Rows]) -> Records:
             moved={Layer(entry["layer"]): int(entry["amount"]) for entry in moved.get(row["no"], ())},
             cuts=[stretch_of(cut) for cut in cuts.get(row["no"], ())],
             lots=[piece_of(lot) for lot in lots.get(row["no"], ())],
+            active_until=row["active_until"],
         )
         for row in of["done_by"]
     ]
