@@ -25,10 +25,12 @@ from faregate.points.contracts.ledger import (
     Transfer,
 )
 from faregate.points.domain.conversion import NothingArrives, TransferRatio
+from faregate.points.domain.reconciliation import breaks_of
 from faregate.points.handlers import reading
 from faregate.points.handlers.reconcile import reconcile
 from faregate.points.handlers.writer import LedgerWriter
 from faregate.points.store.batch import open_accounts
+from faregate.points.store.records import records_after
 from tests.conftest import OpenDatabase
 from tests.points_ledger import START, MovedClock, day_of, run_seed
 
@@ -195,6 +197,20 @@ async def test_the_programme_says_how_many_arrive_and_a_repeat_is_answered_as_th
         assert other == KeyReused(key="t", field="amount")
     with pytest.raises(NothingArrives):
         await replace(api, transfers=TransferRatio(points=1_000)).transfer(**{**asked, "key": "new"})
+
+
+async def test_a_receiver_who_gave_back_another_share_than_the_sender_got_is_found(pair: Pair) -> None:
+    await pair.earn("ada", (10, 100))
+    transfer = await pair.give(100, arrives=90)
+    for part in (1, 32):
+        await pair.done(Reverse, subject=transfer, amount=part)
+    async with pair.api.database.connection() as conn:
+        [records] = await records_after(conn, after=0, limit=1, member_ids=["ada"])
+    [found] = records.transfers
+    assert (found.reversed, found.given, found.is_even) == (33, 30, True)
+    assert breaks_of(records) == []
+    uneven = replace(records, transfers=[replace(found, given=29)])
+    assert breaks_of(uneven) == [f"transfer {transfer} was reversed by 33, and its receiver gave back 29"]
 
 
 async def reversed_transfers(pair: Pair) -> Sequence[int]:

@@ -113,6 +113,11 @@ async def test_earn_rules_go_the_same_way_but_are_not_tried_on_applications(
     assert "it may be published" in await said(desk, "check", str(path))
     assert (await answered(desk, "publish", str(path), *WHY))["ruleset"] == "points-earning-2"
     assert (await answered(desk, "activate", "points-earning-2", *WHY))[0]["version"] == 2
+    path.write_bytes(orjson.dumps(earn_rules.next_version(4, dining="40")))
+    await said(desk, "publish", str(path), *WHY)
+    await said(desk, "activate", "points-earning-4", *WHY)
+    back = await answered(desk, "rollback", "points-earning", *WHY)
+    assert (back["from_version"], back["to_version"], back["decisions"]) == (4, 2, [])
     for tried in (["shadow", "start"], ["split", "set", "--percent", "5"]):
         refused = await run(desk, *tried, "points-earning-2", *WHY)
         assert "points-earning does not decide applications" in (line_of(refused.exception) or "")  # type: ignore[arg-type]

@@ -37,6 +37,23 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReversedTransfer:
+    """A transfer of which so much was `reversed`: of `amount` points so many `arrived`, and `given` came back."""
+
+    no: int
+    amount: int
+    arrived: int
+    reversed: int
+    given: int
+
+    @property
+    def is_even(self) -> bool:
+        """Whether the receiver gave back the share of what the sender got back."""
+        kept = self.arrived * (self.amount - self.reversed) // self.amount
+        return self.given == self.arrived - kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
     """All that is recorded of one account, its operations in their order."""
 
@@ -45,6 +62,7 @@ class Records:
     done: Sequence[Done]
     reservations: Mapping[int, Reservation]
     reversed: Mapping[int, int]
+    transfers: Sequence[ReversedTransfer] = ()
 
 
 @dataclass(slots=True)
@@ -64,7 +82,7 @@ def breaks_of(records: Records) -> list[str]:
     by_no = {one.no: one for one in records.done}
     for one in records.done:
         found += _fold_one(fold, one, by_no, records)
-    return found + list(_compared(fold, records))
+    return [*found, *_compared(fold, records), *_uneven(records)]
 
 
 def _fold_one(fold: _Fold, one: Done, by_no: Mapping[int, Done], records: Records) -> Iterator[str]:
@@ -151,6 +169,12 @@ def _compared(fold: _Fold, records: Records) -> Iterator[str]:
         yield "the buckets are not what was earned"
     if {no: amount for no, amount in fold.reversed.items() if amount} != dict(records.reversed):
         yield "what is counted as reversed is not what was reversed"
+
+
+def _uneven(records: Records) -> Iterator[str]:
+    for one in records.transfers:
+        if not one.is_even:
+            yield f"transfer {one.no} was reversed by {one.reversed}, and its receiver gave back {one.given}"
 
 
 def pieces_of(records: Records, cuts: Sequence[Stretch]) -> Iterator[Piece]:

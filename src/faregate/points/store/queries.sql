@@ -132,6 +132,17 @@ select r.subject_no, o.account_no, r.amount
 from points.reversal r join points.operation o on o.no = r.subject_no
 where o.account_no = any(%(numbers)s::bigint[])
 
+-- name: reversed_transfers_of
+-- Transfers of accounts that were reversed, in full or in part, with what both sides say.
+select t.account_no, t.no, t.amount, r.amount as arrived, sum(v.amount)::bigint as reversed,
+  coalesce(sum(g.amount), 0)::bigint as given
+from points.operation v
+join points.operation t on t.no = v.subject_no and t.kind = 'transfer'
+join points.operation r on r.key = 'receive:' || t.key and r.subject_no = t.no
+left join points.operation g on g.key = 'give_back:' || v.key and g.subject_no = v.no
+where v.account_no = any(%(numbers)s::bigint[]) and v.kind = 'reverse' and v.refusal is null
+group by t.account_no, t.no, r.amount
+
 -- name: cuts_of
 -- What accounts had cut out of their lots.
 select o.account_no, c.operation_no, c.amount, from_on, from_bucket, from_offset, to_on, to_bucket, to_offset, newest
