@@ -33,6 +33,12 @@ from faregate.features.declarations import (
 SEMANTICS: Final = 1
 """Grows when the same declaration comes to mean another value."""
 
+COLUMNS: Final = frozenset(
+    {"seq", "is_reversal", "source", "id", "tie", "at_ms", "observed_ms"}
+    | {"late_ms", "ahead_ms", "second", "reversed_seq", "place", "entity", "asks", "counts"}
+)
+"""Names that the offline engine needs for itself."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -101,15 +107,15 @@ def _of_source(source: Source) -> Iterator[str]:
         yield "an entity or a field is named twice"
     # Names become columns of the offline engine.
     for name in (source.name, *fields):
-        if not _NAME.fullmatch(name) or name in set(Entity):
-            yield f"{name!r} is no name: lower case, digits and underscores, and none of an entity"
+        if not _NAME.fullmatch(name) or name in COLUMNS or name in set(Entity):
+            yield f"{name!r} is no name: lower case, digits and underscores, and not an entity's or the engines' own"
     if source.lateness_s < 0 or source.ahead_s < 0:
         yield "lateness and ahead are not negative"
 
 
 def _of_feature(feature: Feature, declared: FeatureSet) -> Iterator[str]:
-    if not _NAME.fullmatch(feature.name):
-        yield "its name is lower case, digits and underscores"
+    if not _NAME.fullmatch(feature.name) or feature.name in COLUMNS:
+        yield "its name is lower case, digits and underscores, and none of the engines' own"
     if isinstance(feature.default, float) and feature.aggregate not in FRACTIONS:
         yield "its default is an integer, as its values are"
     if feature.aggregate is Aggregate.RATIO:
