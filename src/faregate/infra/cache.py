@@ -11,12 +11,15 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from glide import (
     AdvancedGlideClientConfiguration,
     BackoffStrategy,
+    Batch,
     GlideClient,
     GlideClientConfiguration,
     GlideError,
+    InfoSection,
     Logger,
     LogLevel,
     NodeAddress,
+    RequestError,
     Script,
     ServerCredentials,
 )
@@ -54,6 +57,14 @@ class CacheUnavailable(UnavailableError):
 
 class InvalidCacheUrl(InvalidError):
     """The URL of the cache is none of `unix:///path`, `/path`, `redis://…` and `rediss://…`."""
+
+
+class FunctionMissing(UnavailableError):
+    """Valkey does not know the function: it was started empty since. Load the functions again."""
+
+
+class FunctionFailed(InvalidError):
+    """A function of ours raised an error."""
 
 
 class Cache:
@@ -119,6 +130,35 @@ class Cache:
             lambda: self._client.invoke_script(script, keys=[*keys], args=[*arguments])
         )
 
+    async def load_functions(self, library: str) -> None:
+        """Load a library of functions of our own, in place of one with the same name."""
+        await self._guarded(lambda: self._client.function_load(library, replace=True))
+
+    async def call_function(self, name: str, arguments: Sequence[str | bytes]) -> Any:
+        """Call a function of a library, at once and alone. Raises FunctionMissing and FunctionFailed."""
+        [answer] = await self.call_functions([(name, arguments)])
+        return answer
+
+    async def call_functions(self, calls: Sequence[tuple[str, Sequence[str | bytes]]]) -> Sequence[Any]:
+        """Call functions one after the other in one round trip; others' calls may come in between.
+
+        One that fails keeps none of the others from being called. Raises what the first one failed with.
+        """
+        pipeline = Batch(is_atomic=False)
+        for name, arguments in calls:
+            pipeline.fcall(name, arguments=[*arguments])
+        answers = await self._guarded(lambda: self._client.exec(pipeline, raise_on_error=False))
+        for answer in answers or ():
+            if isinstance(answer, RequestError):
+                raise _of_function(answer)
+        return answers or ()
+
+    async def memory_bytes(self) -> int:
+        """Return how many bytes Valkey's data take."""
+        found = await self._guarded(lambda: self._client.info([InfoSection.MEMORY]))
+        lines = dict(line.split(":", 1) for line in found.decode().splitlines() if ":" in line)
+        return int(lines["used_memory_dataset"])
+
     async def ping(self) -> None:
         """Return if Valkey answers, otherwise raise CacheUnavailable."""
         await self._guarded(self._client.ping)
@@ -139,6 +179,15 @@ class Cache:
             raise CacheUnavailable(f"Valkey does not answer: {error}") from error
         self._try_again_at = 0.0
         return answer
+
+
+def _of_function(error: RequestError) -> FunctionMissing | FunctionFailed | CacheUnavailable:
+    text = str(error)
+    if "Function not found" in text:
+        return FunctionMissing("Valkey does not know the function")
+    if "user_function" in text or "script:" in text:
+        return FunctionFailed(text)
+    return CacheUnavailable(f"Valkey does not answer: {text}")
 
 
 def configuration_of(url: str) -> GlideClientConfiguration:

@@ -1,0 +1,374 @@
+-- The features of one set, kept and read in Valkey: `observe` and `reverse` are called once an event, each is atomic.
+--
+-- A run is a string: a head, then a record of 16 bytes an event, in the order of events.
+--   head    events and total before the first record, the origin of the running totals, how many blocks were cut off
+--   record  second, place within it, running total (or the code of a text)
+-- What is between two places is the difference of two totals, found by halving: no window is ever walked through.
+-- Of a run with many events the older ones are cut off into blocks under keys of their own; a directory says what is
+-- before the first record of each, so that one block is read, however many there are. Totals inside a block count from
+-- an origin of its own, so that an event that comes late rewrites one block and adds to the later lines of the directory.
+-- A pane is a field of a hash, a grain each: the least and greatest number, or the codes of the texts that occurred.
+
+local PLAN = @PLAN@
+local PREFIX = '@PREFIX@'
+local APPLIED, DUPLICATE, REVERSED, CONFLICT = 0, 1, 2, 3
+local HEAD, RECORD, ENTRY = 28, 16, 36
+local TAIL_MAX, CUT, BLOCK_MAX, EXPIRED_MAX = @LAYOUT@
+local TOTAL_MAX = 9007199254740991
+local NOTHING = 0 / 0
+-- While a library is loaded it can use nothing of the server.
+local call, floor, pack, unpack_bytes
+
+local function begin()
+  if not call then
+    call, floor, pack, unpack_bytes = server.call, math.floor, struct.pack, struct.unpack
+  end
+end
+
+-- Blocks: `text` holds `n` records from byte `at` on; `base_n`, `base_s` are what is before them.
+
+local function record_at(block, index)
+  return unpack_bytes('<I4I4', block.text, block.at + index * RECORD)
+end
+
+local function total_at(block, index)
+  if index < 0 then return block.base_s - block.origin end
+  return (unpack_bytes('<d', block.text, block.at + index * RECORD + 8))
+end
+
+local function code_at(block, index)
+  local from = block.at + index * RECORD + 8
+  return string.sub(block.text, from, from + 7)
+end
+
+-- How many records of a block are before a place; those at the place too with `through`.
+local function rank(block, second, within, through)
+  local low, high = 0, block.n
+  while low < high do
+    local middle = floor((low + high) / 2)
+    local s, w = record_at(block, middle)
+    if s < second or (s == second and (w < within or (through and w == within))) then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low
+end
+
+local function open_run(number, entity)
+  local spec = PLAN.runs[number]
+  local run = { spec = spec, codes = spec.codes, key = PREFIX .. number .. ':' .. entity, blocks = 0 }
+  local text = call('GET', run.key)
+  local tail = { is_tail = true, at = HEAD + 1, n = 0, base_n = 0, base_s = 0, origin = 0, text = '' }
+  if text then
+    tail.base_n, tail.base_s, tail.origin, run.blocks = unpack_bytes('<dddI4', text)
+    tail.text, tail.n = text, (#text - HEAD) / RECORD
+  end
+  run.tail, run.is_new = tail, not text
+  return run
+end
+
+local function head_of(run)
+  return pack('<dddI4', run.tail.base_n, run.tail.base_s, run.tail.origin, run.blocks)
+end
+
+local function save_tail(run, records)
+  run.tail.text = head_of(run) .. records
+  run.tail.n = #records / RECORD
+  call('SET', run.key, run.tail.text, 'EX', run.spec.ttl)
+end
+
+local function records_of(block)
+  return string.sub(block.text, block.at)
+end
+
+-- The directory.
+
+local function lines(run)
+  if run.blocks == 0 then return 0 end
+  if not run.lines then run.lines = call('STRLEN', run.key .. '/') / ENTRY end
+  return run.lines
+end
+
+local function line(run, index)
+  local text = call('GETRANGE', run.key .. '/', (index - 1) * ENTRY, index * ENTRY - 1)
+  local second, within, base_n, base_s, origin, number = unpack_bytes('<I4I4dddI4', text)
+  return { second = second, within = within, base_n = base_n, base_s = base_s, origin = origin, number = number }
+end
+
+local function line_text(entry)
+  return pack('<I4I4dddI4', entry.second, entry.within, entry.base_n, entry.base_s, entry.origin, entry.number)
+end
+
+local function block_of(run, index)
+  local entry = line(run, index)
+  entry.index, entry.at = index, 1
+  entry.text = call('GET', run.key .. '/' .. entry.number) or ''
+  entry.n = #entry.text / RECORD
+  return entry
+end
+
+-- The block in which a place is, or would be.
+local function find(run, second, within)
+  local tail = run.tail
+  local count = lines(run)
+  if count == 0 then return tail end
+  if tail.n > 0 then
+    local s, w = record_at(tail, 0)
+    if s < second or (s == second and w <= within) then return tail end
+  end
+  local low, high = 1, count
+  while low < high do
+    local middle = floor((low + high + 1) / 2)
+    local entry = line(run, middle)
+    if entry.second < second or (entry.second == second and entry.within <= within) then
+      low = middle
+    else
+      high = middle - 1
+    end
+  end
+  return block_of(run, low)
+end
+
+local function after(run, block)
+  if block.is_tail then return nil end
+  if block.index < lines(run) then return block_of(run, block.index + 1) end
+  return run.tail
+end
+
+local function before(run, block)
+  local index = block.is_tail and lines(run) or block.index - 1
+  if index >= 1 then return block_of(run, index) end
+end
+
+-- Events and total up to a place, and where that is.
+local function measure(run, second, within, through)
+  local block = find(run, second, within)
+  local k = rank(block, second, within, through)
+  local total = 0
+  if not run.codes then total = block.origin + total_at(block, k - 1) end
+  return block.base_n + k, total, block, k
+end
+
+-- Calls `see` with the block and index of each record from a second on up to a place, until it returns true.
+local function each(run, first, second, within, through, see)
+  local _, _, block, k = measure(run, first, 0, false)
+  while block do
+    local last = rank(block, second, within, through)
+    for index = k, last - 1 do
+      if see(block, index) then return end
+    end
+    if last < block.n then return end
+    block, k = after(run, block), 0
+  end
+end
+
+local function value_at(run, block, index)
+  if run.codes then return code_at(block, index) end
+  return total_at(block, index) - total_at(block, index - 1)
+end
+
+-- Adds to the totals of records.
+local function shifted(run, records, by)
+  if run.codes or by == 0 or records == '' then return records end
+  local parts = {}
+  for index = 0, #records / RECORD - 1 do
+    local s, w, total = unpack_bytes('<I4I4d', records, index * RECORD + 1)
+    parts[index + 1] = pack('<I4I4d', s, w, total + by)
+  end
+  return table.concat(parts)
+end
+
+-- Writes a block after an event came into it or left it, and what is before all that follow.
+local function save_block(run, block, records, count, by)
+  if block.is_tail then return save_tail(run, records) end
+  local directory = call('GET', run.key .. '/')
+  local parts = { string.sub(directory, 1, (block.index - 1) * ENTRY) }
+  local rest = nil
+  if #records > BLOCK_MAX * RECORD then
+    local half = floor(#records / RECORD / 2)
+    rest, records = string.sub(records, half * RECORD + 1), string.sub(records, 1, half * RECORD)
+  end
+  if #records > 0 then block.second, block.within = unpack_bytes('<I4I4', records) end
+  call('SET', run.key .. '/' .. block.number, records, 'EX', run.spec.ttl)
+  parts[2] = line_text(block)
+  if rest then
+    local entry = { base_n = block.base_n + #records / RECORD, base_s = 0, origin = block.origin }
+    if not run.codes then
+      entry.base_s = block.origin + unpack_bytes('<d', records, #records - 7)
+    end
+    entry.second, entry.within = unpack_bytes('<I4I4', rest)
+    run.blocks = run.blocks + 1
+    entry.number = run.blocks
+    call('SET', run.key .. '/' .. entry.number, rest, 'EX', run.spec.ttl)
+    parts[3] = line_text(entry)
+  end
+  for from = block.index * ENTRY + 1, #directory, ENTRY do
+    local s, w, base_n, base_s, origin, number = unpack_bytes('<I4I4dddI4', directory, from)
+    parts[#parts + 1] = pack('<I4I4dddI4', s, w, base_n + count, base_s + by, origin + by, number)
+  end
+  call('SET', run.key .. '/', table.concat(parts), 'EX', run.spec.ttl)
+  run.lines = nil
+  local tail = run.tail
+  local kept = tail.n > 0 and records_of(tail) or ''
+  tail.base_n, tail.base_s, tail.origin = tail.base_n + count, tail.base_s + by, tail.origin + by
+  save_tail(run, kept)
+end
+
+-- Panes.
+
+local function pane_key(run, number)
+  return run.key .. '#' .. number
+end
+
+local function holds(codes, code)
+  for from = 1, #codes, 8 do
+    if string.sub(codes, from, from + 7) == code then return true end
+  end
+  return false
+end
+
+local function begin_pane(run, number, spec, pane, oldest)
+  local key = pane_key(run, number)
+  if call('HLEN', key) > 0 then
+    for _, known in ipairs(call('HKEYS', key)) do
+      if tonumber(known) < floor(oldest / spec.grain) then call('HDEL', key, known) end
+    end
+  end
+end
+
+local function add_to_panes(run, second, value, oldest)
+  for number, spec in ipairs(run.spec.panes) do
+    local key, pane = pane_key(run, number), string.format('%d', floor(second / spec.grain))
+    local found = call('HGET', key, pane)
+    local changed = nil
+    if not found then
+      begin_pane(run, number, spec, pane, oldest)
+      changed = run.codes and value or pack('<dd', value, value)
+    elseif run.codes then
+      if #found < spec.cap * 8 and not holds(found, value) then changed = found .. value end
+    else
+      local least, greatest = unpack_bytes('<dd', found)
+      if value < least or value > greatest then
+        changed = pack('<dd', math.min(least, value), math.max(greatest, value))
+      end
+    end
+    if changed then
+      call('HSET', key, pane, changed)
+      call('EXPIRE', key, run.spec.ttl)
+    end
+  end
+end
+
+-- What a pane would hold of its events up to a place.
+local function gathered(run, spec, first, second, within, through)
+  local least, greatest, codes, count = NOTHING, NOTHING, '', 0
+  each(run, first, second, within, through, function(block, index)
+    local value = value_at(run, block, index)
+    count = count + 1
+    if run.codes then
+      if not holds(codes, value) then codes = codes .. value end
+      return #codes >= spec.cap * 8
+    end
+    if count == 1 or value < least then least = value end
+    if count == 1 or value > greatest then greatest = value end
+  end)
+  if count == 0 then return nil end
+  return run.codes and codes or pack('<dd', least, greatest)
+end
+
+local function take_from_panes(run, second)
+  for number, spec in ipairs(run.spec.panes) do
+    local key, pane = pane_key(run, number), floor(second / spec.grain)
+    local first = pane * spec.grain
+    local left = gathered(run, spec, first, first + spec.grain - 1, 4294967295, true)
+    pane = string.format('%d', pane)
+    if left then call('HSET', key, pane, left) else call('HDEL', key, pane) end
+  end
+end
+
+-- Events come and go.
+
+-- Cuts old records off a tail that grew, and forgets blocks that no window reaches any more.
+local function cut(run, oldest)
+  local tail = run.tail
+  local records = records_of(tail)
+  local s, w = record_at(tail, 0)
+  run.blocks = run.blocks + 1
+  local entry = { second = s, within = w, base_n = tail.base_n, base_s = tail.base_s, origin = tail.origin, number = run.blocks }
+  call('SET', run.key .. '/' .. entry.number, string.sub(records, 1, CUT * RECORD), 'EX', run.spec.ttl)
+  call('APPEND', run.key .. '/', line_text(entry))
+  run.lines = nil
+  local forgotten = 0
+  while lines(run) - forgotten >= 2 and line(run, forgotten + 2).second < oldest do
+    forgotten = forgotten + 1
+    call('DEL', run.key .. '/' .. line(run, forgotten).number)
+  end
+  if forgotten > 0 then
+    call('SET', run.key .. '/', call('GETRANGE', run.key .. '/', forgotten * ENTRY, -1))
+    run.lines = nil
+  end
+  call('EXPIRE', run.key .. '/', run.spec.ttl)
+  if not run.codes then tail.base_s = tail.origin + total_at(tail, CUT - 1) end
+  tail.base_n = tail.base_n + CUT
+  save_tail(run, string.sub(records, CUT * RECORD + 1))
+end
+
+local function forget_expired(run, oldest)
+  local tail = run.tail
+  if tail.n <= EXPIRED_MAX or record_at(tail, EXPIRED_MAX) >= oldest then return end
+  local expired = rank(tail, oldest, 0, false)
+  local records = string.sub(tail.text, tail.at + expired * RECORD)
+  if not run.codes then tail.base_s = tail.origin + total_at(tail, expired - 1) end
+  tail.base_n = tail.base_n + expired
+  for index = 1, lines(run) do call('DEL', run.key .. '/' .. line(run, index).number) end
+  if run.blocks > 0 then call('DEL', run.key .. '/') end
+  run.blocks, run.lines = 0, nil
+  save_tail(run, records)
+end
+
+-- Returns false if the event is there already.
+local function insert(run, second, within, value, oldest)
+  local block = find(run, second, within)
+  local k = rank(block, second, within, false)
+  if k < block.n then
+    local s, w = record_at(block, k)
+    if s == second and w == within then return false end
+  end
+  local record, by = nil, 0
+  if run.codes then
+    record = pack('<I4I4', second, within) .. value
+  else
+    record, by = pack('<I4I4d', second, within, total_at(block, k - 1) + value), value
+  end
+  if block.is_tail and k == block.n and not run.is_new then
+    call('APPEND', run.key, record)
+    call('EXPIRE', run.key, run.spec.ttl)
+    block.text, block.n = block.text .. record, block.n + 1
+  else
+    local border = block.at + k * RECORD
+    local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border)
+    save_block(run, block, earlier .. record .. shifted(run, later, by), 1, by)
+    run.is_new = false
+  end
+  if run.tail.n > TAIL_MAX then cut(run, oldest) end
+  forget_expired(run, oldest)
+  add_to_panes(run, second, value, oldest)
+  return true
+end
+
+-- Returns false if the event is not there.
+local function remove(run, second, within)
+  local block = find(run, second, within)
+  local k = rank(block, second, within, false)
+  if k >= block.n then return false end
+  local s, w = record_at(block, k)
+  if s ~= second or w ~= within then return false end
+  local by = run.codes and 0 or value_at(run, block, k)
+  local border = block.at + k * RECORD
+  local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border + RECORD)
+  save_block(run, block, earlier .. shifted(run, later, -by), -1, -by)
+  take_from_panes(run, second)
+  return true
+end
