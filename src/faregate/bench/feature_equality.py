@@ -90,8 +90,8 @@ async def _compare(cache: Cache, table: pa.Table, offline: pa.Table, *, say: Say
         if perf_counter() - said > SAY_EVERY_S:
             said = perf_counter()
             say(f"{done:,} of {table.num_rows:,} events, {skew.values - skew.matches:,} values differ")
-    for event_id, *values in [expected, *reference] if expected else ():
-        skew.compare(event_id, values, None)
+    for row in [expected, *reference] if expected else ():
+        skew.compare(str(row[0]), row[1:], None)
     return skew
 
 

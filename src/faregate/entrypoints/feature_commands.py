@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from faregate.kernel.errors import NotFoundError
 
 if TYPE_CHECKING:
     from faregate.bench.feature_equality import Equality
+    from faregate.entrypoints.bootstrap.site import Site
 
 SETS = {declared.name: declared for declared in (PAYMENTS, BENCHMARK)}
 VERIFY_TIMEOUT_MS = 60_000
@@ -71,6 +73,24 @@ def verify(
         )
     if not found.skew.is_none:
         raise typer.Exit(1)
+
+
+@app.command("rebuild", epilog="Example: faregate features rebuild")
+def rebuild(as_json: Json = False) -> None:
+    """Forget the features of live payments in Valkey, and fill them again from the event log.
+
+    Until it is done, what needs them is not ready. A worker does it by itself when Valkey lost what it held.
+    """
+    from faregate.entrypoints.servers import on_site
+
+    async def act(stack: AsyncExitStack, site: Site) -> int:
+        from faregate.entrypoints.bootstrap.features import rebuild_features
+
+        return await rebuild_features(stack, site, say=lambda done: _say(f"{done:,} events"))
+
+    done = on_site(act)
+    report = {"set": PAYMENTS.name, "version": PAYMENTS.version, "events": done}
+    print_rows([report], as_json=as_json)
 
 
 async def _verified(customers: int) -> Equality:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from faregate.features.facts import Fact, FeatureEvent, Reversal, tie_of
+from faregate.features.facts import Fact, Reversal, ReversalById, tie_of
 from faregate.features.feature_set import FeatureSet
 
 
@@ -49,7 +49,15 @@ def event_table(facts: Sequence[Fact], declared: FeatureSet) -> pa.Table:
 
 
 def _row(seq: int, fact: Fact) -> dict[str, Any]:
-    event: FeatureEvent = fact.event if isinstance(fact, Reversal) else fact
+    if isinstance(fact, ReversalById):
+        return {
+            "seq": seq,
+            "is_reversal": True,
+            "source": fact.source,
+            "id": fact.id,
+            "observed_ms": fact.observed_ms,
+        }
+    event = fact.event if isinstance(fact, Reversal) else fact
     return {
         "seq": seq,
         "is_reversal": isinstance(fact, Reversal),

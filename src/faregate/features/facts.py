@@ -71,7 +71,16 @@ class Reversal:
     observed_ms: int
 
 
-Fact = FeatureEvent | Reversal
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReversalById:
+    """The same for an event that is known by its id only."""
+
+    source: str
+    id: str
+    observed_ms: int
+
+
+Fact = FeatureEvent | Reversal | ReversalById
 
 
 def tie_of(event_id: str) -> int:

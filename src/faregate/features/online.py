@@ -18,7 +18,16 @@ from math import isnan
 from typing import Final
 
 from faregate.features.declarations import Aggregate, Feature, Value
-from faregate.features.facts import Fact, FeatureEvent, Reversal, Status, code_of, source_of, timeliness
+from faregate.features.facts import (
+    Fact,
+    FeatureEvent,
+    Reversal,
+    ReversalById,
+    Status,
+    code_of,
+    source_of,
+    timeliness,
+)
 from faregate.features.feature_set import FeatureSet
 from faregate.features.plan import plan_of
 from faregate.infra.cache import Cache, FunctionMissing
@@ -61,16 +70,20 @@ class OnlineFeatures:
         declared: FeatureSet,
         *,
         remembered_s: int = REMEMBERED_S,
+        reversible_s: int = 0,
         layout: Layout = Layout(),
     ) -> None:
+        """Keep answers for `remembered_s`, and events for `reversible_s`: so long an id is enough to reverse one."""
         self.declared = declared
         self.prefix = f"f:{declared.version[:8]}:"
         self._cache = cache
         self._remembered_s = remembered_s
+        self._reversible_s = reversible_s
         self._layout = layout
         self._plan = plan_of(declared)
         self._observe = f"faregate_features_{declared.version}_observe"
         self._reverse = f"faregate_features_{declared.version}_reverse"
+        self._reverse_by_id = f"faregate_features_{declared.version}_reverse_by_id"
         self._numbers = {source.name: str(number) for number, source in enumerate(declared.sources, start=1)}
         self._format = struct.Struct(f"<{2 * len(self._plan.readings)}d")
         self._finish = [
@@ -96,6 +109,7 @@ class OnlineFeatures:
             "@LAYOUT@": ", ".join(map(str, astuple(self._layout))),
             "@OBSERVE@": self._observe,
             "@REVERSE@": self._reverse,
+            "@REVERSE_BY_ID@": self._reverse_by_id,
         }
         for place, filling in given.items():
             text = text.replace(place, filling)
@@ -109,7 +123,7 @@ class OnlineFeatures:
         [observed] = await self.apply([event])
         return observed
 
-    async def reverse(self, reversal: Reversal) -> Status:
+    async def reverse(self, reversal: Reversal | ReversalById) -> Status:
         """Let an event count as if it had never happened; REVERSED if it is not there (yet)."""
         [observed] = await self.apply([reversal])
         return observed.status
@@ -137,6 +151,8 @@ class OnlineFeatures:
             return await self._cache.call_functions(calls)
 
     def _call(self, fact: Fact) -> Call | Observed:
+        if isinstance(fact, ReversalById):
+            return self._reverse_by_id, [self._numbers[fact.source], fact.id]
         event = fact.event if isinstance(fact, Reversal) else fact
         source = source_of(event, self.declared)
         is_reversal = isinstance(fact, Reversal)
@@ -151,6 +167,7 @@ class OnlineFeatures:
             str(fact.observed_ms // 1_000),
             _digest(event) if remembered_s else b"",
             str(remembered_s),
+            str(0 if is_reversal else self._reversible_s),
             *(event.entities.get(entity, "") for entity in source.entities),
             *(str(event.values[name]) for name in source.numbers),
             *(code_of(event.values[name]) for name in source.texts),
@@ -160,7 +177,7 @@ class OnlineFeatures:
 
     def _observed(self, answer: bytes, fact: Fact) -> Observed:
         status, numbers = Status(answer[0]), answer[1:]
-        if not numbers or isinstance(fact, Reversal):
+        if not numbers or not isinstance(fact, FeatureEvent):
             return Observed(status=status, values=None)
         read = self._format.unpack(numbers)
         values: dict[str, Value] = {name: finish(read, fact) for name, finish in self._finish}

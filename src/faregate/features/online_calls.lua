@@ -85,8 +85,8 @@ local function event_of(args)
   local event = { source = source, name = args[1] .. ':' .. args[2], second = tonumber(args[3]) }
   event.within, event.observed = tonumber(args[4]), tonumber(args[5])
   event.entities, event.values, event.runs = {}, {}, {}
-  for index = 1, source.entities do event.entities[index] = args[7 + index] end
-  event.first_value = 7 + source.entities
+  for index = 1, source.entities do event.entities[index] = args[8 + index] end
+  event.first_value = 8 + source.entities
   return event
 end
 
@@ -160,6 +160,9 @@ local function observe(_, args)
   if event.source.asks then read_all(event, false, answers) end
   local status = update_all(event, args)
   if event.source.asks then read_all(event, true, answers) end
+  if status == APPLIED and tonumber(args[8]) > 0 then
+    call('SET', PREFIX .. 'o' .. event.name, cmsgpack.pack(args), 'EX', args[8])
+  end
   local answer = table.concat(answers)
   if remembered_s > 0 then
     call('SET', PREFIX .. 'a' .. event.name, digest .. answer, 'EX', remembered_s)
@@ -167,22 +170,41 @@ local function observe(_, args)
   return string.char(status) .. answer
 end
 
+local function ttl_max()
+  local ttl = 0
+  for _, spec in ipairs(PLAN.runs) do ttl = math.max(ttl, spec.ttl) end
+  return ttl
+end
+
+-- That the event is reversed is remembered, so that it has no effect when it comes (again).
 local function reverse(_, args)
   begin()
   local event = event_of(args)
   local key = PREFIX .. 'x' .. event.name
   if call('EXISTS', key) == 1 then return string.char(DUPLICATE) end
-  local removed, ttl = false, 0
+  local removed = false
   for _, update in ipairs(event.source.runs) do
     local entity = event.entities[update.entity]
-    ttl = math.max(ttl, PLAN.runs[update.run].ttl)
     if entity ~= '' then
       removed = remove(run_of(event, update.run, entity), event.second, event.within) or removed
     end
   end
-  if ttl > 0 then call('SET', key, '', 'EX', ttl) end
+  call('SET', key, '', 'EX', ttl_max())
   return string.char(removed and APPLIED or REVERSED)
+end
+
+local function reverse_by_id(_, args)
+  begin()
+  local name = args[1] .. ':' .. args[2]
+  local known = call('GET', PREFIX .. 'o' .. name)
+  if known then
+    call('DEL', PREFIX .. 'o' .. name)
+    return reverse(nil, cmsgpack.unpack(known))
+  end
+  if call('SET', PREFIX .. 'x' .. name, '', 'NX', 'EX', ttl_max()) then return string.char(REVERSED) end
+  return string.char(DUPLICATE)
 end
 
 server.register_function('@OBSERVE@', observe)
 server.register_function('@REVERSE@', reverse)
+server.register_function('@REVERSE_BY_ID@', reverse_by_id)

@@ -229,12 +229,12 @@ local function holds(codes, code)
   return false
 end
 
-local function begin_pane(run, number, spec, pane, oldest)
+-- Forgets old panes when they are as many as those that may still be read: seldom, so that a new pane costs the same.
+local function begin_pane(run, number, spec, oldest)
   local key = pane_key(run, number)
-  if call('HLEN', key) > 0 then
-    for _, known in ipairs(call('HKEYS', key)) do
-      if tonumber(known) < floor(oldest / spec.grain) then call('HDEL', key, known) end
-    end
+  if call('HLEN', key) < 2 * run.spec.keep / spec.grain + EXPIRED_MAX then return end
+  for _, known in ipairs(call('HKEYS', key)) do
+    if tonumber(known) < floor(oldest / spec.grain) then call('HDEL', key, known) end
   end
 end
 
@@ -244,7 +244,7 @@ local function add_to_panes(run, second, value, oldest)
     local found = call('HGET', key, pane)
     local changed = nil
     if not found then
-      begin_pane(run, number, spec, pane, oldest)
+      begin_pane(run, number, spec, oldest)
       changed = run.codes and value or pack('<dd', value, value)
     elseif run.codes then
       if #found < spec.cap * 8 and not holds(found, value) then changed = found .. value end

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -153,11 +154,28 @@ class Cache:
                 raise _of_function(answer)
         return answers or ()
 
+    async def delete_prefix(self, prefix: str) -> int:
+        """Forget all keys that begin so, a few hundred at a time, and return how many those were."""
+        cursor, deleted = "0", 0
+        while True:
+            found: Any = await self._guarded(partial(self._client.scan, cursor, f"{prefix}*", 1_000))
+            cursor, keys = found[0].decode(), found[1]
+            if keys:
+                deleted += await self._guarded(partial(self._client.unlink, keys))
+            if cursor == "0":
+                return deleted
+
+    async def incarnation(self) -> str:
+        """Return what names this run of the server: another one after each of its starts."""
+        return (await self._info(InfoSection.SERVER))["run_id"]
+
     async def memory_bytes(self) -> int:
         """Return how many bytes Valkey's data take."""
-        found = await self._guarded(lambda: self._client.info([InfoSection.MEMORY]))
-        lines = dict(line.split(":", 1) for line in found.decode().splitlines() if ":" in line)
-        return int(lines["used_memory_dataset"])
+        return int((await self._info(InfoSection.MEMORY))["used_memory_dataset"])
+
+    async def _info(self, section: InfoSection) -> Mapping[str, str]:
+        found = await self._guarded(lambda: self._client.info([section]))
+        return dict(line.split(":", 1) for line in found.decode().splitlines() if ":" in line)
 
     async def ping(self) -> None:
         """Return if Valkey answers, otherwise raise CacheUnavailable."""

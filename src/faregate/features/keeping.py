@@ -1,0 +1,140 @@
+"""Keeps the features of live payments in Valkey up to date from the event log, and fills them again when they are lost.
+
+The log is the record. An event may be applied twice, by the service that scored the payment and by the consumer, or by
+the consumer and a rebuild: nothing changes. Values are to be trusted once everything was applied in this run of Valkey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from faregate.events.payments import PaymentAuthorised, PaymentReversed
+from faregate.features.declarations import Entity
+from faregate.features.facts import Fact, FeatureEvent, ReversalById, Status
+from faregate.features.online import OnlineFeatures
+from faregate.features.payments import PAYMENT, PAYMENTS
+from faregate.features.plan import plan_of
+from faregate.infra.cache import Cache
+from faregate.infra.database import Database
+from faregate.infra.eventlog import CaughtUp, ConsumerGroup
+from faregate.infra.readiness import NotReady
+from faregate.kernel.event import Event
+
+_log = structlog.get_logger(__name__)
+
+GROUP: Final = "features.payments"
+TYPES: Final = (PaymentAuthorised.type, PaymentReversed.type)
+REVERSIBLE_S: Final = 8 * 86_400
+"""So long after it an authorisation can be reversed by its id; card schemes let it end after seven days."""
+LAG_S_MAX: Final = 1.0
+MARKER_S: Final = 10 * 366 * 86_400
+BATCH: Final = 500
+HORIZON: Final = timedelta(seconds=max(run.keep_s for run in plan_of(PAYMENTS).runs))
+"""What happened before is in no window any more."""
+
+
+class FeaturesCold(NotReady):
+    """Valkey does not hold everything that windows reach: values would be plausible and too low."""
+
+
+def live_features(cache: Cache) -> OnlineFeatures:
+    """Return the features of live payments."""
+    return OnlineFeatures(cache, PAYMENTS, reversible_s=REVERSIBLE_S)
+
+
+def fact_of(event: Event) -> Fact | None:
+    """Return what an event of the log is to features; None for one that is nothing to them."""
+    data = event.data
+    if event.type == PaymentReversed.type:
+        return ReversalById(source=PAYMENT.name, id=data["payment_id"], observed_ms=_ms(event.time))
+    if event.type != PaymentAuthorised.type:
+        return None
+    entities = {Entity.MERCHANT: data["merchant"]}
+    if data["member_id"] is not None:
+        entities[Entity.MEMBER] = data["member_id"]
+    return FeatureEvent(
+        id=data["payment_id"],
+        source=PAYMENT.name,
+        at_ms=_ms(datetime.fromisoformat(data["authorised_at"])),
+        observed_ms=_ms(event.time),
+        entities=entities,
+        values={
+            "amount_minor": data["amount_minor"],
+            "merchant_id": data["merchant"],
+            "category": str(data["merchant_category"]),
+        },
+    )
+
+
+class FeatureKeeper:
+    """Applies events to the features, and knows whether everything was applied."""
+
+    def __init__(self, features: OnlineFeatures, cache: Cache) -> None:
+        self._features = features
+        self._cache = cache
+        self._marker = f"{features.prefix}warm"
+
+    def consumer_group(self) -> ConsumerGroup:
+        """Return the group that keeps the features up to date."""
+        return ConsumerGroup(name=GROUP, types=TYPES, handler=self._handle)
+
+    async def _handle(self, _: Any, events: Sequence[Event]) -> None:
+        await self.apply(events)
+
+    async def apply(self, events: Sequence[Event]) -> int:
+        """Apply events, and return how many had a part in features."""
+        facts = [fact for event in events if (fact := fact_of(event)) is not None]
+        for fact, observed in zip(facts, await self._features.apply(facts), strict=True):
+            if observed.status in (Status.LATE, Status.AHEAD, Status.CONFLICT):
+                name = fact.id if isinstance(fact, FeatureEvent) else ""
+                _log.warning("feature_event_without_effect", event_id=name, status=observed.status.name)
+        return len(facts)
+
+    async def rebuild(
+        self, events: AsyncIterator[Event], *, clear: bool, say: Callable[[int], None] = lambda _: None
+    ) -> int:
+        """Apply what is in the log, after forgetting what is kept if `clear`; return how many events had a part."""
+        await self._cache.delete(self._marker)
+        incarnation = await self._cache.incarnation()
+        if clear:
+            await self._cache.delete_prefix(self._features.prefix)
+        await self._features.load()
+        done, batch = 0, list[Event]()
+        async for event in events:
+            if event.type in TYPES:
+                batch.append(event)
+            if len(batch) == BATCH:
+                done += await self.apply(batch)
+                say(done)
+                batch = []
+        done += await self.apply(batch)
+        # Of the run that it began with: a Valkey that was started again meanwhile may have lost something.
+        await self._cache.put(self._marker, incarnation.encode(), revision=0, ttl_s=MARKER_S)
+        return done
+
+    async def is_warm(self) -> bool:
+        """Return whether everything was applied since Valkey was started."""
+        marked = await self._cache.get(self._marker)
+        return marked is not None and marked.decode() == await self._cache.incarnation()
+
+
+class WarmUp:
+    """The gate before features: open once Valkey holds everything, and the consumer is less than a second behind."""
+
+    def __init__(self, keeper: FeatureKeeper, database: Database) -> None:
+        self._keeper = keeper
+        self._caught_up = CaughtUp(database=database, group=GROUP, lag_s_max=LAG_S_MAX)
+
+    async def check(self) -> None:
+        """Return if the features can be trusted. Raises FeaturesCold, ConsumersBehind and CacheUnavailable."""
+        if not await self._keeper.is_warm():
+            raise FeaturesCold("they are being filled from the event log")
+        await self._caught_up.check()
+
+
+def _ms(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

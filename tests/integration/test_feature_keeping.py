@@ -1,0 +1,210 @@
+"""The features of live payments follow the event log, are filled again when lost, and are not trusted before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from faregate.entrypoints.bootstrap.features import recent_events
+from faregate.events.payments import PaymentAuthorised, PaymentEvent, PaymentReversed
+from faregate.features.facts import FeatureEvent, Status
+from faregate.features.keeping import (
+    GROUP,
+    TYPES,
+    FeatureKeeper,
+    FeaturesCold,
+    WarmUp,
+    fact_of,
+    live_features,
+)
+from faregate.features.online import OnlineFeatures
+from faregate.infra.cache import Cache
+from faregate.infra.eventlog import ConsumersBehind, place_before
+from faregate.infra.settings import Settings
+from faregate.kernel.event import Event, NewEvent
+from tests.conftest import OpenDatabase
+from tests.eventlog import NOON, Log, eventually, running, running_log
+from tests.servers import own_servers
+
+
+def paid(number: int, *, member: str | None = "mbr_1", amount: int = 100, minutes: float = 0) -> NewEvent:
+    at = NOON + timedelta(minutes=minutes)
+    return _appended(
+        PaymentAuthorised(
+            payment_id=f"pay_{number}",
+            member_id=member,
+            amount_minor=amount,
+            currency="EUR",
+            merchant_category=5812,
+            merchant="mer_1",
+            authorised_at=at,
+        ),
+        at,
+    )
+
+
+def reversed_(number: int, *, minutes: float) -> NewEvent:
+    at = NOON + timedelta(minutes=minutes)
+    return _appended(PaymentReversed(payment_id=f"pay_{number}", reversed_at=at), at)
+
+
+def _appended(published: PaymentEvent, at: datetime) -> NewEvent:
+    return published.to_event(id=uuid4(), time=at)
+
+
+PAYMENTS_OF_A_DAY: Sequence[NewEvent] = [
+    paid(1, minutes=0),
+    paid(2, minutes=0.5, amount=300),
+    paid(3, minutes=1, amount=50),
+    reversed_(2, minutes=2),
+    reversed_(9, minutes=3),
+    paid(9, minutes=3),
+    paid(4, minutes=4, member=None),
+]
+
+
+def asking(*, minutes: float, observed_ms: int | None = None) -> FeatureEvent:
+    event = paid(1_000, minutes=minutes, amount=1)
+    fact = fact_of(Event(**{name: getattr(event, name) for name in event.__slots__}, seq=1))
+    assert isinstance(fact, FeatureEvent)
+    return fact
+
+
+async def spent(features: OnlineFeatures, *, minutes: float = 5) -> tuple[object, object]:
+    """What was spent and how often in an hour, asked by a payment of 1 that is taken back."""
+    event = asking(minutes=minutes)
+    observed = await features.observe(event)
+    assert observed.values is not None
+    return observed.values["member_spent_1h"], observed.values["merchant_count_1d"]
+
+
+EXPECTED = (100 + 50 + 1, 4)
+"""Payments 1 and 3 and the one that asks; payment 4 counts for the merchant only."""
+
+
+@pytest.fixture
+async def log(open_database: OpenDatabase) -> AsyncIterator[Log]:
+    credit, admin = await open_database("credit"), await open_database("eventlog")
+    async with running_log(credit=credit, admin=admin) as running_one:
+        yield running_one
+
+
+def member(log: Log, keeper: FeatureKeeper) -> object:
+    group = keeper.consumer_group()
+    return log.source.subscribe(
+        database=log.admin, group=group.name, types=group.types, handler=group.handler
+    ).run
+
+
+@pytest.mark.requirement("F2")
+@pytest.mark.requirement("F4")
+async def test_the_features_follow_the_log(log: Log, cache: Cache) -> None:
+    features = live_features(cache)
+    async with running(member(log, FeatureKeeper(features, cache))):  # type: ignore[arg-type]
+        await log.append(*PAYMENTS_OF_A_DAY)
+        last = PAYMENTS_OF_A_DAY[-1]
+        fact = fact_of(Event(**{name: getattr(last, name) for name in last.__slots__}, seq=1))
+        assert isinstance(fact, FeatureEvent)
+        await eventually(lambda: is_there(log, len(PAYMENTS_OF_A_DAY)), what="all are handled")
+    assert (await features.observe(fact)).status is Status.DUPLICATE
+    assert await spent(features) == EXPECTED
+
+
+async def is_there(log: Log, count: int) -> bool:
+    [row] = await log.rows("select count(*) as n from eventlog.inbox where consumer_group = %s", GROUP)
+    return bool(row["n"] == count)
+
+
+@pytest.mark.requirement("F4")
+async def test_what_was_lost_is_filled_again_from_the_log_and_is_not_trusted_before(
+    log: Log, cache: Cache, settings: Settings
+) -> None:
+    features = live_features(cache)
+    keeper = FeatureKeeper(features, cache)
+    gate = WarmUp(keeper, log.admin)
+    await log.append(*PAYMENTS_OF_A_DAY)
+    await log.until_sequenced(len(PAYMENTS_OF_A_DAY))
+    with pytest.raises(FeaturesCold):
+        await gate.check()
+    assert await keeper.rebuild(events_of(log, settings), clear=True) == len(PAYMENTS_OF_A_DAY)
+    with pytest.raises(ConsumersBehind):
+        await gate.check()
+    async with running(member(log, keeper)):  # type: ignore[arg-type]
+        await eventually(lambda: is_open(gate), what="the gate is open")
+        assert await spent(features) == EXPECTED
+        await cache.clear()
+        with pytest.raises(FeaturesCold):
+            await gate.check()
+        await keeper.rebuild(events_of(log, settings), clear=False)
+        await gate.check()
+        assert await spent(features) == EXPECTED
+
+
+async def test_filling_again_what_is_there_changes_nothing(
+    log: Log, cache: Cache, settings: Settings
+) -> None:
+    features = live_features(cache)
+    keeper = FeatureKeeper(features, cache)
+    await log.append(*PAYMENTS_OF_A_DAY)
+    await log.until_sequenced(len(PAYMENTS_OF_A_DAY))
+    for clear in (False, False, True):
+        await keeper.rebuild(events_of(log, settings), clear=clear)
+    assert await spent(features) == EXPECTED
+
+
+def events_of(log: Log, settings: Settings) -> AsyncIterator[Event]:
+    return recent_events(log.admin, settings, now=NOON + timedelta(days=1))
+
+
+async def is_open(gate: WarmUp) -> bool:
+    try:
+        await gate.check()
+    except (FeaturesCold, ConsumersBehind):
+        return False
+    return True
+
+
+@pytest.mark.requirement("F4")
+async def test_a_valkey_that_was_started_again_is_not_trusted_until_it_is_filled(tmp_path: Path) -> None:
+    with own_servers(tmp_path / "home", migrated=False) as servers:
+        cache = await Cache.open(
+            f"unix://{servers.valkey_socket}", request_timeout_ms=5_000, retry_after_s=0.01
+        )
+        keeper = FeatureKeeper(live_features(cache), cache)
+        await keeper.rebuild(nothing(), clear=True)
+        assert await keeper.is_warm()
+        servers.valkey.restart()
+        await asyncio.to_thread(servers.valkey.start)
+        assert not await keeper.is_warm()
+        await keeper.rebuild(nothing(), clear=False)
+        assert await keeper.is_warm()
+        await cache.close()
+
+
+async def nothing() -> AsyncIterator[Event]:
+    for event in ():
+        yield event
+
+
+async def test_only_what_a_window_may_reach_is_read_from_the_log(log: Log) -> None:
+    await log.append(*(paid(number, minutes=number) for number in range(50)))
+    await log.until_sequenced(50)
+    for number in (0, 1, 25, 49, 50):
+        after = await place_before(log.admin, NOON + timedelta(minutes=number))
+        assert after == number
+    assert await place_before(log.admin, NOON - timedelta(days=1)) == 0
+
+
+async def test_an_empty_log_has_no_place_before_anything(log: Log) -> None:
+    assert await place_before(log.admin, NOON) == 0
+
+
+def test_what_is_not_about_payments_is_nothing_to_features() -> None:
+    other = Event(id=uuid4(), type="x", aggregate_type="x", aggregate_id="x", time=NOON, data={}, seq=1)
+    assert fact_of(other) is None
+    assert set(TYPES) == {PaymentAuthorised.type, PaymentReversed.type}
