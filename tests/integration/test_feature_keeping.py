@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -57,6 +58,11 @@ def _appended(published: PaymentEvent, at: datetime) -> NewEvent:
     return published.to_event(id=uuid4(), time=at)
 
 
+def logged(event: NewEvent) -> Event:
+    """The event as a consumer reads it."""
+    return Event(**{name: getattr(event, name) for name in NewEvent.__slots__}, seq=1)
+
+
 PAYMENTS_OF_A_DAY: Sequence[NewEvent] = [
     paid(1, minutes=0),
     paid(2, minutes=0.5, amount=300),
@@ -68,9 +74,8 @@ PAYMENTS_OF_A_DAY: Sequence[NewEvent] = [
 ]
 
 
-def asking(*, minutes: float, observed_ms: int | None = None) -> FeatureEvent:
-    event = paid(1_000, minutes=minutes, amount=1)
-    fact = fact_of(Event(**{name: getattr(event, name) for name in event.__slots__}, seq=1))
+def asking(*, minutes: float) -> FeatureEvent:
+    fact = fact_of(logged(paid(1_000, minutes=minutes, amount=1)))
     assert isinstance(fact, FeatureEvent)
     return fact
 
@@ -108,7 +113,7 @@ async def test_the_features_follow_the_log(log: Log, cache: Cache) -> None:
     async with running(member(log, FeatureKeeper(features, cache))):  # type: ignore[arg-type]
         await log.append(*PAYMENTS_OF_A_DAY)
         last = PAYMENTS_OF_A_DAY[-1]
-        fact = fact_of(Event(**{name: getattr(last, name) for name in last.__slots__}, seq=1))
+        fact = fact_of(logged(last))
         assert isinstance(fact, FeatureEvent)
         await eventually(lambda: is_there(log, len(PAYMENTS_OF_A_DAY)), what="all are handled")
     assert (await features.observe(fact)).status is Status.DUPLICATE
@@ -189,6 +194,38 @@ async def test_a_valkey_that_was_started_again_is_not_trusted_until_it_is_filled
 async def nothing() -> AsyncIterator[Event]:
     for event in ():
         yield event
+
+
+@pytest.mark.parametrize("merchant", ["x" * 10_000, ""])
+async def test_an_event_that_cannot_be_kept_holds_up_none_behind_it(
+    log: Log, cache: Cache, settings: Settings, merchant: str
+) -> None:
+    strange = paid(5, minutes=0.1)
+    bad = replace(strange, data={**strange.data, "merchant": merchant})
+    too_much = [paid(100 + n, member="mbr_2", amount=10**12, minutes=n / 1_000) for n in range(3)]
+    features = live_features(cache)
+    keeper = FeatureKeeper(features, cache)
+    await log.append(bad, *too_much, *PAYMENTS_OF_A_DAY)
+    await log.until_sequenced(1 + len(too_much) + len(PAYMENTS_OF_A_DAY))
+    applied = await keeper.rebuild(events_of(log, settings), clear=True)
+    assert applied == len(too_much) + len(PAYMENTS_OF_A_DAY)
+    assert (await spent(features))[0] == EXPECTED[0]
+
+
+async def test_an_event_whose_total_would_not_be_exact_holds_up_none_behind_it(cache: Cache) -> None:
+    features = live_features(cache)
+    keeper = FeatureKeeper(features, cache)
+    full = asking(minutes=0)
+    for batch in range(0, 9_007, 500):
+        ids = range(batch, min(batch + 500, 9_007))
+        await features.apply(
+            [replace(full, id=str(n), values={**full.values, "amount_minor": 10**12}) for n in ids]
+        )
+    events = [paid(1, amount=10**12), paid(2, amount=1)]
+    assert await keeper.apply([logged(one) for one in events])
+    second = fact_of(logged(events[1]))
+    assert isinstance(second, FeatureEvent)
+    assert (await features.observe(second)).status is Status.DUPLICATE
 
 
 async def test_only_what_a_window_may_reach_is_read_from_the_log(log: Log) -> None:

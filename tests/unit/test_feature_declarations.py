@@ -122,6 +122,12 @@ def event(**changes: object) -> FeatureEvent:
         {"values": {"amount": True, "shop": "s"}},
         {"values": {"amount": 1}},
         {"values": {"amount": 1, "shop": 7}},
+        {"values": {"amount": 1, "shop": "\ud800"}},
+        {"id": "x" * 257},
+        {"entities": {CARD: ""}},
+        {"entities": {CARD: "x" * 10_000}},
+        {"entities": {CARD: "\ud800"}},
+        {"entities": {Entity.IP: "::1"}},
     ],
 )
 def test_an_event_that_no_engine_could_hold_exactly_is_refused(changes: dict[str, object]) -> None:

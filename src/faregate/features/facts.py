@@ -22,6 +22,8 @@ TIE_BITS: Final = 22
 NUMBER_MAX: Final = 10**12
 """Largest number of a field: nine thousand of them fit into a sum that is exact everywhere."""
 SECOND_MAX: Final = 2**32 - 2**25
+NAME_MAX: Final = 256
+"""Longest id of an event or an entity: it is a part of keys."""
 
 
 class FeatureEventInvalid(InvalidError):
@@ -112,13 +114,30 @@ def source_of(event: FeatureEvent, declared: FeatureSet) -> Source:
     source = declared.source_named.get(event.source)
     if source is None:
         raise FeatureEventInvalid(f"event {event.id}: there is no source {event.source!r}")
-    if not event.id or not 0 <= event.second <= SECOND_MAX:
-        raise FeatureEventInvalid(f"event {event.id!r}: it needs an id and a time between 1970 and 2105")
+    if not is_name(event.id) or not 0 <= event.second <= SECOND_MAX:
+        raise FeatureEventInvalid(f"event {event.id[:40]!r}: it needs an id and a time between 1970 and 2105")
+    for entity, name in event.entities.items():
+        if entity not in source.entities or not is_name(name):
+            raise FeatureEventInvalid(f"event {event.id}: {name[:40]!r} names no {entity} of {source.name}")
     for name in source.numbers:
         number = event.values.get(name)
         if not isinstance(number, int) or isinstance(number, bool) or abs(number) > NUMBER_MAX:
             raise FeatureEventInvalid(f"event {event.id}: {name} is no integer up to {NUMBER_MAX}")
     for name in source.texts:
-        if not isinstance(event.values.get(name), str):
+        text = event.values.get(name)
+        if not isinstance(text, str) or not _is_utf8(text):
             raise FeatureEventInvalid(f"event {event.id}: {name} is no text")
     return source
+
+
+def is_name(text: str) -> bool:
+    """Return whether something can be the id of an event or an entity."""
+    return 0 < len(text) <= NAME_MAX and _is_utf8(text)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -14,11 +14,19 @@ import structlog
 
 from faregate.events.payments import PaymentAuthorised, PaymentReversed
 from faregate.features.declarations import Entity
-from faregate.features.facts import Fact, FeatureEvent, ReversalById, Status
-from faregate.features.online import OnlineFeatures
+from faregate.features.facts import (
+    Fact,
+    FeatureEvent,
+    FeatureEventInvalid,
+    Reversal,
+    ReversalById,
+    Status,
+    source_of,
+)
+from faregate.features.online import Observed, OnlineFeatures
 from faregate.features.payments import PAYMENT, PAYMENTS
 from faregate.features.plan import plan_of
-from faregate.infra.cache import Cache
+from faregate.infra.cache import Cache, FunctionFailed
 from faregate.infra.database import Database
 from faregate.infra.eventlog import CaughtUp, ConsumerGroup
 from faregate.infra.readiness import NotReady
@@ -86,13 +94,35 @@ class FeatureKeeper:
         await self.apply(events)
 
     async def apply(self, events: Sequence[Event]) -> int:
-        """Apply events, and return how many had a part in features."""
-        facts = [fact for event in events if (fact := fact_of(event)) is not None]
-        for fact, observed in zip(facts, await self._features.apply(facts), strict=True):
+        """Apply events, and return how many had a part in features. One that cannot be applied is logged."""
+        facts = [fact for event in events if (fact := self._usable(event)) is not None]
+        try:
+            applied = await self._features.apply(facts)
+        except FunctionFailed:
+            applied = [await self._apply_alone(fact) for fact in facts]
+        for fact, observed in zip(facts, applied, strict=True):
             if observed.status in (Status.LATE, Status.AHEAD, Status.CONFLICT):
-                name = fact.id if isinstance(fact, FeatureEvent) else ""
-                _log.warning("feature_event_without_effect", event_id=name, status=observed.status.name)
+                _log.warning("feature_event_without_effect", event_id=_id(fact), status=observed.status.name)
         return len(facts)
+
+    def _usable(self, event: Event) -> Fact | None:
+        fact = fact_of(event)
+        try:
+            if isinstance(fact, FeatureEvent):
+                source_of(fact, self._features.declared)
+        except FeatureEventInvalid as error:
+            _log.warning("feature_event_refused", event_id=str(event.id), why=error.detail)
+            return None
+        return fact
+
+    async def _apply_alone(self, fact: Fact) -> Observed:
+        # What fails by itself would fail for ever, and hold up everything behind it.
+        try:
+            [observed] = await self._features.apply([fact])
+        except FunctionFailed as error:
+            _log.warning("feature_event_refused", event_id=_id(fact), why=error.detail)
+            return Observed(status=Status.CONFLICT, values=None)
+        return observed
 
     async def rebuild(
         self, events: AsyncIterator[Event], *, clear: bool, say: Callable[[int], None] = lambda _: None
@@ -134,6 +164,10 @@ class WarmUp:
         if not await self._keeper.is_warm():
             raise FeaturesCold("they are being filled from the event log")
         await self._caught_up.check()
+
+
+def _id(fact: Fact) -> str:
+    return fact.event.id if isinstance(fact, Reversal) else fact.id
 
 
 def _ms(instant: datetime) -> int:

@@ -43,14 +43,13 @@ Call = tuple[str, Sequence[str | bytes]]
 class Layout:
     """How many events stand together; values do not depend on it.
 
-    A run of more than `tail_max` has `cut` of them cut off into a block, a block of more than `block_max` is halved,
-    and expired events are forgotten when they are more than `expired_max`.
+    A run of more than `tail_max` has `cut` of them cut off into a block; a block of more than `block_max` is halved.
+    Each event writes the tail anew.
     """
 
-    tail_max: int = 256
-    cut: int = 128
-    block_max: int = 512
-    expired_max: int = 8
+    tail_max: int = 96
+    cut: int = 64
+    block_max: int = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ local PLAN = @PLAN@
 local PREFIX = '@PREFIX@'
 local APPLIED, DUPLICATE, REVERSED, CONFLICT = 0, 1, 2, 3
 local HEAD, RECORD, ENTRY = 28, 16, 36
-local TAIL_MAX, CUT, BLOCK_MAX, EXPIRED_MAX = @LAYOUT@
+local TAIL_MAX, CUT, BLOCK_MAX = @LAYOUT@
 local TOTAL_MAX = 9007199254740991
 local NOTHING = 0 / 0
 -- While a library is loaded it can use nothing of the server.
@@ -56,43 +56,52 @@ local function rank(block, second, within, through)
   return low
 end
 
+-- What an entity is called comes last in each key: no name can make it another's.
+local function block_key(run, number)
+  return run.number .. 'b' .. number .. run.entity
+end
+
 local function open_run(number, entity)
   local spec = PLAN.runs[number]
-  local run = { spec = spec, codes = spec.codes, key = PREFIX .. number .. ':' .. entity, blocks = 0 }
+  local run = { spec = spec, codes = spec.codes, number = PREFIX .. number, entity = ':' .. entity, blocks = 0 }
+  run.key, run.directory = run.number .. run.entity, run.number .. 'd' .. run.entity
   local text = call('GET', run.key)
   local tail = { is_tail = true, at = HEAD + 1, n = 0, base_n = 0, base_s = 0, origin = 0, text = '' }
   if text then
     tail.base_n, tail.base_s, tail.origin, run.blocks = unpack_bytes('<dddI4', text)
     tail.text, tail.n = text, (#text - HEAD) / RECORD
   end
-  run.tail, run.is_new = tail, not text
+  run.tail = tail
   return run
 end
 
-local function head_of(run)
-  return pack('<dddI4', run.tail.base_n, run.tail.base_s, run.tail.origin, run.blocks)
-end
-
-local function save_tail(run, records)
-  run.tail.text = head_of(run) .. records
-  run.tail.n = #records / RECORD
-  call('SET', run.key, run.tail.text, 'EX', run.spec.ttl)
+-- What a call changes of a tail is written once, at its end. Not appended to: a string that grows in place is given
+-- twice its length, and that would be most of the memory of entities with few events.
+local function set_tail(run, records)
+  run.tail.text, run.tail.at, run.tail.n = records, 1, #records / RECORD
 end
 
 local function records_of(block)
   return string.sub(block.text, block.at)
 end
 
+local function write_tail(run)
+  local tail = run.tail
+  local head = pack('<dddI4', tail.base_n, tail.base_s, tail.origin, run.blocks)
+  call('SET', run.key, head .. records_of(tail), 'EX', run.spec.ttl)
+  run.end_of_window = nil
+end
+
 -- The directory.
 
 local function lines(run)
   if run.blocks == 0 then return 0 end
-  if not run.lines then run.lines = call('STRLEN', run.key .. '/') / ENTRY end
+  if not run.lines then run.lines = call('STRLEN', run.directory) / ENTRY end
   return run.lines
 end
 
 local function line(run, index)
-  local text = call('GETRANGE', run.key .. '/', (index - 1) * ENTRY, index * ENTRY - 1)
+  local text = call('GETRANGE', run.directory, (index - 1) * ENTRY, index * ENTRY - 1)
   local second, within, base_n, base_s, origin, number = unpack_bytes('<I4I4dddI4', text)
   return { second = second, within = within, base_n = base_n, base_s = base_s, origin = origin, number = number }
 end
@@ -104,7 +113,7 @@ end
 local function block_of(run, index)
   local entry = line(run, index)
   entry.index, entry.at = index, 1
-  entry.text = call('GET', run.key .. '/' .. entry.number) or ''
+  entry.text = call('GET', block_key(run, entry.number)) or ''
   entry.n = #entry.text / RECORD
   return entry
 end
@@ -182,8 +191,8 @@ end
 
 -- Writes a block after an event came into it or left it, and what is before all that follow.
 local function save_block(run, block, records, count, by)
-  if block.is_tail then return save_tail(run, records) end
-  local directory = call('GET', run.key .. '/')
+  if block.is_tail then return set_tail(run, records) end
+  local directory = call('GET', run.directory)
   local parts = { string.sub(directory, 1, (block.index - 1) * ENTRY) }
   local rest = nil
   if #records > BLOCK_MAX * RECORD then
@@ -191,7 +200,7 @@ local function save_block(run, block, records, count, by)
     rest, records = string.sub(records, half * RECORD + 1), string.sub(records, 1, half * RECORD)
   end
   if #records > 0 then block.second, block.within = unpack_bytes('<I4I4', records) end
-  call('SET', run.key .. '/' .. block.number, records, 'EX', run.spec.ttl)
+  call('SET', block_key(run, block.number), records, 'EX', run.spec.ttl)
   parts[2] = line_text(block)
   if rest then
     local entry = { base_n = block.base_n + #records / RECORD, base_s = 0, origin = block.origin }
@@ -201,25 +210,23 @@ local function save_block(run, block, records, count, by)
     entry.second, entry.within = unpack_bytes('<I4I4', rest)
     run.blocks = run.blocks + 1
     entry.number = run.blocks
-    call('SET', run.key .. '/' .. entry.number, rest, 'EX', run.spec.ttl)
+    call('SET', block_key(run, entry.number), rest, 'EX', run.spec.ttl)
     parts[3] = line_text(entry)
   end
   for from = block.index * ENTRY + 1, #directory, ENTRY do
     local s, w, base_n, base_s, origin, number = unpack_bytes('<I4I4dddI4', directory, from)
     parts[#parts + 1] = pack('<I4I4dddI4', s, w, base_n + count, base_s + by, origin + by, number)
   end
-  call('SET', run.key .. '/', table.concat(parts), 'EX', run.spec.ttl)
+  call('SET', run.directory, table.concat(parts), 'EX', run.spec.ttl)
   run.lines = nil
   local tail = run.tail
-  local kept = tail.n > 0 and records_of(tail) or ''
   tail.base_n, tail.base_s, tail.origin = tail.base_n + count, tail.base_s + by, tail.origin + by
-  save_tail(run, kept)
 end
 
 -- Panes.
 
 local function pane_key(run, number)
-  return run.key .. '#' .. number
+  return run.number .. 'p' .. number .. run.entity
 end
 
 local function holds(codes, code)
@@ -232,7 +239,7 @@ end
 -- Forgets old panes when they are as many as those that may still be read: seldom, so that a new pane costs the same.
 local function begin_pane(run, number, spec, oldest)
   local key = pane_key(run, number)
-  if call('HLEN', key) < 2 * run.spec.keep / spec.grain + EXPIRED_MAX then return end
+  if call('HLEN', key) < 2 * run.spec.keep / spec.grain + 8 then return end
   for _, known in ipairs(call('HKEYS', key)) do
     if tonumber(known) < floor(oldest / spec.grain) then call('HDEL', key, known) end
   end
@@ -297,35 +304,34 @@ local function cut(run, oldest)
   local s, w = record_at(tail, 0)
   run.blocks = run.blocks + 1
   local entry = { second = s, within = w, base_n = tail.base_n, base_s = tail.base_s, origin = tail.origin, number = run.blocks }
-  call('SET', run.key .. '/' .. entry.number, string.sub(records, 1, CUT * RECORD), 'EX', run.spec.ttl)
-  call('APPEND', run.key .. '/', line_text(entry))
+  call('SET', block_key(run, entry.number), string.sub(records, 1, CUT * RECORD), 'EX', run.spec.ttl)
+  call('APPEND', run.directory, line_text(entry))
   run.lines = nil
   local forgotten = 0
   while lines(run) - forgotten >= 2 and line(run, forgotten + 2).second < oldest do
     forgotten = forgotten + 1
-    call('DEL', run.key .. '/' .. line(run, forgotten).number)
+    call('DEL', block_key(run, line(run, forgotten).number))
   end
   if forgotten > 0 then
-    call('SET', run.key .. '/', call('GETRANGE', run.key .. '/', forgotten * ENTRY, -1))
+    call('SET', run.directory, call('GETRANGE', run.directory, forgotten * ENTRY, -1))
     run.lines = nil
   end
-  call('EXPIRE', run.key .. '/', run.spec.ttl)
+  call('EXPIRE', run.directory, run.spec.ttl)
   if not run.codes then tail.base_s = tail.origin + total_at(tail, CUT - 1) end
   tail.base_n = tail.base_n + CUT
-  save_tail(run, string.sub(records, CUT * RECORD + 1))
+  set_tail(run, string.sub(records, CUT * RECORD + 1))
 end
 
 local function forget_expired(run, oldest)
   local tail = run.tail
-  if tail.n <= EXPIRED_MAX or record_at(tail, EXPIRED_MAX) >= oldest then return end
   local expired = rank(tail, oldest, 0, false)
-  local records = string.sub(tail.text, tail.at + expired * RECORD)
+  if expired == 0 then return end
   if not run.codes then tail.base_s = tail.origin + total_at(tail, expired - 1) end
   tail.base_n = tail.base_n + expired
-  for index = 1, lines(run) do call('DEL', run.key .. '/' .. line(run, index).number) end
-  if run.blocks > 0 then call('DEL', run.key .. '/') end
+  for index = 1, lines(run) do call('DEL', block_key(run, line(run, index).number)) end
+  if run.blocks > 0 then call('DEL', run.directory) end
   run.blocks, run.lines = 0, nil
-  save_tail(run, records)
+  set_tail(run, string.sub(tail.text, tail.at + expired * RECORD))
 end
 
 -- Returns false if the event is there already.
@@ -342,18 +348,12 @@ local function insert(run, second, within, value, oldest)
   else
     record, by = pack('<I4I4d', second, within, total_at(block, k - 1) + value), value
   end
-  if block.is_tail and k == block.n and not run.is_new then
-    call('APPEND', run.key, record)
-    call('EXPIRE', run.key, run.spec.ttl)
-    block.text, block.n = block.text .. record, block.n + 1
-  else
-    local border = block.at + k * RECORD
-    local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border)
-    save_block(run, block, earlier .. record .. shifted(run, later, by), 1, by)
-    run.is_new = false
-  end
+  local border = block.at + k * RECORD
+  local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border)
+  save_block(run, block, earlier .. record .. shifted(run, later, by), 1, by)
   if run.tail.n > TAIL_MAX then cut(run, oldest) end
   forget_expired(run, oldest)
+  write_tail(run)
   add_to_panes(run, second, value, oldest)
   return true
 end
@@ -369,6 +369,7 @@ local function remove(run, second, within)
   local border = block.at + k * RECORD
   local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border + RECORD)
   save_block(run, block, earlier .. shifted(run, later, -by), -1, -by)
+  write_tail(run)
   take_from_panes(run, second)
   return true
 end
