@@ -22,7 +22,7 @@ from faregate.features.declarations import (
     time_since,
     total,
 )
-from faregate.features.facts import Fact, FeatureEvent, Reversal
+from faregate.features.facts import Fact, FeatureEvent, Reversal, ReversalById
 from faregate.features.feature_set import FeatureSet
 
 CARD, IP = Entity.CARD, Entity.IP
@@ -83,7 +83,9 @@ def streams(draw: st.DrawFn, *, facts_max: int = 60) -> list[Fact]:
         elif what == "again":
             facts.append(replace(draw(st.sampled_from(earlier)), observed_ms=observed_ms))
         else:
-            facts.append(Reversal(event=draw(st.sampled_from(earlier)), observed_ms=observed_ms))
+            event = draw(st.sampled_from(earlier))
+            by_id = ReversalById(source=event.source, id=event.id, observed_ms=observed_ms)
+            facts.append(draw(st.sampled_from([by_id, Reversal(event=event, observed_ms=observed_ms)])))
     return facts
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from faregate.features.declarations import Aggregate, Feature, Value
-from faregate.features.facts import Fact, FeatureEvent, Reversal, tie_of
+from faregate.features.facts import Fact, FeatureEvent, Reversal, ReversalById, tie_of
 from faregate.features.feature_set import FeatureSet
 
 Values = dict[str, Value]
@@ -31,6 +31,9 @@ def oracle(facts: Sequence[Fact], declared: FeatureSet) -> list[Asked]:
     answers: dict[str, Values] = {}
     told: list[Asked] = []
     for fact in facts:
+        if isinstance(fact, ReversalById):
+            gone.add((fact.source, fact.id))
+            continue
         event = fact.event if isinstance(fact, Reversal) else fact
         name = (event.source, event.id)
         if isinstance(fact, Reversal):

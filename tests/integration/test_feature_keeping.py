@@ -15,10 +15,12 @@ from faregate.entrypoints.bootstrap.features import recent_events
 from faregate.events.payments import PaymentAuthorised, PaymentEvent, PaymentReversed
 from faregate.features.facts import FeatureEvent, Status
 from faregate.features.keeping import (
+    BATCH,
     GROUP,
     TYPES,
     FeatureKeeper,
     FeaturesCold,
+    FillTakenOver,
     WarmUp,
     fact_of,
     live_features,
@@ -31,6 +33,7 @@ from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
 from tests.eventlog import NOON, Log, eventually, running, running_log
 from tests.servers import own_servers
+from tests.valkey import asked
 
 
 def paid(number: int, *, member: str | None = "mbr_1", amount: int = 100, minutes: float = 0) -> NewEvent:
@@ -136,7 +139,7 @@ async def test_what_was_lost_is_filled_again_from_the_log_and_is_not_trusted_bef
     await log.until_sequenced(len(PAYMENTS_OF_A_DAY))
     with pytest.raises(FeaturesCold):
         await gate.check()
-    assert await keeper.rebuild(events_of(log, settings), clear=True) == len(PAYMENTS_OF_A_DAY)
+    assert await keeper.rebuild(events_of(log, settings)) == len(PAYMENTS_OF_A_DAY)
     with pytest.raises(ConsumersBehind):
         await gate.check()
     async with running(member(log, keeper)):  # type: ignore[arg-type]
@@ -145,7 +148,7 @@ async def test_what_was_lost_is_filled_again_from_the_log_and_is_not_trusted_bef
         await cache.clear()
         with pytest.raises(FeaturesCold):
             await gate.check()
-        await keeper.rebuild(events_of(log, settings), clear=False)
+        await keeper.fill(events_of(log, settings))
         await gate.check()
         assert await spent(features) == EXPECTED
 
@@ -157,8 +160,11 @@ async def test_filling_again_what_is_there_changes_nothing(
     keeper = FeatureKeeper(features, cache)
     await log.append(*PAYMENTS_OF_A_DAY)
     await log.until_sequenced(len(PAYMENTS_OF_A_DAY))
-    for clear in (False, False, True):
-        await keeper.rebuild(events_of(log, settings), clear=clear)
+    for _ in range(2):
+        await keeper.fill(events_of(log, settings))
+    await keeper.apply([event async for event in events_of(log, settings)])
+    assert await spent(features) == EXPECTED
+    await keeper.rebuild(events_of(log, settings))
     assert await spent(features) == EXPECTED
 
 
@@ -181,14 +187,48 @@ async def test_a_valkey_that_was_started_again_is_not_trusted_until_it_is_filled
             f"unix://{servers.valkey_socket}", request_timeout_ms=5_000, retry_after_s=0.01
         )
         keeper = FeatureKeeper(live_features(cache), cache)
-        await keeper.rebuild(nothing(), clear=True)
+        await keeper.fill(nothing())
         assert await keeper.is_warm()
         servers.valkey.restart()
         await asyncio.to_thread(servers.valkey.start)
         assert not await keeper.is_warm()
-        await keeper.rebuild(nothing(), clear=False)
+        await keeper.fill(nothing())
         assert await keeper.is_warm()
         await cache.close()
+
+
+async def test_only_who_filled_last_says_that_the_features_are_warm(cache: Cache) -> None:
+    """A rebuild that begins while a worker fills throws away what the worker did: the worker must not call it warm."""
+    features = live_features(cache)
+    worker, command = FeatureKeeper(features, cache), FeatureKeeper(features, cache)
+
+    async def overtaken() -> AsyncIterator[Event]:
+        for number in range(BATCH):
+            yield logged(paid(number))
+        assert await features.begin_to_fill("command", by_force=True)
+        assert not await features.begin_to_fill("another", by_force=False)
+
+    with pytest.raises(FillTakenOver):
+        await worker.fill(overtaken())
+    assert not await worker.is_warm()
+    await worker.fill(nothing())  # somebody else has the right: nothing happens
+    assert not await worker.is_warm()
+    await command.rebuild(nothing())
+    assert await worker.is_warm()
+
+
+async def test_an_event_that_was_half_lost_is_whole_after_it_comes_again(
+    cache: Cache, valkey_socket: Path
+) -> None:
+    """Keys are forgotten one after the other while others are written: the answer may be left, and the event gone."""
+    features = live_features(cache)
+    event = fact_of(logged(paid(1, amount=70)))
+    assert isinstance(event, FeatureEvent)
+    await features.observe(event)
+    keys = [key for key in await asked(valkey_socket, "KEYS", f"{features.prefix}[0-9]*") if b"mbr_1" in key]
+    await asked(valkey_socket, "DEL", *keys)
+    assert (await features.observe(event)).status is Status.DUPLICATE
+    assert await spent(features, minutes=1) == (71, 2)
 
 
 async def nothing() -> AsyncIterator[Event]:
@@ -207,7 +247,7 @@ async def test_an_event_that_cannot_be_kept_holds_up_none_behind_it(
     keeper = FeatureKeeper(features, cache)
     await log.append(bad, *too_much, *PAYMENTS_OF_A_DAY)
     await log.until_sequenced(1 + len(too_much) + len(PAYMENTS_OF_A_DAY))
-    applied = await keeper.rebuild(events_of(log, settings), clear=True)
+    applied = await keeper.rebuild(events_of(log, settings))
     assert applied == len(too_much) + len(PAYMENTS_OF_A_DAY)
     assert (await spent(features))[0] == EXPECTED[0]
 

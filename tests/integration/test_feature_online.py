@@ -7,20 +7,19 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from glide import GlideClient, GlideClientConfiguration, NodeAddress
 from hypothesis import HealthCheck, given, settings
 
 from faregate.features.declarations import Entity, Value, count, total
-from faregate.features.facts import Fact, FeatureEvent, Reversal, Status
+from faregate.features.facts import Fact, FeatureEvent, Reversal, ReversalById, Status
 from faregate.features.feature_set import FeatureSet
 from faregate.features.online import Layout, Observed, OnlineFeatures
 from faregate.infra.cache import Cache, CacheUnavailable, FunctionFailed
 from tests.feature_streams import KINDS, PAID, small, streams
 from tests.features_oracle import oracle
 from tests.servers import own_servers
+from tests.valkey import asked
 
 Told = list[tuple[str, dict[str, Value] | None]]
 
@@ -56,7 +55,7 @@ def test_every_answer_is_that_of_the_definition(
     async def observed() -> Sequence[Observed]:
         cache = await opened(valkey_socket)
         try:
-            features = OnlineFeatures(cache, KINDS, layout=layout)
+            features = OnlineFeatures(cache, KINDS, layout=layout, reversible_s=900)
             await features.load()
             return await features.apply(facts)
         finally:
@@ -157,6 +156,26 @@ async def test_an_event_is_known_again_after_its_answer_is_forgotten(cache: Cach
     assert again.values["n_60"] == 1
 
 
+async def test_an_event_without_any_entity_has_its_own_values_only(cache: Cache) -> None:
+    features = OnlineFeatures(cache, KINDS)
+    observed = await features.observe(replace(small(at_s=1, event_id="1", amount=4), entities={}))
+    assert observed.status is Status.APPLIED
+    assert observed.values is not None
+    assert (observed.values["amount_own"], observed.values["n_60"], observed.values["max_60"]) == (4, 0, None)
+
+
+async def test_an_event_that_was_kept_is_reversed_by_its_id_alone(cache: Cache) -> None:
+    features = OnlineFeatures(cache, KINDS, reversible_s=60)
+    events = [small(at_s=at, event_id=str(at), amount=at) for at in (1, 2, 3)]
+    by_id = [
+        ReversalById(source="paid", id=name, observed_ms=events[2].observed_ms) for name in ("2", "2", "9")
+    ]
+    facts: list[Fact] = [*events[:2], *by_id, events[2], replace(events[2], id="9"), events[1]]
+    observed = await features.apply(facts)
+    assert [one.status for one in observed[2:5]] == [Status.APPLIED, Status.DUPLICATE, Status.REVERSED]
+    assert told(facts, observed) == expected(facts)
+
+
 async def test_a_reversal_works_before_and_after_its_event_and_once(cache: Cache) -> None:
     features = OnlineFeatures(cache, KINDS)
     one, two = small(at_s=10, event_id="1"), small(at_s=11, event_id="2")
@@ -250,14 +269,3 @@ async def test_what_no_window_reaches_any_more_is_forgotten(cache: Cache, valkey
     kept_s = 60 + 1 + 300 + 3_600
     assert held[1] <= (kept_s / 2 + Layout().tail_max) * 16 + 100
     assert held[0] <= held[1] * 1.2
-
-
-async def asked(socket: Path, *command: str | bytes) -> Any:
-    """Return what Valkey itself says, past our own client."""
-    client = await GlideClient.create(
-        GlideClientConfiguration([NodeAddress(unix_socket_path=socket)], request_timeout=5_000)
-    )
-    try:
-        return await client.custom_command(list(command))
-    finally:
-        await client.close()

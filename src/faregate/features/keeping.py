@@ -6,9 +6,10 @@ the consumer and a rebuild: nothing changes. Values are to be trusted once every
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import uuid4
 
 import structlog
 
@@ -30,6 +31,7 @@ from faregate.infra.cache import Cache, FunctionFailed
 from faregate.infra.database import Database
 from faregate.infra.eventlog import CaughtUp, ConsumerGroup
 from faregate.infra.readiness import NotReady
+from faregate.kernel.errors import ConflictError
 from faregate.kernel.event import Event
 
 _log = structlog.get_logger(__name__)
@@ -39,7 +41,6 @@ TYPES: Final = (PaymentAuthorised.type, PaymentReversed.type)
 REVERSIBLE_S: Final = 8 * 86_400
 """So long after it an authorisation can be reversed by its id; card schemes let it end after seven days."""
 LAG_S_MAX: Final = 1.0
-MARKER_S: Final = 10 * 366 * 86_400
 BATCH: Final = 500
 HORIZON: Final = timedelta(seconds=max(run.keep_s for run in plan_of(PAYMENTS).runs))
 """What happened before is in no window any more."""
@@ -47,6 +48,10 @@ HORIZON: Final = timedelta(seconds=max(run.keep_s for run in plan_of(PAYMENTS).r
 
 class FeaturesCold(NotReady):
     """Valkey does not hold everything that windows reach: values would be plausible and too low."""
+
+
+class FillTakenOver(ConflictError):
+    """Somebody else began to fill the features, or Valkey lost them once more."""
 
 
 def live_features(cache: Cache) -> OnlineFeatures:
@@ -84,7 +89,6 @@ class FeatureKeeper:
     def __init__(self, features: OnlineFeatures, cache: Cache) -> None:
         self._features = features
         self._cache = cache
-        self._marker = f"{features.prefix}warm"
 
     def consumer_group(self) -> ConsumerGroup:
         """Return the group that keeps the features up to date."""
@@ -124,32 +128,46 @@ class FeatureKeeper:
             return Observed(status=Status.CONFLICT, values=None)
         return observed
 
+    async def fill(self, events: AsyncIterator[Event]) -> None:
+        """Fill what is kept from the log if it is cold and nobody else does."""
+        if await self.is_warm():
+            return
+        holder = uuid4().hex
+        if await self._features.begin_to_fill(holder, by_force=False):
+            await self._fill(events, holder, say=lambda _: None)
+
     async def rebuild(
-        self, events: AsyncIterator[Event], *, clear: bool, say: Callable[[int], None] = lambda _: None
+        self, events: AsyncIterator[Event], *, say: Callable[[int], None] = lambda _: None
     ) -> int:
-        """Apply what is in the log, after forgetting what is kept if `clear`; return how many events had a part."""
-        await self._cache.delete(self._marker)
+        """Forget what is kept and fill it again; return how many events had a part. Raises FillTakenOver."""
+        holder = uuid4().hex
+        await self._features.begin_to_fill(holder, by_force=True)
+        await self._features.forget()
+        return await self._fill(events, holder, say=say)
+
+    async def is_warm(self) -> bool:
+        """Return whether everything was applied since Valkey was started."""
+        return await self._features.is_warm()
+
+    async def _fill(self, events: AsyncIterator[Event], holder: str, *, say: Callable[[int], None]) -> int:
+        # A Valkey that is started again meanwhile may have lost something: it is not the one that was filled.
         incarnation = await self._cache.incarnation()
-        if clear:
-            await self._cache.delete_prefix(self._features.prefix)
-        await self._features.load()
         done, batch = 0, list[Event]()
         async for event in events:
             if event.type in TYPES:
                 batch.append(event)
             if len(batch) == BATCH:
                 done += await self.apply(batch)
-                say(done)
                 batch = []
+                await self._require(self._features.go_on_filling(holder))
+                say(done)
         done += await self.apply(batch)
-        # Of the run that it began with: a Valkey that was started again meanwhile may have lost something.
-        await self._cache.put(self._marker, incarnation.encode(), revision=0, ttl_s=MARKER_S)
+        await self._require(self._features.end_filling(holder, incarnation))
         return done
 
-    async def is_warm(self) -> bool:
-        """Return whether everything was applied since Valkey was started."""
-        marked = await self._cache.get(self._marker)
-        return marked is not None and marked.decode() == await self._cache.incarnation()
+    async def _require(self, kept: Awaitable[bool]) -> None:
+        if not await kept:
+            raise FillTakenOver("somebody else fills the features now, or Valkey was emptied meanwhile")
 
 
 class WarmUp:

@@ -35,6 +35,9 @@ from faregate.infra.cache import Cache, FunctionMissing
 REMEMBERED_S: Final = 900
 """So long an event that comes again gets the answer of the first time, and another one under its id is refused."""
 
+FILL_S: Final = 60
+"""So long the right to fill is kept without a sign of life."""
+
 Finish = Callable[[Sequence[float], FeatureEvent], Value]
 Call = tuple[str, Sequence[str | bytes]]
 
@@ -83,6 +86,7 @@ class OnlineFeatures:
         self._observe = f"faregate_features_{declared.version}_observe"
         self._reverse = f"faregate_features_{declared.version}_reverse"
         self._reverse_by_id = f"faregate_features_{declared.version}_reverse_by_id"
+        self._fill = f"faregate_features_{declared.version}_fill"
         self._numbers = {source.name: str(number) for number, source in enumerate(declared.sources, start=1)}
         self._format = struct.Struct(f"<{2 * len(self._plan.readings)}d")
         self._finish = [
@@ -108,6 +112,7 @@ class OnlineFeatures:
             "@LAYOUT@": ", ".join(map(str, astuple(self._layout))),
             "@OBSERVE@": self._observe,
             "@REVERSE@": self._reverse,
+            "@FILL@": self._fill,
             "@REVERSE_BY_ID@": self._reverse_by_id,
         }
         for place, filling in given.items():
@@ -141,6 +146,34 @@ class OnlineFeatures:
             self._observed(next(told), fact) if answer is None else answer
             for fact, answer in zip(facts, answers, strict=True)
         ]
+
+    async def begin_to_fill(self, holder: str, *, by_force: bool) -> bool:
+        """Take the right to fill what is kept, which is cold from now on; false if somebody else has it.
+
+        It ends by itself after `FILL_S` unless it is kept up. `by_force` takes it from whoever has it.
+        """
+        await self.load()
+        return await self._told_to_fill("begin", holder, str(FILL_S), "force" if by_force else "")
+
+    async def go_on_filling(self, holder: str) -> bool:
+        """Keep the right up; false if it is lost."""
+        return await self._told_to_fill("go on", holder, str(FILL_S))
+
+    async def end_filling(self, holder: str, incarnation: str) -> bool:
+        """Say that everything was applied in this run of Valkey, and give the right back; false if it is lost."""
+        return await self._told_to_fill("end", holder, incarnation)
+
+    async def is_warm(self) -> bool:
+        """Return whether everything was applied since Valkey was started."""
+        filled_in = await self._cache.get_plain(f"w:{self.prefix}warm")
+        return filled_in is not None and filled_in.decode() == await self._cache.incarnation()
+
+    async def forget(self) -> int:
+        """Forget everything of this set and version, and return how many keys that was."""
+        return await self._cache.delete_prefix(self.prefix)
+
+    async def _told_to_fill(self, *arguments: str) -> bool:
+        return bool(await self._cache.call_function(self._fill, arguments))
 
     async def _told(self, calls: Sequence[Call]) -> Sequence[bytes]:
         try:

@@ -139,20 +139,22 @@ local function require_exact(event, args)
   end
 end
 
+-- An event that some of its runs lost is brought back into those.
 local function update_all(event, args)
-  local status = APPLIED
+  local status = nil
   require_exact(event, args)
   for _, update in ipairs(event.source.runs) do
     local entity = event.entities[update.entity]
-    if entity ~= '' and status == APPLIED then
+    if entity ~= '' then
       local run = run_of(event, update.run, entity)
       local oldest = event.observed - run.spec.keep
-      if not insert(run, event.second, event.within, value_of(event, args, update), oldest) then
-        status = DUPLICATE
+      if insert(run, event.second, event.within, value_of(event, args, update), oldest) then
+        status = APPLIED
       end
+      status = status or DUPLICATE
     end
   end
-  return status
+  return status or APPLIED
 end
 
 local function observe(_, args)
@@ -164,6 +166,7 @@ local function observe(_, args)
     local known = call('GET', PREFIX .. 'a' .. event.name)
     if known then
       if string.sub(known, 1, 8) ~= digest then return string.char(CONFLICT) end
+      update_all(event, args)
       return string.char(DUPLICATE) .. string.sub(known, 9)
     end
   end
@@ -216,6 +219,26 @@ local function reverse_by_id(_, args)
   return string.char(DUPLICATE)
 end
 
+-- Filling: one at a time, who holds the lock. All that may be missing meanwhile is why nobody is told that it is warm.
+local LOCK, WARM = 'w:' .. PREFIX .. 'lock', 'w:' .. PREFIX .. 'warm'
+
+local function fill(_, args)
+  begin()
+  local act, holder = args[1], args[2]
+  local held = call('GET', LOCK)
+  if act == 'begin' and held and args[4] ~= 'force' then return 0 end
+  if act ~= 'begin' and held ~= holder then return 0 end
+  if act == 'end' then
+    call('SET', WARM, args[3])
+    call('DEL', LOCK)
+  else
+    call('SET', LOCK, holder, 'EX', args[3])
+    if act == 'begin' then call('DEL', WARM) end
+  end
+  return 1
+end
+
+server.register_function('@FILL@', fill)
 server.register_function('@OBSERVE@', observe)
 server.register_function('@REVERSE@', reverse)
 server.register_function('@REVERSE_BY_ID@', reverse_by_id)

@@ -108,6 +108,10 @@ class Cache:
         found = await self._guarded(lambda: self._client.get(key))
         return None if found is None else found.partition(b":")[2]
 
+    async def get_plain(self, key: str) -> bytes | None:
+        """Return what a function of ours has set, which has no revision; None when there is nothing."""
+        return await self._guarded(lambda: self._client.get(key))
+
     async def put(self, key: str, value: bytes, *, revision: int, ttl_s: float) -> None:
         """Keep the value for `ttl_s` seconds, to the millisecond, unless one of a higher revision is there.
 

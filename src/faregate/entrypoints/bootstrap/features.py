@@ -36,8 +36,7 @@ async def features(process: Process) -> Opened:
     member = source.subscribe(database=log, group=group.name, types=group.types, handler=group.handler)
 
     async def fill() -> None:
-        if not await keeper.is_warm():
-            await keeper.rebuild(recent_events(log, settings, now=SystemClock().now()), clear=False)
+        await keeper.fill(recent_events(log, settings, now=SystemClock().now()))
 
     return Opened(
         loops={
@@ -55,7 +54,7 @@ async def rebuild_features(stack: AsyncExitStack, site: Site, *, say: Callable[[
     log = await site.database(stack, "eventlog", connections_max=2)
     keeper = await feature_keeper(stack, site)
     events = recent_events(log, site.settings, now=SystemClock().now())
-    return await keeper.rebuild(events, clear=True, say=say)
+    return await keeper.rebuild(events, say=say)
 
 
 async def feature_keeper(stack: AsyncExitStack, site: Site) -> FeatureKeeper:
