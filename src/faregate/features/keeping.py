@@ -173,9 +173,9 @@ class FeatureKeeper:
 class WarmUp:
     """The gate before features: open once Valkey holds everything, and the consumer is less than a second behind."""
 
-    def __init__(self, keeper: FeatureKeeper, database: Database) -> None:
+    def __init__(self, keeper: FeatureKeeper, database: Database, *, lag_s_max: float = LAG_S_MAX) -> None:
         self._keeper = keeper
-        self._caught_up = CaughtUp(database=database, group=GROUP, lag_s_max=LAG_S_MAX)
+        self._caught_up = CaughtUp(database=database, group=GROUP, lag_s_max=lag_s_max)
 
     async def check(self) -> None:
         """Return if the features can be trusted. Raises FeaturesCold, ConsumersBehind and CacheUnavailable."""

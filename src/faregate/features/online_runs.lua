@@ -14,6 +14,7 @@ local PREFIX = '@PREFIX@'
 local APPLIED, DUPLICATE, REVERSED, CONFLICT = 0, 1, 2, 3
 local HEAD, RECORD, ENTRY = 28, 16, 36
 local TAIL_MAX, CUT, BLOCK_MAX = @LAYOUT@
+local PANES_SPARE = 16
 local TOTAL_MAX = 9007199254740991
 local NOTHING = 0 / 0
 -- While a library is loaded it can use nothing of the server.
@@ -236,10 +237,10 @@ local function holds(codes, code)
   return false
 end
 
--- Forgets old panes when they are as many as those that may still be read: seldom, so that a new pane costs the same.
+-- Forgets old panes a few at a time: a hash of a few hundred fields is looked through for each field that is asked for.
 local function begin_pane(run, number, spec, oldest)
   local key = pane_key(run, number)
-  if call('HLEN', key) < 2 * run.spec.keep / spec.grain + 8 then return end
+  if call('HLEN', key) < run.spec.keep / spec.grain + PANES_SPARE then return end
   for _, known in ipairs(call('HKEYS', key)) do
     if tonumber(known) < floor(oldest / spec.grain) then call('HDEL', key, known) end
   end

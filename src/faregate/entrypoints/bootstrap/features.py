@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from math import isfinite
 
 from faregate.entrypoints.bootstrap.archive import cold_events
 from faregate.entrypoints.bootstrap.backlog import count_lag
 from faregate.entrypoints.bootstrap.events import event_source, partitions
 from faregate.entrypoints.bootstrap.process import Opened, Process
 from faregate.entrypoints.bootstrap.site import Site
-from faregate.features.keeping import HORIZON, FeatureKeeper, WarmUp, live_features
+from faregate.features.keeping import HORIZON, LAG_S_MAX, FeatureKeeper, WarmUp, live_features
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
@@ -45,8 +46,13 @@ async def features(process: Process) -> Opened:
                 stop, name="features.fill", every_s=LOOK_S, work=fill
             ),
         },
-        checks={f"lag.{group.name}": WarmUp(keeper, log).check},
+        checks={f"lag.{group.name}": WarmUp(keeper, log, lag_s_max=_lag_s_max(settings)).check},
     )
+
+
+def _lag_s_max(settings: Settings) -> float:
+    """Return a second, except where lag is to keep nobody from being ready."""
+    return LAG_S_MAX if isfinite(settings.ready_lag_s_max) else settings.ready_lag_s_max
 
 
 async def rebuild_features(stack: AsyncExitStack, site: Site, *, say: Callable[[int], None]) -> int:
