@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,13 +11,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from typer.testing import CliRunner
 
 from faregate.entrypoints.bootstrap.features import recent_events
+from faregate.entrypoints.feature_commands import app
 from faregate.events.payments import PaymentAuthorised, PaymentEvent, PaymentReversed
 from faregate.features.facts import FeatureEvent, Status
 from faregate.features.keeping import (
     BATCH,
     GROUP,
+    HORIZON,
     TYPES,
     FeatureKeeper,
     FeaturesCold,
@@ -27,6 +31,7 @@ from faregate.features.keeping import (
 )
 from faregate.features.online import OnlineFeatures
 from faregate.infra.cache import Cache
+from faregate.infra.clock import SystemClock
 from faregate.infra.eventlog import ConsumersBehind, place_before
 from faregate.infra.settings import Settings
 from faregate.kernel.event import Event, NewEvent
@@ -195,6 +200,26 @@ async def test_a_valkey_that_was_started_again_is_not_trusted_until_it_is_filled
         await keeper.fill(nothing())
         assert await keeper.is_warm()
         await cache.close()
+
+
+@pytest.mark.requirement("F4")
+async def test_the_command_fills_the_features_from_the_log(
+    log: Log, cache: Cache, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.append(*PAYMENTS_OF_A_DAY)
+    await log.until_sequenced(len(PAYMENTS_OF_A_DAY))
+    assert settings.database_url
+    assert settings.valkey_url
+    monkeypatch.setenv("FAREGATE_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("FAREGATE_VALKEY_URL", settings.valkey_url.get_secret_value())
+    monkeypatch.setenv("FAREGATE_HOME", str(settings.home))
+    # Once that noon is out of every window it is passed over.
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["rebuild", "--json"])
+    assert result.exit_code == 0, result.output
+    [report] = json.loads(result.stdout)
+    days_ago = (SystemClock().now() - NOON).days
+    assert report["events"] == (len(PAYMENTS_OF_A_DAY) if days_ago < HORIZON.days else 0)
+    assert await live_features(cache).is_warm()
 
 
 async def test_only_who_filled_last_says_that_the_features_are_warm(cache: Cache) -> None:

@@ -193,8 +193,9 @@ end
 -- Writes a block after an event came into it or left it, and what is before all that follow.
 local function save_block(run, block, records, count, by)
   if block.is_tail then return set_tail(run, records) end
-  local directory = call('GET', run.directory)
-  local parts = { string.sub(directory, 1, (block.index - 1) * ENTRY) }
+  local begin = (block.index - 1) * ENTRY
+  local directory = call('GETRANGE', run.directory, begin, -1)
+  local parts = {}
   local rest = nil
   if #records > BLOCK_MAX * RECORD then
     local half = floor(#records / RECORD / 2)
@@ -202,7 +203,7 @@ local function save_block(run, block, records, count, by)
   end
   if #records > 0 then block.second, block.within = unpack_bytes('<I4I4', records) end
   call('SET', block_key(run, block.number), records, 'EX', run.spec.ttl)
-  parts[2] = line_text(block)
+  parts[1] = line_text(block)
   if rest then
     local entry = { base_n = block.base_n + #records / RECORD, base_s = 0, origin = block.origin }
     if not run.codes then
@@ -212,13 +213,14 @@ local function save_block(run, block, records, count, by)
     run.blocks = run.blocks + 1
     entry.number = run.blocks
     call('SET', block_key(run, entry.number), rest, 'EX', run.spec.ttl)
-    parts[3] = line_text(entry)
+    parts[2] = line_text(entry)
   end
-  for from = block.index * ENTRY + 1, #directory, ENTRY do
+  for from = ENTRY + 1, #directory, ENTRY do
     local s, w, base_n, base_s, origin, number = unpack_bytes('<I4I4dddI4', directory, from)
     parts[#parts + 1] = pack('<I4I4dddI4', s, w, base_n + count, base_s + by, origin + by, number)
   end
-  call('SET', run.directory, table.concat(parts), 'EX', run.spec.ttl)
+  call('SETRANGE', run.directory, begin, table.concat(parts))
+  call('EXPIRE', run.directory, run.spec.ttl)
   run.lines = nil
   local tail = run.tail
   tail.base_n, tail.base_s, tail.origin = tail.base_n + count, tail.base_s + by, tail.origin + by
