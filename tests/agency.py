@@ -191,7 +191,7 @@ class Agency:
         """Wait until these processes say that they are ready."""
         for name in names:
             assert self.processes[name].process.returncode is None, f"{name} has ended"
-            await until(lambda url=self.urls[name]: self._is_ready(url), bool)  # type: ignore[misc]
+            await until(lambda url=self.urls[name]: self._is_ready(url), bool, within_s=90)  # type: ignore[misc]
 
     async def _is_ready(self, url: str) -> bool:
         try:

@@ -62,6 +62,7 @@ class Beside:
     members: list[str]
     clock: MovedClock = field(default_factory=MovedClock)
     numbers: list[int] = field(default_factory=list)
+    transfers: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.model = Model(self.members, now=START, today=START.date())
@@ -95,6 +96,8 @@ class Beside:
             assert found == expected, (request, answer, expected)
             self.model.keep(answer.no)
             self.numbers.append(answer.no)
+            if isinstance(request, Transfer):
+                self.transfers.append(answer.no)
 
     async def check(self) -> None:
         """All invariants, over all accounts."""
@@ -137,12 +140,13 @@ class RandomRequests:
             lambda: Void(key=key, subject=subject),
             lambda: Extend(key=key, subject=subject, expires_in_s=r.choice([30, 90_000])),
             lambda: Reverse(key=key, subject=subject, amount=part),
-            lambda: Transfer(key=key, member_id=member, amount=amount,
+            lambda: Reverse(key=key, subject=r.choice(beside.transfers or [subject]), amount=part),
+            lambda: Transfer(key=key, member_id=member, amount=amount, arrives=r.choice([None, (amount + 1) // 2]),
                              to_member_id=r.choice([*self._members, "nobody"])),
             lambda: Convert(key=key, member_id=member, amount=amount, partner="airline", gives=amount // 2),
             lambda: r.choice([
                 SetFloor(key=key, member_id=member, floor=r.choice([0, 0, 5]), reason="test"),
-                SetStatus(key=key, member_id=member, reason="t", status=r.choice(STATUSES)),
+                SetStatus(key=key, member_id=member, reason="test", status=r.choice(STATUSES)),
             ]) if r.random() < 0.3 else Earn(key=key, member_id=member, amount=amount, expires_on=day),
         ]  # fmt: skip
         return r.choice(kinds)()

@@ -22,6 +22,7 @@ from faregate.points.contracts.ledger import (
     Post,
     Refusal,
     Request,
+    Reverse,
     SetFloor,
     SetStatus,
     Transfer,
@@ -50,6 +51,7 @@ class Past:
     lots: list[Lot] = field(default_factory=list)
     ends: datetime | None = None
     resolved: str = ""
+    arrived: int = 0
 
 
 @dataclass
@@ -88,18 +90,28 @@ class Model:
         """Do what is asked; the operation becomes number 0, until `keep` names it."""
         past = self.past.get(getattr(request, "subject", -1))
         member = past.member if past else getattr(request, "member_id", "")
-        for name in {member, getattr(request, "to_member_id", member)} & self.accounts.keys():
+        other = self._other(request, past)
+        for name in {member, other} & self.accounts.keys():
             self.settle(name)
         try:
             self.latest = self._do(request, past, member)
         except No as no:
             return no.refusal
         balance = self._after(self.accounts[member])
-        if isinstance(request, Transfer):
-            self._after(self.accounts[request.to_member_id])
-            self.settle(request.to_member_id)
+        if other:
+            self._after(self.accounts[other])
+            self.settle(other)
         self.settle(member)
         return balance
+
+    @staticmethod
+    def _other(request: Request, past: Past | None) -> str:
+        """Who else has a part in it: the receiver of a transfer, when it is made and when it is undone."""
+        undone = past.request if past is not None and isinstance(request, Reverse) else None
+        for one in (request, undone):
+            if isinstance(one, Transfer):
+                return one.to_member_id
+        return ""
 
     def keep(self, number: int) -> None:
         self.past[number] = self.latest
@@ -172,7 +184,7 @@ class Model:
         account = self.accounts.get(member)
         kinds = {
             "post": (Hold,), "void": (Hold,), "extend": (Hold,), "confirm": (EarnPending,), "cancel": (EarnPending,),
-            "reverse": (Earn, Confirm, Burn, Post, Adjust, Convert),
+            "reverse": (Earn, Confirm, Burn, Post, Adjust, Convert, Transfer),
         }  # fmt: skip
         if past is not None and type(past.request) not in kinds[name]:
             raise No(Refusal.SUBJECT_OF_ANOTHER_KIND)
@@ -312,34 +324,52 @@ class Model:
         return Past(request, member, 0)
 
     def _reverse(self, request: Any, past: Past, member: str, account: ModelAccount) -> Past:
+        given = past.request if isinstance(past.request, Transfer) else None
+        if given is not None and self.accounts[given.to_member_id].status is AccountStatus.CLOSED:
+            raise No(Refusal.RECEIVER_CLOSED)
         if past.left == 0:
             raise No(Refusal.ALREADY_REVERSED)
         amount = request.amount or past.left
         if amount > past.left:
             raise No(Refusal.MORE_THAN_LEFT)
-        if past.lots:
-            left = amount
-            for lot in past.lots:
-                size = min(left, lot.amount)
-                lot.amount -= size
-                left -= size
-            left -= sum(size for _, size in self._take(account, left))
-            account.owed += left
-        else:
+        if given is not None:
+            share = self._arrived(past, past.left) - self._arrived(past, past.left - amount)
+            self._take_back(self.accounts[given.to_member_id], past.lots[::-1], share)
+        elif past.lots:
+            self._take_back(account, past.lots, amount)
+        if given is not None or not past.lots:
             kept, _ = self._split(past.parts, past.left)
             _, returned = self._split(kept, past.left - amount)
             self._return(account, returned)
         past.left -= amount
         return Past(request, member, amount)
 
+    @staticmethod
+    def _arrived(past: Past, amount: int) -> int:
+        return past.arrived * amount // past.amount
+
+    def _take_back(self, account: ModelAccount, lots: list[Lot], amount: int) -> None:
+        for lot in lots:
+            size = min(amount, lot.amount)
+            lot.amount -= size
+            amount -= size
+        amount -= sum(size for _, size in self._take(account, amount))
+        account.owed += amount
+
     def _transfer(self, request: Any, past: Any, member: str, account: ModelAccount) -> Past:
         receiver = self.accounts[request.to_member_id]
         done = self._spend(request, member, account, request.amount)
+        done.arrived = request.arrives or request.amount
         days: dict[date | None, int] = {}
         for lot, size in done.parts:
             days[lot.day] = days.get(lot.day, 0) + size
-        for day in sorted(days, key=lambda day: (day is ROLLING, day or date.max)):
-            self._add(receiver, day, days[day])
+        passed = given = 0
+        for day, size in days.items():
+            passed += size
+            share = done.arrived * passed // request.amount - given
+            given += share
+            if share:
+                done.lots.append(self._add(receiver, day, share))
         if ROLLING in days:
             self._active(receiver, account.rolling_until)
         return done

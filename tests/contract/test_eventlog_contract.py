@@ -35,7 +35,6 @@ from tests.eventlog import (
     recorder,
     running,
 )
-
 from tests.eventlog_producer import FACTS
 
 KEYS = [f"app_{number}" for number in range(40)]

@@ -95,6 +95,7 @@ def test_the_howto_names_every_context_and_every_role() -> None:
     assert f'ROLES="$ROLES {RELAY}"' in sections()[KAFKA]
 
 
+@pytest.mark.soak  # all of it but its Kafka, which the next one adds
 @pytest.mark.timeout(420)
 @pytest.mark.requirement("P2")
 async def test_the_howto_decides_an_application_with_one_process_a_part_each_under_its_own_login(

@@ -46,7 +46,7 @@ async def test_nothing_is_lost_pulled_twice_or_stranded_while_everything_fails(
         require_kafka()
     plan = ChaosPlan.of_minutes(0.25, applications=120, seed=11, kafka=kafka, processes=processes)
     # How soon all is settled is measured by the same command; on a busy machine retries alone take a minute.
-    short = replace(plan, fault_s_max=2.0, settle_s_max=180.0)
+    short = replace(plan, fault_s_max=2.0, pause_s_max=1.0, settle_s_max=180.0)
     run = await run_chaos(short, home=tmp_path / "home", on_event=print)
     assert all(run.faults.get(kind) for kind in short.kinds), run.faults
     # How available it was is measured by `faregate chaos credit` on a machine of its own, not beside other tests.

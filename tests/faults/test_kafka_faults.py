@@ -10,6 +10,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -133,7 +134,7 @@ async def test_a_frozen_relay_that_wakes_up_after_another_took_over_publishes_no
             await asyncio.sleep(random.uniform(0, 0.02))  # anywhere in a batch, not a wait for something
             os.kill(frozen, signal.SIGSTOP)
             try:
-                await eventually(lambda: leads_another(log, frozen), what="the other relay leads")
+                await eventually(partial(leads_another, log, frozen), what="the other relay leads")
                 await log.append(*sent[part * 500 + 400 : part * 500 + 450])
                 await until_published(kafka_address, topics, part * 500 + 450)
             finally:
@@ -192,7 +193,8 @@ async def test_a_record_names_the_schema_that_its_data_follows(
             await eventually(lambda: has_records(kafka_address, topics, 2), what="two records")
     ours, other = await asyncio.to_thread(records, kafka_address, topics)
     named = schema_id(kind)
-    assert named and named.startswith(f"{kind}/")
+    assert named is not None
+    assert named.startswith(f"{kind}/")
     assert headers_of(ours.headers()) == {
         "content-type": "application/cloudevents+json",
         "type": kind,

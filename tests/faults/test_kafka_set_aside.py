@@ -47,14 +47,12 @@ def log_lines() -> Iterator[list[Any]]:
 
 
 def write(address: KafkaAddress, topics: Topics, **record: Any) -> None:
-    """Write into the topic, and the partition of `KEY`, what the relay never would."""
+    """Write what the relay never would: into the topic of events and the partition of `KEY`, if not told elsewhere."""
     producer = Producer(address.config(message_max_bytes=MESSAGE_BYTES_MAX))
     failed: list[Any] = []
+    place = {"topic": topics.of_events[0], "partition": topics.partition_of(KEY)}
     producer.produce(
-        topics.of_events[0],
-        partition=topics.partition_of(KEY),
-        on_delivery=lambda error, _: failed.append(error) if error else None,
-        **record,
+        on_delivery=lambda error, _: failed.append(error) if error else None, **{**place, **record}
     )
     assert producer.flush(15) == 0
     assert not failed
@@ -95,6 +93,29 @@ async def test_a_record_of_somebody_else_is_set_aside_with_its_bytes_and_the_gro
     assert await asyncio.to_thread(letters.give_back, letters.all()) == 0
     [behind] = await log.rows("select events from eventlog.lag('{readers}')")
     assert behind["events"] == 0
+
+
+async def test_a_relay_finds_how_far_it_came_among_records_of_somebody_else(
+    log: Log, kafka_address: KafkaAddress, topics: Topics
+) -> None:
+    async with running(log.member()):
+        await log.append(event(KEY, n=0))
+        await log.until_effects(1)
+        for foreign in ({"key": b"other", "value": b"7"}, {"key": b"relay", "value": b"hello"}):
+            await asyncio.to_thread(
+                write, kafka_address, topics, topic=topics.relay_progress, partition=0, **foreign
+            )
+        await log.rows("update eventlog.relay set fence = fence + 1, expires_at = '-infinity' returning 1")
+        await eventually(
+            lambda: leads_again(log), what="the relay noticed that it was shut out, and leads again"
+        )
+        await log.append(event(KEY, n=1))
+        effects = await log.until_effects(2)
+    assert [row["n"] for row in effects] == [0, 1]
+
+
+async def leads_again(log: Log) -> bool:
+    return bool(await log.rows("select from eventlog.relay where expires_at > clock_timestamp()"))
 
 
 async def test_a_replay_finds_its_place_among_records_of_somebody_else(

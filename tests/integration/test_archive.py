@@ -249,6 +249,19 @@ async def test_a_group_that_goes_back_while_a_segment_is_copied_keeps_it(log: Lo
     assert [row["n"] for row in await log.rows("select count(*) as n from eventlog.event")] == [15]
 
 
+async def test_what_a_group_has_no_use_for_moves_though_nothing_more_comes(log: Log, tmp_path: Path) -> None:
+    async with running(log.member("others", types=["credit.tested"]), log.member(types=["rare"])):
+        await log.append(*many(2 * SEGMENT))
+        await log.until_effects(2 * SEGMENT, "others")
+        moved: list[object] = []
+
+        async def are_moved() -> bool:
+            moved.extend((await run(log, tmp_path)).segments)
+            return len(moved) == 2
+
+        await eventually(are_moved, what="both segments are cold")
+
+
 async def test_events_move_under_load_and_every_one_is_handled_and_kept_once(
     log: Log, tmp_path: Path
 ) -> None:

@@ -36,7 +36,11 @@ async def done(beside: Beside, request: Request) -> Operation:
 
 async def balance(beside: Beside, member: str = "ada") -> Balance:
     instant = beside.clock.time
-    return (await reading.balance_at(beside.database, member, at=instant + timedelta(minutes=1))).balance
+    return (
+        await reading.balance_at(
+            beside.database, member, at=instant + timedelta(milliseconds=1), day_of=day_of
+        )
+    ).balance
 
 
 async def earned(beside: Beside, amount: int, *, days: int | None = None, **fields: Any) -> Operation:

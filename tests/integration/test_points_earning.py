@@ -6,6 +6,7 @@ import tomllib
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from importlib.resources import files
 from itertools import count
 from typing import Any
@@ -23,10 +24,12 @@ from faregate.events.payments import (
 from faregate.infra.database import Database
 from faregate.points.contracts.ledger import Balance, Earn, Layer, Reverse
 from faregate.points.contracts.liability import Valuation
+from faregate.points.domain.earning import EARNING
 from faregate.points.domain.lots import NEVER, ROLLING
-from faregate.points.domain.programme import Programme, Promotion, read_programme
+from faregate.points.domain.programme import CapPeriod, Programme, Promotion, read_programme
 from faregate.points.domain.reconciliation import Records
 from faregate.points.handlers import reading
+from faregate.points.handlers.earning import EarnRules, publish_first_earn_rules
 from faregate.points.handlers.liability import liability
 from faregate.points.handlers.payments import PaymentEarning
 from faregate.points.handlers.reconcile import reconcile
@@ -35,7 +38,10 @@ from faregate.points.handlers.writer import LedgerWriter
 from faregate.points.store.batch import open_accounts
 from faregate.points.store.programme import outstanding
 from faregate.points.store.records import records_after
+from faregate.rules import api as rules
+from faregate.rules.api import Rulesets
 from tests.conftest import OpenDatabase
+from tests.earn_rules import next_version
 from tests.points_ledger import MovedClock, day_of, run_seed
 
 pytestmark = [pytest.mark.requirement("L13")]
@@ -58,6 +64,7 @@ async def database(open_database: OpenDatabase) -> Database:
     database = await open_database("points")
     async with database.transaction() as conn:
         await open_accounts(conn, ["ada", "bob"], at=NOW)
+    await publish_first_earn_rules(database, now=NOW)
     return database
 
 
@@ -65,7 +72,12 @@ async def database(open_database: OpenDatabase) -> Database:
 def earning(database: Database) -> PaymentEarning:
     writer = LedgerWriter(database=database, day_of=day_of)
     return PaymentEarning(
-        database=database, writer=writer, programme=programme(), day_of=day_of, begins=begins
+        database=database,
+        writer=writer,
+        programme=programme(),
+        rules=EarnRules(Rulesets()),
+        day_of=day_of,
+        begins=begins,
     )
 
 
@@ -101,7 +113,7 @@ async def follow(
 
 
 async def balance(database: Database, member: str = "ada") -> Balance:
-    return (await reading.balance_at(database, member, at=datetime.now(UTC))).balance
+    return (await reading.balance_at(database, member, at=datetime.now(UTC), day_of=day_of)).balance
 
 
 async def test_authorised_promises_and_captured_gives(database: Database, earning: PaymentEarning) -> None:
@@ -233,10 +245,148 @@ async def test_one_batch_over_two_days_has_one_first_purchase(
     assert await balance(database) == Balance(pending=700)
 
 
+def promoting(earning: PaymentEarning, cap_per: CapPeriod, *, cap: int = 150, **more: Any) -> PaymentEarning:
+    """Return the same with a promotion that doubles, up to a cap."""
+    twice = Promotion(name="twice", multiplier=Fraction(2), cap=cap, cap_per=cap_per, **more)
+    return replace(earning, programme=replace(earning.programme, promotions=(twice,)))
+
+
+@pytest.mark.parametrize(
+    ("cap_per", "points"),
+    [
+        (CapPeriod.PURCHASE, 4 * 200),
+        (CapPeriod.DAY, 4 * 100 + 2 * 150),
+        (CapPeriod.MONTH, 4 * 100 + 150),
+        (CapPeriod.PROMOTION, 4 * 100 + 150),
+    ],
+)
+@pytest.mark.parametrize("is_one_batch", [True, False])
+async def test_a_promotion_gives_a_member_no_more_than_its_cap_in_its_period(
+    database: Database, earning: PaymentEarning, cap_per: CapPeriod, points: int, is_one_batch: bool
+) -> None:
+    capped, middle = promoting(earning, cap_per), NOW.replace(day=15)
+    events = [
+        authorised().model_copy(update={"authorised_at": middle - timedelta(days=days)})
+        for days in (0, 1, 1, 0)
+    ]
+    for part in [events] if is_one_batch else [[event] for event in events]:
+        await follow(database, capped, *part)
+    assert await balance(database) == Balance(pending=points)
+
+
+async def test_a_cap_of_the_whole_promotion_counts_other_months_but_not_what_came_before_it(
+    database: Database, earning: PaymentEarning
+) -> None:
+    middle = NOW.replace(day=15)
+    months = [middle - timedelta(days=31 * n) for n in range(3)]
+    await follow(
+        database,
+        promoting(earning, CapPeriod.MONTH),
+        authorised().model_copy(update={"authorised_at": months[2]}),
+    )
+    assert (await balance(database)).pending == 200
+    lasting = promoting(earning, CapPeriod.PROMOTION, begins=months[1].date())
+    for at in (months[1], months[0]):
+        await follow(database, lasting, authorised().model_copy(update={"authorised_at": at}))
+    assert (await balance(database)).pending == 200 + 200 + 150
+
+
+async def test_a_cap_is_each_members_and_what_was_withdrawn_does_not_count(
+    database: Database, earning: PaymentEarning
+) -> None:
+    capped, payment = promoting(earning, CapPeriod.MONTH), authorised()
+    ended = PaymentReversed(payment_id=payment.payment_id, reversed_at=NOW)
+    await follow(database, capped, payment, authorised(member="bob"))
+    await follow(database, capped, ended)
+    await follow(database, capped, authorised(), authorised())
+    assert (await balance(database), await balance(database, "bob")) == (
+        Balance(pending=350),
+        Balance(pending=200),
+    )
+
+
+async def test_what_a_promotion_gave_before_a_crash_counts_after_it(
+    database: Database, earning: PaymentEarning
+) -> None:
+    capped, payment = promoting(earning, CapPeriod.MONTH), authorised()
+    await follow(database, capped, payment, lost=True)
+    await follow(database, capped, authorised())  # the cap knew nothing of the first, and leaves it less now
+    await follow(database, capped, payment, authorised())
+    assert await balance(database) == Balance(pending=200 + 200 + 100)
+
+
 async def test_a_payment_of_nobody_earns_nothing(database: Database, earning: PaymentEarning) -> None:
     payment = authorised(member=None)
     await follow(database, earning, payment, captured(payment), refunded(payment, 10))
     assert (await reconcile(database)).operations == 0
+
+
+async def deploy(database: Database, version: int, *, at: datetime, **points_per_unit: str) -> None:
+    """Publish other rates, and make them the active ones from an instant on."""
+    async with database.transaction() as conn:
+        document = next_version(version, **points_per_unit)
+        await rules.publish(conn, document=document, published_at=at, published_by="ada")
+        await rules.activate(conn, name=EARNING, version=version, activated_at=at, activated_by="ada")
+
+
+async def test_a_payment_earns_by_the_rules_that_were_active_when_it_was_authorised(
+    database: Database, earning: PaymentEarning
+) -> None:
+    later = NOW + timedelta(seconds=1)
+    await deploy(database, 2, at=later, everything_else="7")
+    before, after = authorised(), authorised().model_copy(update={"authorised_at": later})
+    long_ago = authorised().model_copy(update={"authorised_at": NOW - timedelta(days=1)})
+    await follow(database, earning, after, before, long_ago)
+    assert await balance(database) == Balance(pending=700 + 100 + 100)
+    async with database.connection() as conn:
+        rows = await (
+            await conn.execute(
+                "select details ->> 'reference' as payment, details ->> 'earned_by' as by from points.operation"
+            )
+        ).fetchall()
+    assert {row["payment"]: row["by"] for row in rows} == {
+        before.payment_id: "points-earning-1 programme-2026-1",
+        after.payment_id: "points-earning-2 programme-2026-1",
+        long_ago.payment_id: "points-earning-1 programme-2026-1",
+    }
+
+
+async def test_what_was_promised_before_a_crash_stands_although_other_rules_were_activated_since(
+    database: Database, earning: PaymentEarning
+) -> None:
+    payment = authorised()
+    await follow(database, earning, payment, lost=True)
+    await deploy(database, 2, at=NOW + timedelta(microseconds=1), everything_else="7")
+    other = replace(earning, rules=EarnRules(Rulesets()))
+    late = payment.model_copy(update={"authorised_at": NOW + timedelta(seconds=1)})
+    await follow(database, other, late, captured(payment))
+    assert await balance(database) == Balance(posted=100)
+
+
+async def test_a_batch_asks_for_the_rules_once_however_many_payments_are_in_it(database: Database) -> None:
+    statements: list[str] = []
+
+    class Counting:
+        def __init__(self, conn: Any) -> None:
+            self._conn = conn
+
+        async def execute(self, query: str, given: Any = None) -> Any:
+            statements.append(query)
+            return await self._conn.execute(query, given)
+
+    earn_rules = EarnRules(Rulesets())
+    instants = [NOW + timedelta(seconds=n) for n in range(500)]
+    async with database.connection() as conn:
+        for _ in range(3):
+            found = await earn_rules.active_at(Counting(conn), instants)  # type: ignore[arg-type]
+            assert len(found) == 500
+    assert len(statements) == 3 + 1  # the activations each time, the content of the version once
+
+
+async def test_the_first_earn_rules_are_published_once(database: Database) -> None:
+    await publish_first_earn_rules(database, now=NOW + timedelta(days=1))
+    async with database.connection() as conn:
+        assert [one.version for one in await rules.activations(conn, name=EARNING)] == [1]
 
 
 def keeper() -> TierKeeper:

@@ -63,6 +63,21 @@ async def test_of_twice_as_many_reversals_as_operations_each_operation_is_revers
     assert await points.available(member) == 10_000
 
 
+@pytest.mark.requirement("L2")
+async def test_transfers_back_and_forth_and_their_reversals_at_once_leave_everybody_what_they_had(
+    points: PointsWorld,
+) -> None:
+    pair = [await points.member(1_000), await points.member(1_000)]
+    ways = [(pair[n % 2], pair[(n + 1) % 2]) for n in range(20)]
+    made = [
+        await points.done("transfer", member_id=a, to_member_id=b, amount=10 + n)
+        for n, (a, b) in enumerate(ways)
+    ]
+    replies = await asyncio.gather(*(points.ask("reverse", subject=one) for one in made * 2))
+    assert Counter(map(outcome, replies)) == {"done": 20, "already_reversed": 20}
+    assert [await points.available(member) for member in pair] == [1_000, 1_000]
+
+
 async def test_fifty_requests_with_one_key_are_one_operation(points: PointsWorld) -> None:
     member = await points.member(1_000)
     replies = await asyncio.gather(
@@ -192,6 +207,17 @@ async def test_operations_are_listed_page_by_page_the_newest_first(points: Point
         if before is None:
             break
     assert seen == numbers[::-1]
+
+
+async def test_a_page_before_what_is_no_operation_of_the_account_is_refused(points: PointsWorld) -> None:
+    member, other = await points.member(100), await points.member(100)
+    foreign = (await points.get(f"/accounts/{other}/operations")).json["operations"][0]["operation"]
+    for before in (foreign, 999_999_999, 2**53 - 1):
+        reply = await points.get(f"/accounts/{member}/operations?before={before}")
+        assert reply.problem == (400, "page-unknown")
+    refused = await points.ask("burn", member_id=member, amount=101)
+    page = await points.get(f"/accounts/{member}/operations?before={refused.json['operation']}")
+    assert [one["kind"] for one in page.json["operations"]] == ["earn"]  # a refusal is a place, too
 
 
 async def test_who_may_not_correct_gets_no_correction(points: PointsWorld) -> None:

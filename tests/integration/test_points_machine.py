@@ -108,9 +108,11 @@ class Ledger(RuleBasedStateMachine):
     def extend(self, place: int, lasts: int) -> None:
         self.ask(Extend, subject=self.subject(place), expires_in_s=lasts)
 
-    @rule(amount=amounts)
-    def transfer(self, amount: int) -> None:
-        self.ask(Transfer, member_id=self.name("ada"), to_member_id=self.name("bob"), amount=amount)
+    @rule(amount=amounts, way=st.permutations(["ada", "bob"]), is_halved=st.booleans())
+    def transfer(self, amount: int, way: list[str], is_halved: bool) -> None:
+        giver, taker = (self.name(name) for name in way)
+        arrives = (amount + 1) // 2 if is_halved else None
+        self.ask(Transfer, member_id=giver, to_member_id=taker, amount=amount, arrives=arrives)
 
     @rule(wait=st.sampled_from([timedelta(seconds=1), timedelta(seconds=61), timedelta(days=1)]))
     def wait(self, wait: timedelta) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from faregate.entrypoints.cli import app
 from faregate.infra.failures import line_of
+from tests import earn_rules
 from tests.credit_desk import BAD_ROW, Desk, desk_of_module, servers_of_module  # noqa: F401
 from tests.ruleset_desk import (  # noqa: F401
     Change,
@@ -101,6 +102,38 @@ async def test_a_file_with_problems_is_told_all_of_them_and_ends_with_status_1(
     assert "the code UNHEARD_OF is not in the code set" in checked.stdout
     refused = await run(desk, "publish", str(path), *WHY)
     assert "the ruleset is refused: knock_outs: rule age" in (line_of(refused.exception) or "")  # type: ignore[arg-type]
+
+
+@pytest.mark.requirement("L13")
+async def test_earn_rules_go_the_same_way_but_are_not_tried_on_applications(
+    desk: Desk, tmp_path: Path
+) -> None:
+    path = tmp_path / "earn.json"
+    path.write_bytes(orjson.dumps(earn_rules.next_version(2, dining="4")))
+    assert "it may be published" in await said(desk, "check", str(path))
+    assert (await answered(desk, "publish", str(path), *WHY))["ruleset"] == "points-earning-2"
+    assert (await answered(desk, "activate", "points-earning-2", *WHY))[0]["version"] == 2
+    path.write_bytes(orjson.dumps(earn_rules.next_version(4, dining="40")))
+    await said(desk, "publish", str(path), *WHY)
+    await said(desk, "activate", "points-earning-4", *WHY)
+    back = await answered(desk, "rollback", "points-earning", *WHY)
+    assert (back["from_version"], back["to_version"], back["decisions"]) == (4, 2, [])
+    for tried in (["shadow", "start"], ["split", "set", "--percent", "5"]):
+        refused = await run(desk, *tried, "points-earning-2", *WHY)
+        assert "points-earning does not decide applications" in (line_of(refused.exception) or "")  # type: ignore[arg-type]
+
+
+@pytest.mark.requirement("L13")
+async def test_earn_rules_by_which_promotions_could_not_apply_are_refused(desk: Desk, tmp_path: Path) -> None:
+    document = earn_rules.next_version(3)
+    earn_rules.rows(document, "rate")[1]["rule"] = '"eating out"'
+    path = tmp_path / "earn.json"
+    path.write_bytes(orjson.dumps(document))
+    checked = await run(desk, "check", str(path))
+    assert checked.exit_code == 1
+    assert "name rules by which nothing earns: dining" in checked.stdout
+    refused = await run(desk, "publish", str(path), *WHY)
+    assert "nothing earns: dining" in (line_of(refused.exception) or "")  # type: ignore[arg-type]
 
 
 async def test_a_released_file_that_only_names_its_code_set_is_completed(desk: Desk) -> None:

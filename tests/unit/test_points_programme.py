@@ -27,6 +27,7 @@ from faregate.points.domain.programme import (
     refund_points,
 )
 from faregate.points.domain.tiers import earned_tier, new_member_tier, period_of, tier_change
+from tests.earn_rules import rates_of
 
 pytestmark = [pytest.mark.requirement("L13")]
 
@@ -34,6 +35,7 @@ DECLARED: dict[str, Any] = tomllib.loads(
     (files("faregate.points.artefacts") / "programme.toml").read_text(encoding="utf-8")
 )
 PROGRAMME = read_programme(DECLARED)
+RATES = rates_of()
 ON = date(2026, 3, 1)
 BLUE = Earner(tier="blue")
 
@@ -43,7 +45,7 @@ def earned(
 ) -> dict[str, int]:
     """Return the parts of what a purchase earns."""
     purchase = Purchase(amount_minor=amount, merchant_category=category, occurred_at=datetime.now(UTC))
-    quote = earn_for(purchase, earner, by, on=on)
+    quote = earn_for(purchase, earner, by, rates=RATES, on=on)
     assert sum(part.points for part in quote.parts) == quote.points
     return {part.name: part.points for part in quote.parts}
 
@@ -99,6 +101,53 @@ def test_two_multipliers_are_taken_singly_added_or_multiplied(stacking: str, poi
     two = [{"name": "twice", "multiplier": "2"}, {"name": "thrice", "multiplier": "3"}]
     by = read_programme({**DECLARED, "promotions": {"stacking": stacking, "list": two}})
     assert sum(earned(10_000, by=by).values()) == points
+
+
+def promotions(*declared: dict[str, Any], stacking: str = "add") -> Programme:
+    return read_programme({**DECLARED, "promotions": {"stacking": stacking, "list": list(declared)}})
+
+
+TWICE = {"name": "twice", "multiplier": "2", "cap": 150, "cap_per": "month"}
+THRICE = {"name": "thrice", "multiplier": "3", "cap": 10, "cap_per": "purchase"}
+
+
+@pytest.mark.parametrize(
+    ("stacking", "so_far", "parts"),
+    [
+        ("add", 0, {"twice": 100, "thrice": 200, "cap of thrice": -190}),
+        ("add", 60, {"twice": 100, "cap of twice": -10, "thrice": 200, "cap of thrice": -190}),
+        ("add", 150, {"twice": 100, "cap of twice": -100, "thrice": 200, "cap of thrice": -190}),
+        ("add", 999, {"twice": 100, "cap of twice": -100, "thrice": 200, "cap of thrice": -190}),
+        ("best_only", 0, {"twice": 100}),
+        ("best_only", 145, {"thrice": 200, "cap of thrice": -190}),
+        ("multiply", 60, {"twice": 100, "cap of twice": -10, "thrice": 380, "cap of thrice": -370}),
+    ],
+)
+def test_a_promotion_gives_what_its_own_cap_leaves_and_the_cut_is_a_part_of_the_quote(
+    stacking: str, so_far: int, parts: dict[str, int]
+) -> None:
+    earner = replace(BLUE, promoted={"twice": so_far, "thrice": 999})
+    found = earned(10_000, earner=earner, by=promotions(TWICE, THRICE, stacking=stacking))
+    assert found == {"everything else": 100, **parts}
+
+
+@given(
+    st.lists(st.integers(0, 40_000), max_size=12), st.integers(0, 400), st.sampled_from(list(Stacking)),
+    st.sampled_from(["1.3", "2", "0.5"]), st.integers(0, 70),
+)  # fmt: skip
+def test_however_purchases_come_no_promotion_gives_more_than_its_cap(
+    amounts: list[int], cap: int, stacking: Stacking, multiplier: str, bonus: int
+) -> None:
+    capped = {"name": "a", "multiplier": multiplier, "bonus": bonus, "cap": cap, "cap_per": "month"}
+    by = promotions(capped, {"name": "b", "multiplier": "1.7"}, stacking=stacking.value)
+    promoted: dict[str, int] = {}
+    for amount in amounts:
+        purchase = Purchase(amount_minor=amount, merchant_category=5999, occurred_at=datetime.now(UTC))
+        quote = earn_for(purchase, replace(BLUE, promoted=promoted), by, rates=RATES, on=ON)
+        assert sum(part.points for part in quote.parts) == quote.points >= 0
+        for name, points in quote.promoted.items():
+            promoted[name] = promoted.get(name, 0) + points
+    assert promoted.get("a", 0) <= cap
 
 
 @given(
@@ -205,16 +254,11 @@ def test_a_period_is_the_year_or_the_twelve_months_that_end_with_a_day() -> None
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("rules", 0, "points_per_unit"), "-1", "rules, 1.: -1 is negative"),
-        (("rules", 0, "categories"), ["39-30"], "rules, 1.: '39-30' is no range"),
-        (("rules", 3, "categories"), ["1"], "the last rule must fit every purchase"),
+        (("rules",), [], "rates by category and tier are published as the ruleset points-earning"),
+        (("tiers", 1, "multiplier"), "1.25", "tiers, 2.: a tier has no multiplier"),
+        (("promotions", "list", 0, "multiplier"), "-1", "promotions, 1.: -1 is negative"),
         (("tiers", 0, "threshold"), 5, "the first tier must begin at 0"),
         (("tiers", 2, "threshold"), 9, "the thresholds of tiers must rise"),
-        (
-            ("promotions", "list", 0, "rules"),
-            ["fishing"],
-            "promotions name rules that are not there: fishing",
-        ),
         (("promotions", "stacking"), "pile", "the programme: 'pile'"),
         (("caps", "per_day"), 1.5, "the programme: 1.5 is no whole number"),
         (("expiry",), {"kind": "rolling"}, "rolling points need `days`"),
@@ -222,6 +266,10 @@ def test_a_period_is_the_year_or_the_twelve_months_that_end_with_a_day() -> None
         (("promotions", "list", 0, "tiers"), ["wood"], "promotions name tiers that are not there: wood"),
         (("promotions", "list", 0, "merchnats"), ["m"], "promotions, 1.: there is nothing named merchnats"),
         (("tiers", 1, "name"), "blue", "two tiers have one name"),
+        (("promotions", "list", 0, "name"), "welcome", "two promotions have one name"),
+        (("promotions", "list", 0, "cap"), 100, "needs both of `cap` and `cap_per`, or neither"),
+        (("promotions", "list", 0, "cap_per"), "week", "promotions, 1.: 'week'"),
+        (("transfers", "units"), 2, "of 1 points 2 cannot arrive"),
         (("version",), None, "the programme: version is missing"),
         (("partners", 0, "block"), 100, "a block of 100 points must give whole units"),
     ],

@@ -44,7 +44,13 @@ from faregate.credit.handlers.replay import replay_decisions
 from faregate.credit.handlers.repull import RepullDesk
 from faregate.credit.handlers.review import ReviewDesk
 from faregate.credit.handlers.review_file import identity_for_reviewer, review_file
-from faregate.credit.handlers.rulesets import NothingTried, RulesetDesk, check_ruleset
+from faregate.credit.handlers.rulesets import (
+    NothingTried,
+    NotTriedOnApplications,
+    RulesetCheck,
+    RulesetDesk,
+    check_ruleset,
+)
 from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import ROUTE as SUBMIT_ROUTE
 from faregate.credit.handlers.submit import Answer
@@ -260,12 +266,14 @@ __all__ = [
     "ApplicantApi",
     "AuditApi",
     "CreditApi",
+    "NotTriedOnApplications",
     "NothingTried",
     "Period",
     "RedecisionNotFound",
     "ReportNotComplete",
     "ReportOutdated",
     "ReviewApi",
+    "RulesetCheck",
     "RulesetDesk",
     "RulesetStillActive",
     "check_ruleset",

@@ -33,6 +33,7 @@ from faregate.points.contracts.ledger import (
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
     from faregate.points.api import PointsApi
+    from faregate.points.contracts.programme import EarnQuote
     from faregate.points.domain.programme import Programme
     from faregate.points.handlers.liability import Liability
 
@@ -47,7 +48,9 @@ app = typer.Typer(
 MemberId = Annotated[str, typer.Argument(help="Id of the member: mbr_….")]
 Number = Annotated[int, typer.Argument(help="Number of the operation.")]
 By = Annotated[str, typer.Option(help="Who you are; it is recorded.", callback=words(100))]
-Reason = Annotated[str, typer.Option(help="Why; it is recorded.", callback=words(200))]
+Reason = Annotated[
+    str, typer.Option(help="Why, in one word such as entered_twice; it is recorded.", callback=words(200))
+]
 Anchors = Annotated[
     Path | None, typer.Option(help="File of anchors; unset: points-anchors.jsonl in the home folder.")
 ]
@@ -120,9 +123,7 @@ def statement(
         typer.echo(f"wrote {output}")
 
 
-@app.command(
-    "adjust", epilog="Example: faregate points adjust mbr_01J… -500 --reason 'entered twice' --by ann"
-)
+@app.command("adjust", epilog="Example: faregate points adjust mbr_01J… -500 --reason entered_twice --by ann")
 def adjust(
     member_id: MemberId,
     amount: Annotated[int, typer.Argument(help="Points to add; negative takes away (after `--`).")],
@@ -141,9 +142,7 @@ def approve(number: Number, by: By, as_json: Json = False) -> None:
     _print(_run(lambda points: points.approve(number, by=by)), as_json=as_json)
 
 
-@app.command(
-    "status", epilog="Example: faregate points status mbr_01J… frozen --reason 'card stolen' --by ann"
-)
+@app.command("status", epilog="Example: faregate points status mbr_01J… frozen --reason card_stolen --by ann")
 def set_status(
     member_id: MemberId,
     status: Annotated[AccountStatus, typer.Argument(help="What the account becomes.")],
@@ -156,7 +155,7 @@ def set_status(
     _do(SetStatus(key=_key(key), by=by, member_id=member_id, status=status, reason=reason), as_json=as_json)
 
 
-@app.command("floor", epilog="Example: faregate points floor mbr_01J… 1000 --reason 'deposit' --by ann")
+@app.command("floor", epilog="Example: faregate points floor mbr_01J… 1000 --reason deposit --by ann")
 def set_floor(
     member_id: MemberId,
     floor: Annotated[int, typer.Argument(min=0, help="Points that must stay available.")],
@@ -258,25 +257,30 @@ def quote(
     is_first: Annotated[bool, typer.Option("--first", help="It is the first purchase.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a purchase would earn by the programme, part by part."""
-    from faregate.entrypoints.bootstrap.points import load_programme, programme_day
-    from faregate.infra.settings import Settings
+    """Show what a purchase would earn by the active earn rules and the programme, part by part."""
     from faregate.points.contracts.programme import Earner, Purchase
-    from faregate.points.domain.programme import earn_for
 
-    settings = Settings()
-    programme, instant = load_programme(settings), on or SystemClock().now()
-    day = instant.date() if on else programme_day(settings)(instant)
-    purchase = Purchase(
-        amount_minor=round(amount * programme.minor_per_unit), merchant_category=category, occurred_at=instant
-    )
-    earner = Earner(tier=_tier(programme, tier), is_first_purchase=is_first)
-    found = earn_for(purchase, earner, programme, on=day)
+    async def act(stack: AsyncExitStack, site: Site) -> EarnQuote:
+        from faregate.entrypoints.bootstrap.points import load_programme, noon, quote_now
+
+        programme = load_programme(site.settings)
+        purchase = Purchase(
+            amount_minor=round(amount * programme.minor_per_unit),
+            merchant_category=category,
+            occurred_at=noon(on.date(), site.settings) if on else SystemClock().now(),
+        )
+        earner = Earner(tier=_tier(programme, tier), is_first_purchase=is_first)
+        database = await site.database(stack, "points", connections_max=1)
+        return await quote_now(database, site.settings, purchase=purchase, earner=earner)
+
+    found = on_site(act)
     if as_json:
         echo_json(asdict(found))
         return
     print_rows([asdict(part) for part in found.parts], as_json=False)
-    typer.echo(f"{found.points:,} points by {found.version}, {found.qualifying:,} of them for tiers")
+    typer.echo(
+        f"{found.points:,} points by {found.rules} and {found.version}, {found.qualifying:,} of them for tiers"
+    )
 
 
 @app.command("verify", epilog="Example: faregate points verify --anchors /mnt/elsewhere/points-anchors.jsonl")

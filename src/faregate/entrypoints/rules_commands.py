@@ -65,9 +65,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say all that can be said against a ruleset, without publishing it; exit 1 if it would be refused."""
-    from faregate.credit.api import check_ruleset
+    from faregate.entrypoints.bootstrap import rulesets
 
-    findings = check_ruleset(document_in(file), scorecard=Settings().scorecard)
+    findings = rulesets.check(document_in(file), Settings())
     is_refused = any(finding.severity == "error" for finding in findings)
     if as_json:
         documents = [finding.document() for finding in findings]

@@ -14,11 +14,30 @@ from faregate.infra.chain.check import note_anchor
 from faregate.infra.chain.links import Anchored
 from faregate.infra.database import Connection, Database
 from faregate.kernel.clock import Clock
-from faregate.points.contracts.ledger import Answer, Convert, Operation, Request, RequestInvalid, Settle
+from faregate.points.contracts.ledger import (
+    Answer,
+    Convert,
+    Operation,
+    Request,
+    RequestInvalid,
+    Settle,
+    Transfer,
+)
 from faregate.points.contracts.liability import Valuation
+from faregate.points.contracts.membership import MemberChange
 from faregate.points.contracts.reading import AccountState, BalanceAt, OperationPage, PeriodEmpty, Statement
-from faregate.points.domain.conversion import PartnerUnknown, Ratio, convert
-from faregate.points.handlers import reading
+from faregate.points.domain.conversion import (
+    EVEN,
+    Converted,
+    LessThanOneBlock,
+    NothingArrives,
+    PartnerUnknown,
+    Ratio,
+    TransferRatio,
+    arriving,
+    convert,
+)
+from faregate.points.handlers import membership, reading
 from faregate.points.handlers.approval import approved
 from faregate.points.handlers.chain import ChainEnd, ChainReport, chain_end, verify
 from faregate.points.handlers.liability import Liability, liability
@@ -38,7 +57,8 @@ BATCH_MAX = 500
 class PointsApi:
     """What other parts and clients do. `day_of` tells the programme's day of an instant.
 
-    `anchor_file` is where the ends of the chain are noted. Points can be turned into the currency of `partners`.
+    `anchor_file` is where the ends of the chain are noted. Points can be turned into the currency of `partners`, and be
+    given to other members at the ratio of `transfers`.
     """
 
     database: Database
@@ -46,19 +66,58 @@ class PointsApi:
     day_of: Callable[[datetime], date]
     anchor_file: Path
     partners: Mapping[str, Ratio] = field(default_factory=dict)
+    transfers: TransferRatio = EVEN
 
-    def conversion(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Convert:
+    async def conversion(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Convert:
         """Return the operation that turns points into a partner's units, as many whole blocks as there are.
 
-        Raises PartnerUnknown or LessThanOneBlock.
+        A key that was used before is answered by what stands under it, whatever the terms are by now. Raises
+        PartnerUnknown or LessThanOneBlock.
         """
+        try:
+            done = convert(amount, self._ratio(partner))
+        except (PartnerUnknown, LessThanOneBlock):
+            if not await reading.is_key_used(self.database, key):
+                raise
+            done = Converted(points=amount, units=0, left=0)
+        return Convert(
+            key=key,
+            by=by,
+            member_id=member_id,
+            amount=done.points,
+            partner=partner,
+            gives=done.units,
+            asked=amount if done.left else None,
+        )
+
+    async def transfer(
+        self, *, key: str, by: str, member_id: str, to_member_id: str, amount: int
+    ) -> Transfer:
+        """Return the operation that gives points to another member, at the programme's ratio.
+
+        A key that was used before is answered by what stands under it, whatever the ratio is by now. Raises
+        NothingArrives.
+        """
+        try:
+            arrives = arriving(amount, self.transfers)
+        except NothingArrives:
+            if not await reading.is_key_used(self.database, key):
+                raise
+            arrives = amount
+        return Transfer(
+            key=key,
+            by=by,
+            member_id=member_id,
+            to_member_id=to_member_id,
+            amount=amount,
+            arrives=None if arrives == amount else arrives,
+        )
+
+    def _ratio(self, partner: str) -> Ratio:
         ratio = self.partners.get(partner)
         if ratio is None:
             raise PartnerUnknown(f"the programme has no partner {partner!r}", partner=partner)
-        done = convert(amount, ratio)
-        return Convert(
-            key=key, by=by, member_id=member_id, amount=done.points, partner=partner, gives=done.units
-        )
+        return ratio
 
     async def open_accounts(
         self, member_ids: Sequence[str], *, at: datetime, conn: Connection | None = None
@@ -70,6 +129,10 @@ class PointsApi:
         async with self.database.transaction() as own:
             await open_accounts(own, member_ids, at=at)
 
+    async def follow_members(self, changes: Sequence[MemberChange]) -> None:
+        """Let accounts follow their members: frozen, opened again, or closed; one with points is frozen instead."""
+        await membership.follow(self.database, self.writer, changes)
+
     async def submit(self, request: Request) -> Answer:
         """Carry out an operation, or return what came of it before. It is done together with what else arrives."""
         answer = await self.writer.submit(request)
@@ -80,7 +143,7 @@ class PointsApi:
     async def convert(self, *, key: str, by: str, member_id: str, amount: int, partner: str) -> Answer:
         """Turn points into a partner's units. Raises PartnerUnknown or LessThanOneBlock."""
         return await self.submit(
-            self.conversion(key=key, by=by, member_id=member_id, amount=amount, partner=partner)
+            await self.conversion(key=key, by=by, member_id=member_id, amount=amount, partner=partner)
         )
 
     async def submit_many(self, requests: Sequence[Request]) -> list[Answer]:
@@ -102,15 +165,15 @@ class PointsApi:
         return await reading.account_state(self.database, member_id, day_of=self.day_of)
 
     async def balance_at(self, member_id: str, *, at: datetime) -> BalanceAt:
-        """Return the balances at an instant. Raises AccountNotFound."""
-        return await reading.balance_at(self.database, member_id, at=at)
+        """Return the balances at an instant, with what was due by then as done. Raises AccountNotFound."""
+        return await reading.balance_at(self.database, member_id, at=at, day_of=self.day_of)
 
     async def operation(self, no: int) -> Operation:
         """Return an operation. Raises OperationNotFound."""
         return await reading.operation(self.database, no)
 
     async def operations(self, member_id: str, *, before: int | None, limit: int) -> OperationPage:
-        """Return a page of a member's operations, the newest first. Raises AccountNotFound."""
+        """Return a page of a member's operations, the newest first. Raises AccountNotFound or PageUnknown."""
         return await reading.operations(self.database, member_id, before=before, limit=limit)
 
     async def statement(self, member_id: str, *, since: datetime, until: datetime) -> Statement:

@@ -156,7 +156,7 @@ def _trace(nodes: Mapping[str, Mapping[str, Any]]) -> tuple[Mapping[str, Any], .
 
 def _trace_entry(node: Mapping[str, Any]) -> dict[str, Any]:
     data = node["traceData"]
-    if isinstance(data, Mapping) and "rule" in data:
+    if isinstance(data, Mapping) and "_id" in data.get("rule", ()):  # an expression may be named `rule`, too
         return {"node": node["id"], "rules": [data["rule"]["_id"]]}
     if isinstance(data, list):
         return {"node": node["id"], "rules": [hit["rule"]["_id"] for hit in data]}

@@ -6,7 +6,7 @@ Every function works inside the caller's transaction. Deciding again is in `rede
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from faregate.credit.handlers.tools import Tools
 from faregate.credit.store import redecisions, trials
 from faregate.credit.store.artefacts import load_form_c1, load_scorecard
 from faregate.infra.database import Connection, Database
-from faregate.kernel.errors import ConflictError
+from faregate.kernel.errors import ConflictError, InvalidError
 from faregate.rules import api as rules
 from faregate.rules.checks import examine, refuse_errors
 from faregate.rules.contracts import Act, AuditEntry, ListedVersion, RolledBack, RulesetVersion, Traffic
@@ -35,9 +35,16 @@ from faregate.rules.ruleset import (
     require_name,
 )
 
+RulesetCheck = Callable[[Mapping[str, Any]], Sequence[Finding]]
+"""Says all that can be said against a document, errors first."""
+
 
 class NothingTried(ConflictError):
     """No version watches, or none challenges, and none was named."""
+
+
+class NotTriedOnApplications(InvalidError):
+    """The ruleset is another context's: it cannot watch, challenge or be held against decisions on applications."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +77,20 @@ def check_ruleset(document: Mapping[str, Any], *, scorecard: str) -> list[Findin
 class RulesetDesk:
     """The operator's view of rulesets; an act needs somebody and a reason.
 
-    What changes something takes the caller's connection; `database` is where whoever calls opens one.
+    What changes something takes the caller's connection; `database` is where whoever calls opens one. `others` judge
+    rulesets of other contexts, by name: those are published and activated here, too, but not tried on applications.
     """
 
     tools: Tools
     rulesets: rules.Rulesets
     database: Database
     redecider: Redecider
+    others: Mapping[str, RulesetCheck] = field(default_factory=dict)
 
     def check(self, document: Mapping[str, Any]) -> Sequence[Finding]:
         """Return all that can be said against a document, errors first."""
+        if other := self.others.get(str(document.get("name"))):
+            return other(document)
         return check_ruleset(document, scorecard=self.redecider.scorecard)
 
     async def publish(
@@ -103,12 +114,14 @@ class RulesetDesk:
         return await rules.document_of(conn, name=name, version=version)
 
     async def compiled(self, conn: Connection, label: str) -> CompiledRuleset:
-        """Return a published version ready to be evaluated. Raises as `document`."""
+        """Return a published version ready to be evaluated. Raises as `document`, or NotTriedOnApplications."""
         name, version = parse_label(label)
+        self._require_own(name)
         return await self.rulesets.version(conn, name=name, version=version)
 
     def compiled_document(self, document: Mapping[str, Any]) -> CompiledRuleset:
-        """Return an unpublished document ready to be evaluated. Raises RulesetRefused."""
+        """Return an unpublished document ready to be evaluated. Raises RulesetRefused or NotTriedOnApplications."""
+        self._require_own(str(document.get("name")))
         refuse_errors(self.check(document))
         return compile_ruleset(canonical(document))
 
@@ -171,8 +184,12 @@ class RulesetDesk:
         return await redecisions.touched_counts(conn, ruleset_version=label, since=since)
 
     async def start_shadow(self, conn: Connection, label: str, *, actor: str, reason: str) -> Traffic:
-        """Let a published version watch the active one on live applications. Raises RulesetVersionNotFound."""
+        """Let a published version watch the active one on live applications.
+
+        Raises RulesetVersionNotFound or NotTriedOnApplications.
+        """
         name, version = parse_label(label)
+        self._require_own(name)
         await rules.set_shadow(conn, name=name, version=version, act=self._act(actor, reason))
         return await self.traffic(conn, name)
 
@@ -184,8 +201,12 @@ class RulesetDesk:
     async def set_split(
         self, conn: Connection, label: str, *, basis_points: int, actor: str, reason: str
     ) -> Traffic:
-        """Let a version decide for so many of 10,000 applications. Raises RulesetVersionNotFound or SplitInvalid."""
+        """Let a version decide for so many of 10,000 applications.
+
+        Raises RulesetVersionNotFound, SplitInvalid or NotTriedOnApplications.
+        """
         name, version = parse_label(label)
+        self._require_own(name)
         act = self._act(actor, reason)
         await rules.set_split(conn, name=name, version=version, basis_points=basis_points, act=act)
         return await self.traffic(conn, name)
@@ -240,6 +261,10 @@ class RulesetDesk:
     ) -> Backtest:
         """Hold a candidate against the first decisions of a period."""
         return await backtest(self.database.connection, candidate, period=period, on_progress=on_progress)
+
+    def _require_own(self, name: str) -> None:
+        if name in self.others:
+            raise NotTriedOnApplications(f"{name} does not decide applications", name=name)
 
     def _act(self, actor: str, reason: str) -> Act:
         return Act(actor=actor, at=self.tools.clock.now(), reason=reason)

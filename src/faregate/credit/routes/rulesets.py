@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from faregate.credit.api import CreditApi, NothingTried, Period
+from faregate.credit.api import CreditApi, NothingTried, NotTriedOnApplications, Period
 from faregate.credit.routes import ruleset_forms as forms
 from faregate.credit.routes.once import Once
 from faregate.infra.database import Connection
@@ -120,7 +120,7 @@ _SHADOW = operation(
     body=forms.ReasonForm,
     examples=_REASON,
     answers={200: Answer(description="What watches now", model=forms.TrafficAnswer)},
-    problems=[*_UNKNOWN, NoActiveRuleset],
+    problems=[*_UNKNOWN, NoActiveRuleset, NotTriedOnApplications],
     scope=MANAGE,
     idempotent=True,
 )
@@ -138,7 +138,7 @@ _SPLIT = operation(
     body=forms.SplitForm,
     examples={"five percent": {"reason": "a trial", "basis_points": 500}},
     answers={200: Answer(description="What challenges now", model=forms.TrafficAnswer)},
-    problems=[*_UNKNOWN, NoActiveRuleset],
+    problems=[*_UNKNOWN, NoActiveRuleset, NotTriedOnApplications],
     scope=MANAGE,
     idempotent=True,
 )
@@ -161,7 +161,7 @@ _STOP = operation(
 _BACKTEST = operation(
     summary="What a version would have decided, on a part of the past",
     answers={200: Answer(description="Matrix, rates, reasons, a sample", model=forms.RulesetReportAnswer)},
-    problems=[*_UNKNOWN, ValidationFailed],
+    problems=[*_UNKNOWN, NotTriedOnApplications, ValidationFailed],
     parameters=forms.parameters_of(forms.BacktestQuery),
     scope=READ,
 )

@@ -84,7 +84,7 @@ async def _of_points(process: Process) -> Served:
     api = await points_api(process.stack, process.site, database=database)
     settings = process.site.settings
     groups = points.consumer_groups(
-        points=api, earning=payment_earning(api, settings), tiers=tier_keeper(settings)
+        points=api, earning=await payment_earning(api, settings), tiers=tier_keeper(settings)
     )
     return [(group, database) for group in groups]
 

@@ -24,12 +24,15 @@ from faregate.kernel.errors import InvalidError
 from faregate.kernel.ids import RANDOM_BYTES, uuid7
 from faregate.points.api import PaymentEarning, PointsApi, TierKeeper
 from faregate.points.contracts.liability import Valuation
+from faregate.points.contracts.programme import Earner, EarnQuote, Purchase
 from faregate.points.domain.case import Rules
-from faregate.points.domain.programme import Programme, ProgrammeInvalid, read_programme
+from faregate.points.domain.programme import Programme, ProgrammeInvalid, earn_for, read_programme
 from faregate.points.handlers.announce import announcer
 from faregate.points.handlers.due import Due
+from faregate.points.handlers.earning import EarnRules, publish_first_earn_rules
 from faregate.points.handlers.writer import LedgerWriter
 from faregate.points.store.chain import ANCHOR_FILE, CHAIN
+from faregate.rules.api import Rulesets
 
 HOLDS_S = 1.0
 EXPIRY_S = 60.0
@@ -51,12 +54,14 @@ async def points_api(stack: AsyncExitStack, site: Site, *, database: Database) -
         rules=Rules(adjust_alone_max=site.settings.points_adjust_alone_max),
     )
     stack.push_async_callback(writer.close)
+    programme = load_programme(site.settings)
     return PointsApi(
         database=database,
         writer=writer,
         day_of=day_of,
         anchor_file=site.settings.home / ANCHOR_FILE,
-        partners=load_programme(site.settings).partners,
+        partners=programme.partners,
+        transfers=programme.transfers,
     )
 
 
@@ -127,15 +132,29 @@ def load_programme(settings: Settings) -> Programme:
         raise ProgrammeInvalid(f"{file}: {error}") from error
 
 
-def payment_earning(points: PointsApi, settings: Settings) -> PaymentEarning:
-    """Return what lets payments earn."""
+async def payment_earning(points: PointsApi, settings: Settings) -> PaymentEarning:
+    """Return what lets payments earn; the first earn rules are published if there are none."""
+    await publish_first_earn_rules(points.database, now=SystemClock().now())
     return PaymentEarning(
         database=points.database,
         writer=points.writer,
         programme=load_programme(settings),
+        rules=EarnRules(Rulesets()),
         day_of=points.day_of,
         begins=_begins(settings),
     )
+
+
+async def quote_now(
+    database: Database, settings: Settings, *, purchase: Purchase, earner: Earner
+) -> EarnQuote:
+    """Return what a purchase would earn by what was active at its instant, or by the first earn rules there were."""
+    await publish_first_earn_rules(database, now=SystemClock().now())
+    at = purchase.occurred_at
+    async with database.connection() as conn:
+        rates = await EarnRules(Rulesets()).active_at(conn, [at])
+    programme = load_programme(settings)
+    return earn_for(purchase, earner, programme, rates=rates[at], on=programme_day(settings)(at))
 
 
 def tier_keeper(settings: Settings) -> TierKeeper:
@@ -161,6 +180,11 @@ def programme_day(settings: Settings) -> Callable[[datetime], date]:
     """Return what tells the programme's day of an instant. Raises TimeZoneUnknown."""
     zone = _zone(settings)
     return lambda instant: instant.astimezone(zone).date()
+
+
+def noon(day: date, settings: Settings) -> datetime:
+    """Return the middle of a day of the programme."""
+    return datetime.combine(day, time(12), _zone(settings))
 
 
 def _begins(settings: Settings) -> Callable[[date], datetime]:

@@ -128,7 +128,7 @@ class LedgerPoints:
     async def refund(self, *, key: str, operation: int, amount: int) -> Came:
         """Give points of a posted hold back."""
         asked = Reverse(
-            key=_own(key), by=_BY, subject=operation, amount=amount, reason="redemption cancelled"
+            key=_own(key), by=_BY, subject=operation, amount=amount, reason="redemption_cancelled"
         )
         return await self._came(asked, lambda _: {"amount": amount})
 
@@ -160,7 +160,7 @@ class LedgerExchange:
 
     async def give_back(self, *, key: str, operation: int) -> Came:
         """Give the points of a conversion back."""
-        asked = Reverse(key=_own(key), by=_BY, subject=operation, reason="rejected by the partner")
+        asked = Reverse(key=_own(key), by=_BY, subject=operation, reason="rejected_by_partner")
         answer = await self.ledger.submit(asked)
         is_back = isinstance(answer, Operation) and answer.refusal in (None, Refusal.ALREADY_REVERSED)
         return Came() if is_back else Came(refusal="not_given_back")

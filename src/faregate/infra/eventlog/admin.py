@@ -80,6 +80,7 @@ async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: 
     batches being handled meanwhile roll back. An unknown group is ConsumerGroupUnknown; a place that lies in
     cold storage is EventsArchived, one that the log does not have is ReplayPlaceUnknown.
     """
+    await require_group(conn, group=group)
     await require_place(conn, from_seq=from_seq)
     if from_seq < (oldest := await hot_from(conn)):
         raise EventsArchived(

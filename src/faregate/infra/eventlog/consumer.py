@@ -16,7 +16,7 @@ from faregate.infra.database import Connection, Database
 from faregate.infra.eventlog.listener import Listener
 from faregate.infra.eventlog.outage import OUTAGES, Backoff, is_outage, pause_after
 from faregate.infra.eventlog.port import Handler
-from faregate.infra.eventlog.shares import SAVE_EVERY, Read, Share, end_of, reads, updated
+from faregate.infra.eventlog.shares import SAVE_EVERY, SAVE_EVERY_LEASES, Read, Share, end_of, reads, updated
 from faregate.infra.eventlog.tracing import link_to
 from faregate.infra.queries import load_queries
 from faregate.kernel.event import Event
@@ -67,6 +67,8 @@ class Consumer:
         self._retry_max_s = retry_max_s
         self._shares: dict[int, Share] = {}
         self._rebalance_at = 0.0
+        self._save_at = 0.0
+        self._saves_all = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop` is set; then finish the batch at hand and leave the group. May be run again."""
@@ -104,7 +106,9 @@ class Consumer:
         """Read each group of partitions once; whether there may be more to do at once."""
         if time.monotonic() >= self._rebalance_at:
             await self._rebalance()
-        busy = False
+        busy, self._saves_all = False, time.monotonic() >= self._save_at
+        if self._saves_all:
+            self._save_at = time.monotonic() + SAVE_EVERY_LEASES * self._lease_s
         for read in reads(
             self._shares.values(), now=time.monotonic(), batch_max=self._batch_max, window=self._window
         ):
@@ -143,7 +147,8 @@ class Consumer:
             found.extend(_event(row) for row in rows if row["fresh"])
             if found:
                 await self._call_handler(conn, found)
-            save = bool(seqs) or position >= min(share.saved for share in read.shares) + SAVE_EVERY
+            ahead = position - min(share.saved for share in read.shares)
+            save = bool(seqs) or ahead >= SAVE_EVERY or (self._saves_all and ahead > 0)
             if save:
                 await self._advance(conn, read, position)
         for share in read.shares:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 SAVE_EVERY = 10_000
-"""How far a position may run ahead in memory, over events of other types, before it is saved."""
+"""How far a position may run ahead in memory, over events of other types, before it is saved …"""
+
+SAVE_EVERY_LEASES = 3
+"""… and for how many leases at most: what nobody has to handle any more may go to cold storage."""
 
 
 @dataclass(slots=True, kw_only=True)

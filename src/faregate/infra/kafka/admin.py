@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from faregate.infra.database import Database
-from faregate.infra.eventlog.admin import ConsumerGroupUnknown, forget_handled, require_place
+from faregate.infra.eventlog.admin import ConsumerGroupUnknown, forget_handled, require_group, require_place
 from faregate.infra.kafka.client import KafkaAddress
 from faregate.infra.kafka.offsets import offsets_of
 from faregate.infra.kafka.topics import Topics
@@ -31,6 +31,7 @@ async def replay_from_kafka(
     Members notice within seconds. Raises ConsumerGroupUnknown, ReplayPlaceUnknown, RecordsGone, KafkaUnavailable.
     """
     async with database.transaction() as conn:
+        await require_group(conn, group=group)
         await require_place(conn, from_seq=from_seq)
         # Positions first: that waits for a batch that is about to commit, and its inbox rows are seen below.
         rows = await (await conn.execute(_QUERIES["bus_places"], {"group": group})).fetchall()

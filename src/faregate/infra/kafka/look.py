@@ -51,8 +51,8 @@ def read_all(
         reader.close()
 
 
-def last_record(address: KafkaAddress, topic: str) -> bytes | None:
-    """Return the last committed record of a topic with one partition; None if it has none. Blocks.
+def last_record(address: KafkaAddress, topic: str, *, is_wanted: Callable[[Message], bool]) -> bytes | None:
+    """Return the last committed record that is wanted of a topic with one partition; None if it has none. Blocks.
 
     Raises KafkaUnavailable.
     """
@@ -65,7 +65,7 @@ def last_record(address: KafkaAddress, topic: str) -> bytes | None:
     start, back = high, _BACK
     while start > low:  # marks of transactions stand between records: look farther back until there is one
         start = max(low, high - back)
-        newest = deque(read_all(address, topic, start=partial(_from, start)), maxlen=1)
+        newest = deque(filter(is_wanted, read_all(address, topic, start=partial(_from, start))), maxlen=1)
         if newest:
             return newest[0].value() or b""
         back *= 8

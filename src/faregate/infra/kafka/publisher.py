@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException, Message, Producer
 
 from faregate.infra.eventlog.leadership import LeadershipLost
 from faregate.infra.kafka.client import KafkaAddress, kafka_errors, unavailable
@@ -18,7 +18,14 @@ from faregate.infra.kafka.records import SchemaId, record_of
 from faregate.infra.kafka.topics import MESSAGE_BYTES_MAX, Topics, ensure_topics
 
 TRANSACTION_S = 10.0
+_PROGRESS_KEY = b"relay"
 _TIMEOUT_S = 15.0
+
+
+def _is_ours(message: Message) -> bool:
+    """Whether a record tells how far the relay came: somebody else may have written into its topic."""
+    value = message.value()
+    return message.key() == _PROGRESS_KEY and isinstance(value, bytes) and value.isdigit()
 
 
 class Publisher:
@@ -46,7 +53,7 @@ class Publisher:
 
     def published_upto(self) -> int:
         """Return the place in the log up to which everything was published; 0 if Kafka does not know."""
-        last = last_record(self._address, self._topics.relay_progress)
+        last = last_record(self._address, self._topics.relay_progress, is_wanted=_is_ours)
         return 0 if last is None else int(last)
 
     def publish(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -61,7 +68,7 @@ class Publisher:
             for row in rows:
                 self._send(row)
             self._producer.produce(
-                self._topics.relay_progress, key="relay", value=str(rows[-1]["seq"]), partition=0
+                self._topics.relay_progress, key=_PROGRESS_KEY, value=str(rows[-1]["seq"]), partition=0
             )
             self._producer.commit_transaction(_TIMEOUT_S)
         except KafkaException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -13,10 +14,18 @@ from faregate.kernel.errors import InvalidError
 AMOUNT_MAX: Final = 10**15
 """The most that one operation moves, and that one account holds: far from the end of 64 bits."""
 KEY_MAX: Final = 400
+REFERENCE_PATTERN: Final = r"^[A-Za-z0-9_.:/-]{0,200}$"
+"""What a reference is: the id of something elsewhere."""
+REASON_PATTERN: Final = r"^[a-z][a-z0-9_]{0,63}$"
+"""What a reason is: one word, such as `entered_twice`."""
+
+
+_REFERENCE: Final = re.compile(REFERENCE_PATTERN[:-1] + r"\Z")
+_REASON: Final = re.compile(REASON_PATTERN[:-1] + r"\Z")
 
 
 class OperationKind(StrEnum):
-    """What an operation is. The last three are the ledger's own."""
+    """What an operation is. The last four are the ledger's own."""
 
     SET_STATUS = "set_status"
     SET_FLOOR = "set_floor"
@@ -34,6 +43,7 @@ class OperationKind(StrEnum):
     TRANSFER = "transfer"
     CONVERT = "convert"
     RECEIVE = "receive"
+    GIVE_BACK = "give_back"
     EXPIRE = "expire"
     TIME_OUT = "time_out"
 
@@ -63,6 +73,7 @@ class System(StrEnum):
     EXPIRED = "expired"
     ADJUSTED = "adjusted"
     CONVERTED = "converted"
+    WITHHELD = "withheld"
 
 
 SYSTEM_NUMBERS: Final[Mapping[System, int]] = {system: -place for place, system in enumerate(System, start=1)}
@@ -98,6 +109,10 @@ class RequestInvalid(InvalidError):
     """A request that can never be carried out, whatever the ledger holds: it is not stored."""
 
 
+class WordsRefused(RequestInvalid):
+    """A reference is an id, and a reason one word: the ledger keeps them for ever, also of a member who is erased."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """An operation that is wanted, under a key that makes it happen at most once.
@@ -108,6 +123,8 @@ class Request:
     kind: ClassVar[OperationKind]
     columns: ClassVar[frozenset[str]] = frozenset({"key", "by"})
     """The fields that are stored in a column of their own."""
+    derived: ClassVar[frozenset[str]] = frozenset()
+    """The fields that the programme's terms of the moment made: a repeat is one whatever they are by now."""
 
     key: str
     by: str = "system"
@@ -122,6 +139,10 @@ class Request:
             raise RequestInvalid(
                 f"an amount is a whole number from {least} to {AMOUNT_MAX}, and not 0: {amount}"
             )
+        if not _REFERENCE.match(getattr(self, "reference", "")):
+            raise WordsRefused("a reference is an id of letters, digits and _ . : / -")
+        if (reason := getattr(self, "reason", "")) and not _REASON.match(reason):
+            raise WordsRefused("a reason is one word, such as entered_twice")
 
     def details(self) -> dict[str, Any]:
         """Return what was asked but for what has a column of its own, without what was left at its default."""
@@ -183,7 +204,8 @@ class Earn(OfMember):
     """Give points that can be spent at once.
 
     They expire at the end of `expires_on`, or, when `is_rolling`, with the member's activity; else never. `qualifying`
-    of them count for tiers.
+    of them count for tiers. `earned_by` names the versions of rules and programme that say how many they are, and
+    `promoted` how many of them promotions gave.
     """
 
     kind = OperationKind.EARN
@@ -194,6 +216,8 @@ class Earn(OfMember):
     active_until: date | None = None
     qualifying: int = 0
     reference: str = ""
+    earned_by: str = ""
+    promoted: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         """Check that the points can expire in one way only, and that rolling ones have a day to begin with."""
@@ -298,7 +322,7 @@ class Void(OfSubject):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverse(OfSubject):
-    """Undo an earn, a burn, a posted hold, an adjustment or a conversion: so much of it, or all that is left."""
+    """Undo an earn, a spend, an adjustment, a conversion or a transfer: so much of it, or all that is left."""
 
     kind = OperationKind.REVERSE
     amount: int | None = None
@@ -307,21 +331,37 @@ class Reverse(OfSubject):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer(OfMember):
-    """Give points to another member, with the dates on which they expire."""
+    """Give points to another member, with the dates on which they expire.
+
+    `arrives` is how many the receiver gets at the programme's ratio; not given, all. The programme has the rest.
+    """
 
     kind = OperationKind.TRANSFER
+    derived = frozenset({"arrives"})
     amount: int
     to_member_id: str
+    arrives: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that no points are made."""
+        super(Transfer, self).__post_init__()
+        if self.arrives is not None and not 0 < self.arrives <= self.amount:
+            raise RequestInvalid(f"of {self.amount} points {self.arrives} cannot arrive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convert(OfMember):
-    """Turn points into the currency of a partner, who gets `gives` units for them."""
+    """Turn points into the currency of a partner, who gets `gives` units for them.
+
+    `asked` is how many points were to be turned, where whole blocks made fewer of them.
+    """
 
     kind = OperationKind.CONVERT
+    derived = frozenset({"gives"})
     amount: int
     partner: str
     gives: int
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +393,7 @@ class Balance:
 class Operation:
     """What the ledger remembers under a key: done, or refused for ever. `balance` is that of right after it.
 
-    `gives` is what a partner gives for a conversion, in its units.
+    `gives` is what a partner gives for a conversion, in its units, `arrives` what the receiver of a transfer gets.
     """
 
     no: int
@@ -366,6 +406,7 @@ class Operation:
     balance: Balance | None = None
     subject: int | None = None
     gives: int | None = None
+    arrives: int | None = None
     is_replay: bool = False
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +20,25 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earner:
-    """Who earns: the tier, and how many points were earned so far in the periods that caps speak of."""
+    """Who earns: the tier, and how many points were earned so far in the periods that caps speak of.
+
+    `promoted` is what promotions gave so far, by name, each in the period of its own cap.
+    """
 
     tier: str
     earned_today: int = 0
     earned_this_month: int = 0
     is_first_purchase: bool = False
+    promoted: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """By what a purchase earns: the rule's name, points a unit of the currency, and what the tier makes of them."""
+
+    rule: str
+    points_per_unit: Fraction
+    multiplier: Fraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +51,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarnQuote:
-    """What a purchase earns, in parts that add up to it. `expires_on` None: never, unless `active_until` is given."""
+    """What a purchase earns, in parts that add up to it. `expires_on` None: never, unless `active_until` is given.
+
+    `version` is the programme's, `rules` that of the ruleset whose rate it earned by. `promoted` is what each promotion
+    gave, before the caps of the programme.
+    """
 
     points: int
     qualifying: int
@@ -45,6 +63,8 @@ class EarnQuote:
     expires_on: date | None
     active_until: date | None
     version: str
+    rules: str
+    promoted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

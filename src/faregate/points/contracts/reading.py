@@ -18,6 +18,10 @@ class OperationNotFound(NotFoundError):
     """The ledger has no operation of this number."""
 
 
+class PageUnknown(InvalidError):
+    """`before` is no operation of this account. Begin without it, and go on with the `before` of each page."""
+
+
 class PeriodEmpty(InvalidError):
     """A statement must end after it begins."""
 
@@ -58,7 +62,10 @@ class AccountState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceAt:
-    """The balances as they were at an instant, by the operations up to then."""
+    """The balances at an instant: by the operations up to then, with what was due by then as done.
+
+    At an instant to come they are what they will be if nothing else happens.
+    """
 
     member_id: str
     at: datetime

@@ -79,6 +79,11 @@ class Account:
             case Layer.OWED:
                 self.owed -= change
 
+    def become_active(self, until: date | None) -> None:
+        """Let points that live with the member's activity live until a day, or for longer if they would anyway."""
+        if until is not None:
+            self.rolling_until = max(until, self.rolling_until or until)
+
     def receive(self, changes: Changes, *, amount: int, source: int, expires_on: date) -> None:
         """Take points in as a new lot; `expires_on` is ROLLING for points that live with the member's activity."""
         self.move(changes, amount=amount, layer=Layer.POSTED, other=source, is_in=True)

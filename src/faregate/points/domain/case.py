@@ -32,11 +32,22 @@ class Reservation:
     posted: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The other side of a transfer: who received how much, and where it was put."""
+
+    no: int
+    member_id: str
+    amount: int
+    lots: Sequence[Piece] = ()
+
+
 @dataclass(slots=True, kw_only=True)
 class Subject:
     """An earlier operation that was done, as far as later ones need it.
 
-    `left` is what was not reversed of it yet, `cuts` what it took out of the lots, `lots` what it put there.
+    `left` is what was not reversed of it yet, `cuts` what it took out of the lots, `lots` what it put there, `receipt`
+    the other side of a transfer.
     """
 
     no: int
@@ -49,14 +60,15 @@ class Subject:
     left: int = 0
     cuts: Sequence[Stretch] = ()
     lots: Sequence[Piece] = ()
+    receipt: Receipt | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Decided:
     """What became of a request, or was due, with what is to be written of it.
 
-    `no` is given when all of a batch is decided. `follows` is the transfer of what a receiver gets, `expires_at` when a
-    hold ends.
+    `no` is given when all of a batch is decided. `follows` is the transfer of what a receiver gets, or its reversal,
+    `expires_at` when a hold ends.
     """
 
     key: str
@@ -98,6 +110,11 @@ class Desk:
     now: datetime
     today: date
     rules: Rules = Rules()
+
+
+def of_its_own(desk: Desk, account: Account, kind: OperationKind, *, key: str) -> Decided:
+    """Return an operation that nobody asked for, about to be decided."""
+    return Decided(key=key, kind=kind, at=desk.now, member_id=account.member_id, account=account)
 
 
 Asked = TypeVar("Asked", bound=Request)

@@ -1,8 +1,12 @@
-"""Turns points into the currency of a partner, in whole blocks: what is left over stays with the member."""
+"""What points become elsewhere: units of a partner, in whole blocks, or points of another member, rounded down.
+
+What is left over of a conversion stays with the member. What does not arrive of a transfer goes to the programme.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from faregate.kernel.errors import InvalidError
 
@@ -33,6 +37,35 @@ class Ratio:
             raise RatioInvalid(
                 f"a block of {self.block} points must give whole units at {self.points}:{self.units}"
             )
+
+
+class NothingArrives(InvalidError):
+    """Of so few points not one would arrive at the other member."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRatio:
+    """Of `points` that a member gives, `units` arrive at the other one. No points are made on the way."""
+
+    points: int = 1
+    units: int = 1
+
+    def __post_init__(self) -> None:
+        """Check that it is a share."""
+        if not 0 < self.units <= self.points:
+            raise RatioInvalid(f"of {self.points} points {self.units} cannot arrive")
+
+
+EVEN: Final = TransferRatio()
+"""What is given arrives."""
+
+
+def arriving(points: int, ratio: TransferRatio) -> int:
+    """Return how many points arrive, rounded down. Raises NothingArrives."""
+    arrives = points * ratio.units // ratio.points
+    if arrives == 0:
+        raise NothingArrives(f"of {points} points none arrives at {ratio.units} for {ratio.points}")
+    return arrives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

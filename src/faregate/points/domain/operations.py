@@ -12,8 +12,6 @@ from datetime import date, timedelta
 from typing import Any, Final, cast
 
 from faregate.points.contracts.ledger import (
-    AMOUNT_MAX,
-    SYSTEM_NUMBERS,
     AccountStatus,
     Adjust,
     Burn,
@@ -34,19 +32,24 @@ from faregate.points.contracts.ledger import (
     Reverse,
     SetFloor,
     SetStatus,
-    System,
     Transfer,
     Void,
 )
-from faregate.points.domain.account import Account, Changes
-from faregate.points.domain.case import Case, Decided, Desk, Refused, Reservation, Subject
-from faregate.points.domain.lots import NEVER, ROLLING, Stretch
-
-ISSUED = SYSTEM_NUMBERS[System.ISSUED]
-SPENT = SYSTEM_NUMBERS[System.SPENT]
-EXPIRED = SYSTEM_NUMBERS[System.EXPIRED]
-ADJUSTED = SYSTEM_NUMBERS[System.ADJUSTED]
-CONVERTED = SYSTEM_NUMBERS[System.CONVERTED]
+from faregate.points.domain.account import Account
+from faregate.points.domain.case import Case, Decided, Desk, Refused, Reservation, Subject, of_its_own
+from faregate.points.domain.guards import (
+    check_available,
+    check_dates,
+    check_room,
+    check_unresolved,
+    open_account,
+    own_account,
+    reserved,
+    spending_account,
+)
+from faregate.points.domain.lots import NEVER, ROLLING
+from faregate.points.domain.systems import ADJUSTED, CONVERTED, EXPIRED, ISSUED, SPENT
+from faregate.points.domain.transfers import reverse_transfer, transfer
 
 
 def decide(desk: Desk, request: Request) -> list[Decided]:
@@ -56,7 +59,7 @@ def decide(desk: Desk, request: Request) -> list[Decided]:
     """
     subject = desk.subjects.get(request.subject) if isinstance(request, OfSubject) else None
     own = _own_account(desk, request, subject)
-    accounts = _accounts(desk, request, own)
+    accounts = _accounts(desk, request, subject=subject, own=own)
     decided = [one for account in accounts for one in settle_due(desk, account)]
     this = _begun(desk, request, subject=subject, account=own)
     try:
@@ -73,12 +76,12 @@ def settle_due(desk: Desk, account: Account) -> list[Decided]:
     decided: list[Decided] = []
     for hold in desk.due.pop(account.no, []):
         if hold.reservation is not None and hold.reservation.resolved_by is None:
-            this = _of_its_own(desk, account, OperationKind.TIME_OUT, key=f"time_out:{hold.no}")
+            this = of_its_own(desk, account, OperationKind.TIME_OUT, key=f"time_out:{hold.no}")
             this.subject, this.subject_no, this.amount = hold, hold.no, hold.reservation.amount
             _release(this, account, hold, posted=0)
             decided.append(_stamped(desk, this))
     if account.has_expired(desk.today):
-        this = _of_its_own(desk, account, OperationKind.EXPIRE, key=f"expire:{account.no}:{account.version}")
+        this = of_its_own(desk, account, OperationKind.EXPIRE, key=f"expire:{account.no}:{account.version}")
         this.changes.cuts = account.cut_expired(desk.today)
         this.amount = sum(cut.amount for cut in this.changes.cuts)
         account.move(this.changes, amount=this.amount, layer=Layer.POSTED, other=EXPIRED, is_in=False)
@@ -102,21 +105,19 @@ def _begun(desk: Desk, request: Request, *, subject: Subject | None, account: Ac
     )
 
 
-def _of_its_own(desk: Desk, account: Account, kind: OperationKind, *, key: str) -> Decided:
-    return Decided(key=key, kind=kind, at=desk.now, member_id=account.member_id, account=account)
-
-
 def _own_account(desk: Desk, request: Request, subject: Subject | None) -> Account | None:
     if isinstance(request, OfMember):
         return desk.accounts.get(request.member_id)
     return None if subject is None else desk.accounts.get(subject.member_id)
 
 
-def _accounts(desk: Desk, request: Request, own: Account | None) -> list[Account]:
+def _accounts(desk: Desk, request: Request, *, subject: Subject | None, own: Account | None) -> list[Account]:
     """Return the accounts that a request is about, its own first."""
     accounts = [] if own is None else [own]
     if isinstance(request, Transfer) and request.to_member_id in desk.accounts:
         accounts.append(desk.accounts[request.to_member_id])
+    if isinstance(request, Reverse) and subject is not None and subject.receipt is not None:
+        accounts.append(desk.accounts[subject.receipt.member_id])
     return accounts
 
 
@@ -135,15 +136,15 @@ def _stamped(desk: Desk, this: Decided) -> Decided:
 
 
 def _earn(case: Case[Earn]) -> Sequence[Decided]:
-    account = _open_account(case.this)
-    _check_dates(case.desk, case.request)
-    _check_room(account, case.request.amount)
+    account = open_account(case.this)
+    check_dates(case.desk, case.request)
+    check_room(account, case.request.amount)
     if isinstance(case.request, EarnPending):
         account.move(
             case.this.changes, amount=case.request.amount, layer=Layer.PENDING, other=ISSUED, is_in=True
         )
     else:
-        _become_active(account, case.request.active_until)
+        account.become_active(case.request.active_until)
         account.receive(
             case.this.changes,
             amount=case.request.amount,
@@ -154,26 +155,26 @@ def _earn(case: Case[Earn]) -> Sequence[Decided]:
 
 
 def _confirm(case: Case[Confirm]) -> Sequence[Decided]:
-    subject, reservation = _reserved(case.this, OperationKind.EARN_PENDING)
-    account = _open_account(case.this)
+    subject, reservation = reserved(case.this, OperationKind.EARN_PENDING)
+    account = open_account(case.this)
     amount = case.this.amount = case.this.amount or reservation.amount
-    _check_unresolved(reservation)
+    check_unresolved(reservation)
     if amount > reservation.amount:
         raise Refused(Refusal.MORE_THAN_RESERVED)
     expires_on = day_of_lots(subject.details)
     if expires_on not in (NEVER, ROLLING) and expires_on < case.desk.today:
         raise Refused(Refusal.ALREADY_EXPIRED)
     account.move(case.this.changes, amount=reservation.amount, layer=Layer.PENDING, other=ISSUED, is_in=False)
-    _become_active(account, _date_of(subject.details, "active_until"))
+    account.become_active(_date_of(subject.details, "active_until"))
     account.receive(case.this.changes, amount=amount, source=ISSUED, expires_on=expires_on)
     reservation.resolved_by, reservation.posted = OperationKind.CONFIRM, amount
     return ()
 
 
 def _cancel(case: Case[Cancel]) -> Sequence[Decided]:
-    _, reservation = _reserved(case.this, OperationKind.EARN_PENDING)
-    account = _account(case.this)
-    _check_unresolved(reservation)
+    _, reservation = reserved(case.this, OperationKind.EARN_PENDING)
+    account = own_account(case.this)
+    check_unresolved(reservation)
     case.this.amount = reservation.amount
     account.move(case.this.changes, amount=reservation.amount, layer=Layer.PENDING, other=ISSUED, is_in=False)
     reservation.resolved_by = OperationKind.CANCEL
@@ -181,40 +182,40 @@ def _cancel(case: Case[Cancel]) -> Sequence[Decided]:
 
 
 def _burn(case: Case[Burn]) -> Sequence[Decided]:
-    account = _spending_account(case.this)
-    _check_available(account, case.request.amount)
-    _become_active(account, case.request.active_until)
+    account = spending_account(case.this)
+    check_available(account, case.request.amount)
+    account.become_active(case.request.active_until)
     _spend(case.this, account, case.request.amount, sink=SPENT)
     return ()
 
 
 def _convert(case: Case[Convert]) -> Sequence[Decided]:
-    account = _spending_account(case.this)
-    _check_available(account, case.request.amount)
+    account = spending_account(case.this)
+    check_available(account, case.request.amount)
     _spend(case.this, account, case.request.amount, sink=CONVERTED)
     return ()
 
 
 def _adjust(case: Case[Adjust]) -> Sequence[Decided]:
-    account = _open_account(case.this)
+    account = open_account(case.this)
     if case.request.expires_on is not None and case.request.expires_on < case.desk.today:
         raise Refused(Refusal.ALREADY_EXPIRED)
     needs_second = abs(case.request.amount) > case.desk.rules.adjust_alone_max
     if needs_second and case.request.approved_by in ("", case.request.by):
         raise Refused(Refusal.SECOND_PERSON_NEEDED)
     if case.request.amount < 0:
-        _check_available(account, -case.request.amount)
+        check_available(account, -case.request.amount)
         _spend(case.this, account, -case.request.amount, sink=ADJUSTED)
     else:
-        _check_room(account, case.request.amount)
+        check_room(account, case.request.amount)
         expires_on = case.request.expires_on or NEVER
         account.receive(case.this.changes, amount=case.request.amount, source=ADJUSTED, expires_on=expires_on)
     return ()
 
 
 def _hold(case: Case[Hold]) -> Sequence[Decided]:
-    account = _spending_account(case.this)
-    _check_available(account, case.request.amount)
+    account = spending_account(case.this)
+    check_available(account, case.request.amount)
     case.this.expires_at = case.desk.now + timedelta(seconds=case.request.expires_in_s)
     case.this.changes.cuts = account.cut(case.request.amount)
     account.move(case.this.changes, amount=case.request.amount, layer=Layer.HELD, other=SPENT, is_in=False)
@@ -222,30 +223,30 @@ def _hold(case: Case[Hold]) -> Sequence[Decided]:
 
 
 def _post(case: Case[Post]) -> Sequence[Decided]:
-    subject, reservation = _reserved(case.this, OperationKind.HOLD)
-    account = _account(case.this)
+    subject, reservation = reserved(case.this, OperationKind.HOLD)
+    account = own_account(case.this)
     amount = case.this.amount = case.this.amount or reservation.amount
-    _check_unresolved(reservation)
+    check_unresolved(reservation)
     if amount > reservation.amount:
         raise Refused(Refusal.MORE_THAN_RESERVED)
-    _become_active(account, case.request.active_until)
+    account.become_active(case.request.active_until)
     _release(case.this, account, subject, posted=amount)
     account.move(case.this.changes, amount=amount, layer=Layer.POSTED, other=SPENT, is_in=False)
     return ()
 
 
 def _void(case: Case[Void]) -> Sequence[Decided]:
-    subject, reservation = _reserved(case.this, OperationKind.HOLD)
-    account = _account(case.this)
-    _check_unresolved(reservation)
+    subject, reservation = reserved(case.this, OperationKind.HOLD)
+    account = own_account(case.this)
+    check_unresolved(reservation)
     case.this.amount = reservation.amount
     _release(case.this, account, subject, posted=0)
     return ()
 
 
 def _extend(case: Case[Extend]) -> Sequence[Decided]:
-    _, reservation = _reserved(case.this, OperationKind.HOLD)
-    _check_unresolved(reservation)
+    _, reservation = reserved(case.this, OperationKind.HOLD)
+    check_unresolved(reservation)
     until = case.desk.now + timedelta(seconds=case.request.expires_in_s)
     reservation.expires_at = max(until, reservation.expires_at or until)
     return ()
@@ -255,9 +256,11 @@ def _reverse(case: Case[Reverse]) -> Sequence[Decided]:
     subject = case.this.subject
     if subject is None:
         raise Refused(Refusal.SUBJECT_NOT_FOUND)
+    if subject.kind is OperationKind.TRANSFER:
+        return reverse_transfer(case, subject)
     if subject.kind not in _OTHER_SIDE:
         raise Refused(Refusal.SUBJECT_OF_ANOTHER_KIND)
-    account = _open_account(case.this)
+    account = open_account(case.this)
     if subject.left == 0:
         raise Refused(Refusal.ALREADY_REVERSED)
     amount = case.this.amount = case.this.amount or subject.left
@@ -268,7 +271,7 @@ def _reverse(case: Case[Reverse]) -> Sequence[Decided]:
         account.take_lot_back(case.this.changes, lots=subject.lots, amount=amount, to=other)
         subject.left -= amount
         return ()
-    _check_room(account, amount)
+    check_room(account, amount)
     kept, _ = account.divide(subject.cuts, subject.left)
     _, returned = account.divide(kept, subject.left - amount)
     account.give_back(returned)
@@ -277,46 +280,8 @@ def _reverse(case: Case[Reverse]) -> Sequence[Decided]:
     return ()
 
 
-def _transfer(case: Case[Transfer]) -> Sequence[Decided]:
-    account = _account(case.this)
-    receiver = case.desk.accounts.get(case.request.to_member_id)
-    if receiver is None:
-        raise Refused(Refusal.RECEIVER_UNKNOWN)
-    if receiver is account:
-        raise Refused(Refusal.ACCOUNTS_EQUAL)
-    _spending_account(case.this)
-    if receiver.status is AccountStatus.CLOSED:
-        raise Refused(Refusal.RECEIVER_CLOSED)
-    _check_room(receiver, case.request.amount)
-    _check_available(account, case.request.amount)
-    cuts = account.cut(case.request.amount)
-    case.this.changes.cuts = cuts
-    account.move(
-        case.this.changes, amount=case.request.amount, layer=Layer.POSTED, other=receiver.no, is_in=False
-    )
-    received = _of_its_own(case.desk, receiver, OperationKind.RECEIVE, key=f"receive:{case.request.key}")
-    received.amount, received.follows = case.request.amount, case.this
-    _put_down(account, receiver, cuts, received.changes)
-    return (received,)
-
-
-def _put_down(account: Account, receiver: Account, cuts: Sequence[Stretch], changes: Changes) -> None:
-    """Open lots at the receiver with the dates of what was cut. The sender's entry moved the points already."""
-    amounts: dict[date, int] = {}
-    for track in (account.fixed, account.rolling):
-        mine = [cut for cut in cuts if (cut.end.expires_on == ROLLING) is (track is account.rolling)]
-        for piece in track.pieces(mine):
-            amounts[piece.expires_on] = amounts.get(piece.expires_on, 0) + piece.amount
-    for expires_on, amount in amounts.items():
-        track = receiver.rolling if expires_on == ROLLING else receiver.fixed
-        changes.lots.append(track.add(expires_on, amount))
-        receiver.posted += amount
-    if ROLLING in amounts and account.rolling_until is not None:
-        _become_active(receiver, account.rolling_until)
-
-
 def _set_status(case: Case[SetStatus]) -> Sequence[Decided]:
-    account = _account(case.this)
+    account = own_account(case.this)
     is_empty = not (account.posted or account.pending or account.held or account.owed)
     if case.request.status is AccountStatus.CLOSED and not is_empty:
         raise Refused(Refusal.ACCOUNT_NOT_EMPTY)
@@ -325,7 +290,7 @@ def _set_status(case: Case[SetStatus]) -> Sequence[Decided]:
 
 
 def _set_floor(case: Case[SetFloor]) -> Sequence[Decided]:
-    _open_account(case.this).floor = case.request.floor
+    open_account(case.this).floor = case.request.floor
     return ()
 
 
@@ -342,75 +307,6 @@ def _release(this: Decided, account: Account, hold: Subject, *, posted: int) -> 
 def _spend(this: Decided, account: Account, amount: int, *, sink: int) -> None:
     this.changes.cuts = account.cut(amount)
     account.move(this.changes, amount=amount, layer=Layer.POSTED, other=sink, is_in=False)
-
-
-def _account(this: Decided) -> Account:
-    if this.account is None:
-        raise Refused(Refusal.MEMBER_UNKNOWN)
-    return this.account
-
-
-def _open_account(this: Decided) -> Account:
-    account = _account(this)
-    if account.status is AccountStatus.CLOSED:
-        raise Refused(Refusal.ACCOUNT_CLOSED)
-    return account
-
-
-def _spending_account(this: Decided) -> Account:
-    account = _open_account(this)
-    if account.status is AccountStatus.FROZEN:
-        raise Refused(Refusal.ACCOUNT_FROZEN)
-    return account
-
-
-def _reserved(this: Decided, kind: OperationKind) -> tuple[Subject, Reservation]:
-    subject = this.subject
-    if subject is None:
-        raise Refused(Refusal.SUBJECT_NOT_FOUND)
-    if subject.kind is not kind or subject.reservation is None:
-        raise Refused(Refusal.SUBJECT_OF_ANOTHER_KIND)
-    return subject, subject.reservation
-
-
-_RESOLVED: Final = {
-    OperationKind.POST: Refusal.ALREADY_POSTED,
-    OperationKind.CONFIRM: Refusal.ALREADY_POSTED,
-    OperationKind.VOID: Refusal.ALREADY_VOIDED,
-    OperationKind.CANCEL: Refusal.ALREADY_VOIDED,
-    OperationKind.TIME_OUT: Refusal.HOLD_EXPIRED,
-}
-
-
-def _check_unresolved(reservation: Reservation) -> None:
-    if reservation.resolved_by is not None:
-        raise Refused(_RESOLVED[reservation.resolved_by])
-
-
-def _check_dates(desk: Desk, request: Earn) -> None:
-    if request.occurred_at is not None:
-        if request.occurred_at > desk.now + timedelta(seconds=desk.rules.clock_skew_s):
-            raise Refused(Refusal.IN_THE_FUTURE)
-        if request.occurred_at < desk.now - timedelta(days=desk.rules.backdated_days_max):
-            raise Refused(Refusal.TOO_LONG_AGO)
-    until = request.active_until if request.is_rolling else request.expires_on
-    if until is not None and until < desk.today:
-        raise Refused(Refusal.ALREADY_EXPIRED)
-
-
-def _check_room(account: Account, amount: int) -> None:
-    if account.posted + account.pending + amount > AMOUNT_MAX:
-        raise Refused(Refusal.BALANCE_TOO_LARGE)
-
-
-def _check_available(account: Account, amount: int) -> None:
-    if account.available - amount < account.floor:
-        raise Refused(Refusal.INSUFFICIENT_POINTS)
-
-
-def _become_active(account: Account, until: date | None) -> None:
-    if until is not None:
-        account.rolling_until = max(until, account.rolling_until or until)
 
 
 def day_of_lots(details: Mapping[str, Any]) -> date:
@@ -447,6 +343,6 @@ _DECISIONS: Final[Mapping[type[Request], Decision]] = {
     Void: _void,
     Extend: _extend,
     Reverse: _reverse,
-    Transfer: _transfer,
+    Transfer: transfer,
     Convert: _convert,
 }

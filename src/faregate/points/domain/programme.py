@@ -1,7 +1,8 @@
 """The programme: how many points a purchase earns, in parts that say why, and what a refund takes back.
 
-The declaration is a table of rules, tiers, promotions and caps. It is evaluated here and not by the rules engine: every
-figure must be an exact fraction until the one rounding at the end, and the engine reckons in decimals of its own.
+The rates by merchant category and tier are a ruleset's (`earning`). What is declared here is what goes on top of them:
+promotions and how they stack, caps, expiry. That is reckoned in exact fractions until the one rounding at the end, and
+depends on what a member earned so far, which no table of the engine can say.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 from faregate.kernel.errors import InvalidError
 from faregate.points.contracts.programme import Earner, EarnQuote, Part, Purchase
-from faregate.points.domain.conversion import Ratio
+from faregate.points.domain.conversion import EVEN, Ratio, TransferRatio
+from faregate.points.domain.earning import EARNING, EarnRates
 
 
 class ProgrammeInvalid(InvalidError):
@@ -32,6 +34,15 @@ class Stacking(StrEnum):
     MULTIPLY = "multiply"
 
 
+class CapPeriod(StrEnum):
+    """In what time a promotion gives a member so many points at most."""
+
+    PURCHASE = "purchase"
+    DAY = "day"
+    MONTH = "month"
+    PROMOTION = "promotion"
+
+
 class Expiry(StrEnum):
     """When points expire."""
 
@@ -42,30 +53,19 @@ class Expiry(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EarnRule:
-    """Points a unit of the currency for purchases of some categories; no categories means all."""
-
-    name: str
-    points_per_unit: Fraction
-    categories: Sequence[range] = ()
-
-    def fits(self, category: int) -> bool:
-        """Whether a purchase of this category earns by this rule."""
-        return not self.categories or any(category in found for found in self.categories)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """A tier: from so many qualifying points in a period on, with a multiplier of what the rule gives."""
+    """A tier: from so many qualifying points in a period on. What it makes of a rate, the earn rules say."""
 
     name: str
     threshold: int
-    multiplier: Fraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """More points for a while: a multiplier of what rule and tier give, or a bonus. No rules or tiers means all."""
+    """More points for a while: a multiplier of what rule and tier give, or a bonus. No rules or tiers means all.
+
+    It gives a member at most `cap` points in each period of `cap_per`; None: as many as there are.
+    """
 
     name: str
     begins: date = date.min
@@ -76,12 +76,29 @@ class Promotion:
     is_for_first_purchase: bool = False
     multiplier: Fraction = Fraction(1)
     bonus: int = 0
+    cap: int | None = None
+    cap_per: CapPeriod = CapPeriod.PROMOTION
 
-    def applies(self, purchase: Purchase, earner: Earner, *, rule: EarnRule, on: date) -> bool:
+    def capped(self, gain: Fraction, earner: Earner) -> Fraction:
+        """Return what of a gain the cap leaves to a member."""
+        if self.cap is None:
+            return gain
+        so_far = 0 if self.cap_per is CapPeriod.PURCHASE else earner.promoted.get(self.name, 0)
+        return min(gain, Fraction(max(0, self.cap - so_far)))
+
+    def counts_on(self, day: date) -> bool:
+        """Whether what it gave before must be known on a day."""
+        return (
+            self.cap is not None
+            and self.cap_per is not CapPeriod.PURCHASE
+            and self.begins <= day <= self.ends
+        )
+
+    def applies(self, purchase: Purchase, earner: Earner, *, rule: str, on: date) -> bool:
         """Whether a purchase profits from it."""
         return (
             self.begins <= on <= self.ends
-            and (not self.rules or rule.name in self.rules)
+            and (not self.rules or rule in self.rules)
             and (not self.tiers or earner.tier in self.tiers)
             and (not self.merchants or purchase.merchant in self.merchants)
             and (earner.is_first_purchase or not self.is_for_first_purchase)
@@ -94,7 +111,6 @@ class Programme:
 
     version: str
     currency: str
-    rules: Sequence[EarnRule]
     tiers: Sequence[Tier]
     promotions: Sequence[Promotion]
     stacking: Stacking
@@ -107,25 +123,33 @@ class Programme:
     period: str = "calendar_year"
     minor_per_unit: int = 100
     partners: Mapping[str, Ratio] = field(default_factory=dict)
+    transfers: TransferRatio = EVEN
 
     def tier(self, name: str) -> Tier:
         """Return a tier by name, the lowest for one that is not declared any more."""
         return next((tier for tier in self.tiers if tier.name == name), self.tiers[0])
 
 
-def earn_for(purchase: Purchase, earner: Earner, programme: Programme, *, on: date) -> EarnQuote:
-    """Return what a purchase earns on a day of the programme. The parts add up to the points exactly."""
-    rule = next(rule for rule in programme.rules if rule.fits(purchase.merchant_category))
-    base = Fraction(purchase.amount_minor, programme.minor_per_unit) * rule.points_per_unit
+def earn_for(
+    purchase: Purchase, earner: Earner, programme: Programme, *, rates: EarnRates, on: date
+) -> EarnQuote:
+    """Return what a purchase earns on a day of the programme. The parts add up to the points exactly.
+
+    Raises EarnRulesUnfit when the rates do not say it.
+    """
     tier = programme.tier(earner.tier)
-    with_tier = base * tier.multiplier
-    applying = [one for one in programme.promotions if one.applies(purchase, earner, rule=rule, on=on)]
-    total = with_tier
-    parts = [Part(name=rule.name, points=floor(base))]
+    rate = rates.rate(purchase.merchant_category, tier.name)
+    base = Fraction(purchase.amount_minor, programme.minor_per_unit) * rate.points_per_unit
+    with_tier = base * rate.multiplier
+    applying = [one for one in programme.promotions if one.applies(purchase, earner, rule=rate.rule, on=on)]
+    total, promoted = with_tier, dict[str, int]()
+    parts = [Part(name=rate.rule, points=floor(base))]
     parts.append(Part(name=f"tier {tier.name}", points=floor(with_tier) - floor(base)))
-    for promotion, gain in _gains(applying, with_tier, programme.stacking):
-        parts.append(Part(name=promotion, points=floor(total + gain) - floor(total)))
-        total += gain
+    for name, gain, capped in _gains(applying, with_tier, programme.stacking, earner=earner):
+        parts.append(Part(name=name, points=floor(total + gain) - floor(total)))
+        parts.append(Part(name=f"cap of {name}", points=floor(total + capped) - floor(total + gain)))
+        promoted[name] = floor(total + capped) - floor(total)
+        total += capped
     points = floor(total)
     for name, most in _caps(programme, earner):
         if points > most:
@@ -138,27 +162,26 @@ def earn_for(purchase: Purchase, earner: Earner, programme: Programme, *, on: da
         expires_on=expires_on(on, programme),
         active_until=active_until(on, programme),
         version=programme.version,
+        rules=rates.label,
+        promoted={name: points for name, points in promoted.items() if points > 0},
     )
 
 
 def _gains(
-    applying: Sequence[Promotion], before: Fraction, stacking: Stacking
-) -> Iterator[tuple[str, Fraction]]:
-    """Return what each promotion adds, by the rule for several at once."""
-    gains = [(one.name, before * (one.multiplier - 1) + one.bonus) for one in applying]
-    if not gains:
-        return
-    match stacking:
-        case Stacking.BEST_ONLY:
-            yield max(gains, key=lambda gain: gain[1])  # the first of those that give the same
-        case Stacking.ADD:
-            yield from gains
-        case Stacking.MULTIPLY:
-            so_far = before
-            for one in applying:
-                gain = so_far * (one.multiplier - 1)
-                so_far += gain
-                yield one.name, gain + one.bonus
+    applying: Sequence[Promotion], before: Fraction, stacking: Stacking, *, earner: Earner
+) -> Iterator[tuple[str, Fraction, Fraction]]:
+    """Return what each promotion would add and what its cap leaves of that, by the rule for several at once."""
+    gains: list[tuple[str, Fraction, Fraction]] = []
+    multiplied = before
+    for one in applying:
+        by_factor = (multiplied if stacking is Stacking.MULTIPLY else before) * (one.multiplier - 1)
+        gain = by_factor + one.bonus
+        capped = one.capped(gain, earner)
+        multiplied += min(by_factor, capped)
+        gains.append((one.name, gain, capped))
+    if stacking is Stacking.BEST_ONLY and gains:
+        gains = [max(gains, key=lambda gain: gain[2])]  # the first of those that give the same
+    yield from gains
 
 
 def _caps(programme: Programme, earner: Earner) -> Iterator[tuple[str, int]]:
@@ -213,6 +236,8 @@ def _end_of_month(day: date) -> date:
 def read_programme(declared: Mapping[str, Any]) -> Programme:
     """Return the programme that a parsed declaration says. Raises ProgrammeInvalid, which names the place."""
     with _Place("the programme") as place:
+        if "rules" in declared:
+            raise ValueError(f"rates by category and tier are published as the ruleset {EARNING}")
         expiry = declared["expiry"]
         promotions = declared.get("promotions", {})
         caps = declared["caps"]
@@ -220,7 +245,6 @@ def read_programme(declared: Mapping[str, Any]) -> Programme:
             version=str(declared["version"]),
             currency=str(declared["currency"]),
             minor_per_unit=_whole(declared.get("minor_per_unit", 100)),
-            rules=[_rule(found, place.at(f"rules, {n}.")) for n, found in enumerate(declared["rules"], 1)],
             tiers=[_tier(found, place.at(f"tiers, {n}.")) for n, found in enumerate(declared["tiers"], 1)],
             promotions=[
                 _promotion(found, place.at(f"promotions, {n}."))
@@ -238,6 +262,7 @@ def read_programme(declared: Mapping[str, Any]) -> Programme:
                 str(found["name"]): _ratio(found, place.at(f"partners, {n}."))
                 for n, found in enumerate(declared.get("partners", ()), 1)
             },
+            transfers=_transfers(declared.get("transfers", {}), place.at("transfers.")),
         )
     _check(programme)
     return programme
@@ -245,24 +270,19 @@ def read_programme(declared: Mapping[str, Any]) -> Programme:
 
 def _check(programme: Programme) -> None:
     """Refuse what can be read but not be meant."""
-    names = [rule.name for rule in programme.rules]
     thresholds = [tier.threshold for tier in programme.tiers]
     tiers = [tier.name for tier in programme.tiers]
-    unknown = {name for one in programme.promotions for name in one.rules} - set(names)
     strange = {name for one in programme.promotions for name in one.tiers} - set(tiers)
     for is_wrong, what in (
-        (not names or programme.rules[-1].categories, "the last rule must fit every purchase"),
-        (len(set(names)) != len(names), "two rules have one name"),
-        (
-            any(not rule.categories for rule in programme.rules[:-1]),
-            "no rule after one for every purchase is reached",
-        ),
         (not thresholds or thresholds[0] != 0, "the first tier must begin at 0"),
         (thresholds != sorted(set(thresholds)), "the thresholds of tiers must rise"),
         (len(set(tiers)) != len(tiers), "two tiers have one name"),
         (strange, f"promotions name tiers that are not there: {', '.join(sorted(strange))}"),
+        (
+            len({one.name for one in programme.promotions}) != len(programme.promotions),
+            "two promotions have one name",
+        ),
         (programme.minor_per_unit <= 0, "a unit has at least one minor unit"),
-        (unknown, f"promotions name rules that are not there: {', '.join(sorted(unknown))}"),
         (
             programme.period not in ("calendar_year", "rolling_year"),
             f"there is no period {programme.period!r}",
@@ -297,26 +317,16 @@ class _Place:
         return _Place(inside)
 
 
-def _rule(found: Mapping[str, Any], place: _Place) -> EarnRule:
-    with place:
-        return EarnRule(
-            name=str(found["name"]),
-            points_per_unit=_factor(found["points_per_unit"]),
-            categories=[_categories(text) for text in found.get("categories", ())],
-        )
-
-
 def _tier(found: Mapping[str, Any], place: _Place) -> Tier:
     with place:
-        return Tier(
-            name=str(found["name"]),
-            threshold=_whole(found["threshold"]),
-            multiplier=_factor(found["multiplier"]),
-        )
+        if misspelt := found.keys() - {"name", "threshold"}:
+            raise ValueError(f"a tier has no {', '.join(sorted(misspelt))}")
+        return Tier(name=str(found["name"]), threshold=_whole(found["threshold"]))
 
 
 _OF_PROMOTIONS = frozenset(
-    {"name", "begins", "ends", "rules", "tiers", "merchants", "first_purchase", "multiplier", "bonus"}
+    {"name", "begins", "ends", "rules", "tiers", "merchants", "first_purchase", "multiplier", "bonus", "cap"}
+    | {"cap_per"}
 )
 
 
@@ -334,7 +344,11 @@ def _promotion(found: Mapping[str, Any], place: _Place) -> Promotion:
             is_for_first_purchase=bool(found.get("first_purchase", False)),
             multiplier=_factor(found.get("multiplier", 1)),
             bonus=_whole(found.get("bonus", 0)),
+            cap=None if "cap" not in found else _whole(found["cap"]),
+            cap_per=CapPeriod(found.get("cap_per", CapPeriod.PROMOTION)),
         )
+        if ("cap" in found) != ("cap_per" in found):
+            raise ValueError(f"{promotion.name} needs both of `cap` and `cap_per`, or neither")
         if promotion.begins > promotion.ends:
             raise ValueError(f"{promotion.name} ends before it begins")
     return promotion
@@ -347,12 +361,9 @@ def _ratio(found: Mapping[str, Any], place: _Place) -> Ratio:
         )
 
 
-def _categories(text: str) -> range:
-    first, _, last = text.partition("-")
-    found = range(int(first), int(last or first) + 1)
-    if not found or not 0 <= found.start <= found[-1] <= 9999:
-        raise ValueError(f"{text!r} is no range of categories")
-    return found
+def _transfers(found: Mapping[str, Any], place: _Place) -> TransferRatio:
+    with place:
+        return TransferRatio(points=_whole(found.get("points", 1)), units=_whole(found.get("units", 1)))
 
 
 def _factor(value: Any) -> Fraction:

@@ -16,8 +16,8 @@ from faregate.points.domain.case import Reservation
 from faregate.points.domain.lots import ROLLING, Piece, Stretch
 
 Bucket = tuple[date, int]
-_ENDS_A_HOLD = (OperationKind.POST, OperationKind.VOID, OperationKind.TIME_OUT)
-_ENDS = {Layer.HELD: _ENDS_A_HOLD, Layer.PENDING: (OperationKind.CONFIRM, OperationKind.CANCEL)}
+ENDS_A_HOLD = (OperationKind.POST, OperationKind.VOID, OperationKind.TIME_OUT)
+_ENDS = {Layer.HELD: ENDS_A_HOLD, Layer.PENDING: (OperationKind.CONFIRM, OperationKind.CANCEL)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,24 @@ class Done:
     moved: Mapping[Layer, int]
     cuts: Sequence[Stretch] = ()
     lots: Sequence[Piece] = ()
+    active_until: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReversedTransfer:
+    """A transfer of which so much was `reversed`: of `amount` points so many `arrived`, and `given` came back."""
+
+    no: int
+    amount: int
+    arrived: int
+    reversed: int
+    given: int
+
+    @property
+    def is_even(self) -> bool:
+        """Whether the receiver gave back the share of what the sender got back."""
+        kept = self.arrived * (self.amount - self.reversed) // self.amount
+        return self.given == self.arrived - kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +62,7 @@ class Records:
     done: Sequence[Done]
     reservations: Mapping[int, Reservation]
     reversed: Mapping[int, int]
+    transfers: Sequence[ReversedTransfer] = ()
 
 
 @dataclass(slots=True)
@@ -63,7 +82,7 @@ def breaks_of(records: Records) -> list[str]:
     by_no = {one.no: one for one in records.done}
     for one in records.done:
         found += _fold_one(fold, one, by_no, records)
-    return found + list(_compared(fold, records))
+    return [*found, *_compared(fold, records), *_uneven(records)]
 
 
 def _fold_one(fold: _Fold, one: Done, by_no: Mapping[int, Done], records: Records) -> Iterator[str]:
@@ -79,7 +98,7 @@ def _fold_one(fold: _Fold, one: Done, by_no: Mapping[int, Done], records: Record
     for lot in one.lots:
         fold.open[lot[:2]] += lot.amount
         fold.earned[lot[:2]] += lot.amount
-    for piece in _pieces(records, one.cuts):
+    for piece in pieces_of(records, one.cuts):
         fold.open[piece[:2]] -= piece.amount
     subject = by_no.get(one.subject) if one.subject is not None else None
     if subject is not None:
@@ -93,7 +112,7 @@ def _fold_subject(
     if reservation is not None and one.kind in _ENDS[reservation.layer]:
         fold.ended[subject.no] += 1
         spent = one.amount if one.kind is OperationKind.POST else 0
-        if one.kind in _ENDS_A_HOLD:
+        if one.kind in ENDS_A_HOLD:
             _give_back(fold, records, subject.cuts, after=spent, upto=subject.amount)
         if fold.ended[subject.no] > 1 or one.kind is not reservation.resolved_by:
             yield f"reservation {subject.no} was resolved otherwise than operation {one.no} did"
@@ -114,12 +133,8 @@ def _fold_subject(
 
 def _give_back(fold: _Fold, records: Records, cuts: Sequence[Stretch], *, after: int, upto: int) -> None:
     """Let the points of cuts count again, from one on to another, in the order in which they were cut."""
-    place = 0
-    for piece in _pieces(records, cuts):
-        begin, end = max(place, after), min(place + piece.amount, upto)
-        if begin < end:
-            fold.open[piece[:2]] += end - begin
-        place += piece.amount
+    for piece in middle(records, cuts, after=after, upto=upto):
+        fold.open[piece[:2]] += piece.amount
 
 
 def _compared(fold: _Fold, records: Records) -> Iterator[str]:
@@ -156,7 +171,24 @@ def _compared(fold: _Fold, records: Records) -> Iterator[str]:
         yield "what is counted as reversed is not what was reversed"
 
 
-def _pieces(records: Records, cuts: Sequence[Stretch]) -> Iterator[Piece]:
+def _uneven(records: Records) -> Iterator[str]:
+    for one in records.transfers:
+        if not one.is_even:
+            yield f"transfer {one.no} was reversed by {one.reversed}, and its receiver gave back {one.given}"
+
+
+def pieces_of(records: Records, cuts: Sequence[Stretch]) -> Iterator[Piece]:
+    """Return what cuts consist of, in the order in which it was cut."""
     for cut in cuts:
         track = records.account.rolling if cut.end.expires_on == ROLLING else records.account.fixed
         yield from track.pieces([cut])
+
+
+def middle(records: Records, cuts: Sequence[Stretch], *, after: int, upto: int) -> Iterator[Piece]:
+    """Return the points of cuts from one on to another, in the order in which they were cut."""
+    place = 0
+    for piece in pieces_of(records, cuts):
+        begin, end = max(place, after), min(place + piece.amount, upto)
+        if begin < end:
+            yield piece._replace(begin=piece.begin + begin - place, end=piece.begin + end - place)
+        place += piece.amount

@@ -24,6 +24,7 @@ _WORDS = {
     OperationKind.REVERSE: "reversed",
     OperationKind.TRANSFER: "given away",
     OperationKind.RECEIVE: "received",
+    OperationKind.GIVE_BACK: "given back",
     OperationKind.CONVERT: "converted",
     OperationKind.EXPIRE: "expired",
     OperationKind.TIME_OUT: "hold timed out",

@@ -37,6 +37,7 @@ _EVENTS: Final[Mapping[OperationKind, type[PointsEvent]]] = {
     OperationKind.TRANSFER: PointsBurned,
     OperationKind.EXPIRE: PointsExpired,
     OperationKind.REVERSE: PointsReversed,
+    OperationKind.GIVE_BACK: PointsReversed,
 }
 
 

@@ -7,8 +7,8 @@ that comes after a crash finds what was done. What was promised is the ratio of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import structlog
@@ -32,9 +32,11 @@ from faregate.points.contracts.ledger import (
     Reverse,
 )
 from faregate.points.contracts.programme import Earner, Purchase
-from faregate.points.domain.programme import Programme, earn_for, months_after, refund_points
+from faregate.points.domain.earning import EarnRates
+from faregate.points.domain.programme import CapPeriod, Programme, earn_for, months_after, refund_points
+from faregate.points.handlers.earning import EarnRules
 from faregate.points.handlers.writer import LedgerWriter
-from faregate.points.store import batch
+from faregate.points.store import batch, reading
 from faregate.points.store import programme as store
 from faregate.points.store.programme import Payment
 
@@ -43,11 +45,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentEarning:
-    """Lets payments earn. `day_of` tells the programme's day of an instant, `begins` when a day begins."""
+    """Lets payments earn: by `rules` their rates, by `programme` the rest.
+
+    `day_of` tells the programme's day of an instant, `begins` when a day begins.
+    """
 
     database: Database
     writer: LedgerWriter
     programme: Programme
+    rules: EarnRules
     day_of: Callable[[datetime], date]
     begins: Callable[[date], datetime]
 
@@ -85,37 +91,60 @@ class PaymentEarning:
             await batch.open_accounts(
                 own, [str(event.member_id) for event in fresh], at=fresh[0].authorised_at
             )
-        earners = await store.earners(
-            conn,
-            [str(event.member_id) for event in fresh],
-            day=self.begins(on),
-            day_end=self.begins(on + timedelta(days=1)),
-            month=self.begins(on.replace(day=1)),
-            month_end=self.begins(months_after(on.replace(day=1), 1)),
-            lowest=self.programme.tiers[0].name,
-        )
+        earners = await self._earners(conn, {str(event.member_id) for event in fresh}, on=on)
+        rates = await self.rules.active_at(conn, [event.authorised_at for event in fresh])
         promises: list[EarnPending] = []
         for event in fresh:
             member_id = str(event.member_id)
-            promise = self._promise(event, member_id, earners)
+            promise = self._promise(event, member_id, earners, rates=rates[event.authorised_at])
             known[event.payment_id] = Payment(
                 payment_id=event.payment_id,
                 member_id=member_id,
                 amount_minor=event.amount_minor,
                 earned=0 if promise is None else promise.amount,
                 occurred_at=event.authorised_at,
+                promoted=None if promise is None else promise.promoted,
             )
             if promise is not None:
                 promises.append(promise)
             elif found := await batch.operation_of_key(conn, _promise_key(event.payment_id)):
-                known[event.payment_id].promised_no = found.no  # of a crash before: what was promised then
-                known[event.payment_id].earned = found.amount
+                await _remember(conn, known[event.payment_id], found)
         for promise, answer in zip(promises, await self._write(conn, promises), strict=True):
-            payment = known[promise.reference]
-            payment.promised_no, payment.earned = answer
+            await _remember(conn, known[promise.reference], answer)
+
+    async def _earners(self, conn: Connection, members: Collection[str], *, on: date) -> dict[str, Earner]:
+        """Return who earns, with what was earned so far in all periods that caps speak of."""
+        window = store.Window(
+            day=self.begins(on),
+            day_end=self.begins(on + timedelta(days=1)),
+            month=self.begins(on.replace(day=1)),
+            month_end=self.begins(months_after(on.replace(day=1), 1)),
+        )
+        lowest = self.programme.tiers[0].name
+        earners = await store.earners(conn, members, window=window, lowest=lowest)
+        capped = [one for one in self.programme.promotions if one.counts_on(on)]
+        if not capped:
+            return earners
+        begins = min(
+            [window.month.date(), *(one.begins for one in capped if one.cap_per is CapPeriod.PROMOTION)]
+        )
+        since = None if begins == date.min else self.begins(begins)
+        names = [one.name for one in capped]
+        given = await store.promoted(conn, members, names, window=window, since=since)
+        return {
+            member: replace(
+                earner,
+                promoted={
+                    one.name: given[member, one.name][one.cap_per]
+                    for one in capped
+                    if (member, one.name) in given
+                },
+            )
+            for member, earner in earners.items()
+        }
 
     def _promise(
-        self, event: PaymentAuthorised, member_id: str, earners: dict[str, Earner]
+        self, event: PaymentAuthorised, member_id: str, earners: dict[str, Earner], *, rates: EarnRates
     ) -> EarnPending | None:
         """Return what a payment promises, None if nothing. It counts against the caps of the next ones."""
         earner = earners[member_id]
@@ -125,11 +154,13 @@ class PaymentEarning:
             merchant=event.merchant,
             occurred_at=event.authorised_at,
         )
-        quote = earn_for(purchase, earner, self.programme, on=self.day_of(event.authorised_at))
+        on = self.day_of(event.authorised_at)
+        quote = earn_for(purchase, earner, self.programme, rates=rates, on=on)
         earners[member_id] = Earner(
             tier=earner.tier,
             earned_today=earner.earned_today + quote.points,
             earned_this_month=earner.earned_this_month + quote.points,
+            promoted=Counter(earner.promoted) + Counter(quote.promoted),
         )
         if not quote.points:
             return None
@@ -143,6 +174,8 @@ class PaymentEarning:
             is_rolling=quote.active_until is not None,
             active_until=quote.active_until,
             reference=event.payment_id,
+            earned_by=f"{quote.rules} {quote.version}",
+            promoted=quote.promoted or None,
         )
 
     async def _captured(self, known: dict[str, Payment], events: Sequence[PaymentCaptured]) -> None:
@@ -187,7 +220,7 @@ class PaymentEarning:
             ]
         )
         for payment in withdrawn:
-            payment.earned = 0  # nor does it count against a cap
+            payment.earned, payment.promoted = 0, None  # nor does it count against a cap
 
     async def _refunded(self, known: dict[str, Payment], events: Sequence[PaymentRefunded]) -> None:
         requests: list[Request] = []
@@ -216,21 +249,29 @@ class PaymentEarning:
                 )
         await self._ask(requests)
 
-    async def _write(self, conn: Connection, promises: Sequence[EarnPending]) -> list[tuple[int | None, int]]:
-        """Return number and points of what was promised: of a crash before, what was promised then."""
-        found: list[tuple[int | None, int]] = []
+    async def _write(self, conn: Connection, promises: Sequence[EarnPending]) -> list[Operation | None]:
+        """Return what was promised, None for nothing: of a crash before, what was promised then."""
+        found: list[Operation | None] = []
         for promise, answer in zip(promises, await self._ask(promises), strict=True):
             if isinstance(answer, KeyReused):
-                answer = await batch.operation_of_key(conn, promise.key) or answer
-            if isinstance(answer, Operation) and answer.refusal is None:
-                found.append((answer.no, answer.amount))
+                found.append(await batch.operation_of_key(conn, promise.key))
             else:
-                found.append((None, 0))
-        return found
+                found.append(answer)
+        return [one if one is not None and one.refusal is None else None for one in found]
 
     async def _ask(self, requests: Sequence[Request]) -> list[Answer]:
         answers = await self.writer.write(requests) if requests else []
         return [answer for answer in answers if answer is not None]
+
+
+async def _remember(conn: Connection, payment: Payment, promise: Operation | None) -> None:
+    """Let a payment know what it promised. Of a crash before it is what was promised then, whatever is by now."""
+    payment.promised_no = None if promise is None else promise.no
+    payment.earned = 0 if promise is None else promise.amount
+    if promise is None:
+        payment.promoted = None
+    elif promise.is_replay:
+        payment.promoted = (await reading.asked(conn, promise.no)).details.get("promoted")
 
 
 def _promise_key(payment_id: str) -> str:

@@ -29,6 +29,7 @@ from faregate.points.contracts.ledger import (
     Operation,
     OperationKind,
     Request,
+    Reverse,
     Settle,
     Transfer,
 )
@@ -138,12 +139,15 @@ class LedgerWriter:
         return [answer() for answer in answers]
 
     async def _subjects(self, conn: Connection, requests: Sequence[Request]) -> dict[int, Mapping[str, Any]]:
-        """Read what requests refer to; of a posted hold also the hold."""
+        """Read what requests refer to; of a posted hold also the hold, of a transfer what the receiver got."""
         numbers = {request.subject for request in requests if isinstance(request, OfSubject)}
         if not numbers:
             return {}
         found = await store.subjects(conn, sorted(numbers))
         holds = {row["subject_no"] for row in found.values() if row["kind"] == OperationKind.POST} - numbers
+        transfers = [row["no"] for row in found.values() if row["kind"] == OperationKind.TRANSFER]
+        if transfers:
+            found |= await store.receipts(conn, transfers)
         return found | (await store.subjects(conn, sorted(holds)) if holds else {})
 
     async def _know_accounts(self, conn: Connection, requests: Sequence[Request]) -> None:
@@ -169,6 +173,7 @@ class Needs:
         numbers: Mapping[str, int],
     ) -> None:
         self.wanted: dict[int, int] = {row["account_no"]: 0 for row in found.values()}
+        received = {row["subject_no"]: row for row in found.values() if row["kind"] == OperationKind.RECEIVE}
         self.earned: set[tuple[int, date]] = set()
         for request in requests:
             if isinstance(request, OfMember):
@@ -183,6 +188,9 @@ class Needs:
                 day = day_of_lots(details)
                 if isinstance(request, Earn | Adjust | Confirm) and day != ROLLING:
                     self.earned.add((no, day))
+            if isinstance(request, Reverse) and request.subject in received:
+                receipt = received[request.subject]
+                self._add(receipt["account_no"], receipt["amount"])
             if isinstance(request, Transfer) and request.to_member_id in numbers:
                 self._add(numbers[request.to_member_id], ALL)  # on which days, is not known yet
 
@@ -236,7 +244,10 @@ class _Batch:
         due: Sequence[Mapping[str, Any]],
         cut_by: set[int],
     ) -> None:
-        earned_by = [row["no"] for row in subjects]
+        receipts = {
+            row["subject_no"]: row for row in self._found.values() if row["kind"] == OperationKind.RECEIVE
+        }
+        earned_by = [row["no"] for row in subjects] + [row["no"] for row in receipts.values()]
         cuts, lots, reversed_ = await store.load_moves(
             conn, accounts=self._by_no, cut_by=sorted(cut_by), earned_by=earned_by
         )
@@ -249,6 +260,7 @@ class _Batch:
                 reversed_amount=reversed_.get(no, 0),
                 cuts=cuts.get(cutter_of(row), ()),
                 lots=lots.get(no, ()),
+                receipt=store.receipt_of(receipts.get(no), lots=lots),
             )
         for row in due:
             no = row["operation_no"]
@@ -314,6 +326,7 @@ def _done(this: Decided, *, is_replay: bool = False) -> Callable[[], Operation]:
             balance=this.balance,
             subject=this.subject_no,
             gives=this.details.get("gives"),
+            arrives=this.details.get("arrives"),
             is_replay=is_replay,
         )
 
@@ -336,7 +349,10 @@ def _repeated(request: Request, first: Decided) -> Callable[[], Answer]:
 
 
 def _difference(request: Request, known: Operation | Decided, details: Mapping[str, Any]) -> str | None:
-    """Return the first field in which a request differs from what stands under its key."""
+    """Return the first field in which a request differs from what stands under its key.
+
+    Of an amount it is what was asked for that counts, not what the programme's terms of then made of it.
+    """
     asked: dict[str, Any] = {"kind": request.kind}
     stands: dict[str, Any] = {"kind": known.kind}
     if isinstance(request, OfMember):
@@ -347,4 +363,8 @@ def _difference(request: Request, known: Operation | Decided, details: Mapping[s
         stands["subject"] = known.subject_no if isinstance(known, Decided) else known.subject
     asked |= request.details()
     stands |= details
-    return next((name for name in {**asked, **stands} if asked.get(name) != stands.get(name)), None)
+    for one in (asked, stands):
+        if "asked" in one:
+            one["amount"] = one.pop("asked")
+    names = (name for name in {**asked, **stands} if name not in request.derived)
+    return next((name for name in names if asked.get(name) != stands.get(name)), None)

@@ -12,6 +12,8 @@ from faregate.infra.http.dates import Day, Instant
 from faregate.points.contracts import ledger
 from faregate.points.contracts.ledger import (
     AMOUNT_MAX,
+    REASON_PATTERN,
+    REFERENCE_PATTERN,
     AccountStatus,
     Balance,
     Operation,
@@ -30,8 +32,18 @@ MemberId = Annotated[
 ]
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, examples=[2500])]
 Number = Annotated[int, Field(ge=1, le=NUMBER_MAX, examples=[4711])]
-Words = Annotated[str, Field(max_length=200, pattern=_WORDS)]
-Reason = Annotated[str, Field(min_length=1, max_length=200, pattern=_WORDS)]
+Reference = Annotated[
+    str,
+    Field(
+        pattern=REFERENCE_PATTERN,
+        description="An id; nothing that tells who somebody is.",
+        examples=["trip-1"],
+    ),
+]
+Reason = Annotated[
+    str,
+    Field(pattern=REASON_PATTERN, description="One word: it is kept for ever.", examples=["entered_twice"]),
+]
 Key = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -58,7 +70,7 @@ class EarnForm(OperationForm):
     active_until: Day | None = Field(default=None, description="Rolling points live at least until then.")
     occurred_at: Instant | None = None
     qualifying: int = Field(default=0, ge=0, le=AMOUNT_MAX, description="Points that count for tiers.")
-    reference: Words = ""
+    reference: Reference = ""
 
 
 class EarnPendingForm(EarnForm):
@@ -93,7 +105,7 @@ class BurnForm(OperationForm):
     member_id: MemberId
     amount: Amount
     active_until: Day | None = None
-    reference: Words = ""
+    reference: Reference = ""
 
 
 class PointsHoldForm(OperationForm):
@@ -104,7 +116,7 @@ class PointsHoldForm(OperationForm):
     member_id: MemberId
     amount: Amount
     expires_in_s: int = Field(default=900, ge=1, le=366 * 86_400)
-    reference: Words = ""
+    reference: Reference = ""
 
 
 class PostForm(OperationForm):
@@ -141,11 +153,11 @@ class ReverseForm(OperationForm):
     kind: Literal["reverse"]
     subject: Number
     amount: Amount | None = None
-    reason: Words = ""
+    reason: Reason | Literal[""] = ""
 
 
 class TransferForm(OperationForm):
-    """Points go to another member."""
+    """Points go to another member, at the programme's ratio and rounded down; the programme has the rest."""
 
     asks = ledger.Transfer
     kind: Literal["transfer"]
@@ -271,6 +283,7 @@ class LedgerOperationAnswer(BaseModel):
     at: datetime
     subject: int | None
     gives: int | None = Field(description="What the partner gives for a conversion, in its units.")
+    arrives: int | None = Field(description="What the receiver of a transfer gets; null: all of it.")
     refusal: Refusal | None
     balance: BalanceAnswer | None = Field(description="That of right after it; none if it was refused.")
 
@@ -285,6 +298,7 @@ class LedgerOperationAnswer(BaseModel):
             at=done.at,
             subject=done.subject,
             gives=done.gives,
+            arrives=done.arrives,
             refusal=done.refusal,
             balance=None if done.balance is None else BalanceAnswer.of(done.balance),
         )
@@ -363,7 +377,7 @@ def _reservation(one: OpenReservation) -> ReservationAnswer:
 
 
 class BalanceAtAnswer(BaseModel):
-    """The balances at an instant that is past."""
+    """The balances at an instant. What was due by then counts as done, even if nobody had entered it yet."""
 
     member_id: str
     at: datetime

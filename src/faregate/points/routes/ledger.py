@@ -26,8 +26,8 @@ from faregate.points.api import PointsApi
 from faregate.points.contracts.ledger import Answer as LedgerAnswer
 from faregate.points.contracts.ledger import KeyReused, Operation, RequestInvalid
 from faregate.points.contracts.ledger import Request as LedgerRequest
-from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PeriodEmpty
-from faregate.points.domain.conversion import LessThanOneBlock, PartnerUnknown
+from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PageUnknown, PeriodEmpty
+from faregate.points.domain.conversion import LessThanOneBlock, NothingArrives, PartnerUnknown
 from faregate.points.domain.refusals import SENTENCES
 from faregate.points.handlers.approval import NothingToApprove, SamePersonApproves
 from faregate.points.handlers.writer import LedgerBusy
@@ -51,6 +51,7 @@ from faregate.points.routes.forms import (
     OperationsQuery,
     StatementAnswer,
     StatementQuery,
+    TransferForm,
 )
 from faregate.points.routes.statement_files import FILES, MEDIA_TYPES
 
@@ -79,7 +80,7 @@ _ADJUST_EXAMPLE = {
     "kind": "adjust",
     "member_id": "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R",
     "amount": -500,
-    "reason": "entered twice",
+    "reason": "entered_twice",
 }
 _BUSY = [LedgerBusy, DatabaseUnavailable]
 
@@ -88,7 +89,7 @@ _SUBMIT = operation(
     body=AnyOperationForm,
     examples={"a hold": _HOLD_EXAMPLE, "post it": {"kind": "post", "subject": 4711}},
     answers={201: Answer(description="Done", model=LedgerOperationAnswer, headers=_REPLAYED)},
-    problems=[OperationRefused, RequestInvalid, PartnerUnknown, LessThanOneBlock, *_BUSY],
+    problems=[OperationRefused, RequestInvalid, PartnerUnknown, LessThanOneBlock, NothingArrives, *_BUSY],
     scope=WRITE_SCOPE,
     idempotent=True,
     limited=True,
@@ -108,7 +109,7 @@ _BATCH = operation(
     body=BatchForm,
     examples={"one hold": {"operations": [{"key": "trip-1", "operation": _HOLD_EXAMPLE}]}},
     answers={200: Answer(description="What became of each", model=BatchAnswer)},
-    problems=[RequestInvalid, PartnerUnknown, LessThanOneBlock, *_BUSY],
+    problems=[RequestInvalid, PartnerUnknown, LessThanOneBlock, NothingArrives, *_BUSY],
     scope=WRITE_SCOPE,
     limited=True,
 )
@@ -134,7 +135,7 @@ _STATE = operation(
     limited=True,
 )
 _BALANCE = operation(
-    summary="The balances at an instant that is past",
+    summary="The balances at an instant, with what was due by then as done",
     answers={200: Answer(description="As they were", model=BalanceAtAnswer)},
     problems=[AccountNotFound, ValidationFailed, DatabaseUnavailable],
     parameters=query_parameters(BalanceQuery),
@@ -144,7 +145,7 @@ _BALANCE = operation(
 _LIST = operation(
     summary="The operations of a member, the newest first",
     answers={200: Answer(description="One page of them", model=LedgerOperationsAnswer)},
-    problems=[AccountNotFound, ValidationFailed, DatabaseUnavailable],
+    problems=[AccountNotFound, PageUnknown, ValidationFailed, DatabaseUnavailable],
     parameters=query_parameters(OperationsQuery),
     scope=READ_SCOPE,
     limited=True,
@@ -203,20 +204,20 @@ def _add_operations(router: APIRouter, points: PointsApi, door: Door) -> None:
         caller = await may_write(request)
         key = read_key(request)
         form = validate(AnyOperationForm, await read_json(request)).root
-        return _answered(await points.submit(_asked(points, form, key=key, caller=caller)))
+        return _answered(await points.submit(await _asked(points, form, key=key, caller=caller)))
 
     @router.post(_CORRECTIONS, **_CORRECT)
     async def correct(request: Request) -> Response:
         caller = await may_adjust(request)
         key = read_key(request)
         form = validate(CorrectionForm, await read_json(request)).root
-        return _answered(await points.submit(_asked(points, form, key=key, caller=caller)))
+        return _answered(await points.submit(await _asked(points, form, key=key, caller=caller)))
 
     @router.post(_OPERATIONS + "/batch", **_BATCH)
     async def submit_batch(request: Request) -> Response:
         caller = await may_write(request)
         items = validate(BatchForm, await read_json(request)).operations
-        asked = [_asked(points, item.operation.root, key=item.key, caller=caller) for item in items]
+        asked = [await _asked(points, item.operation.root, key=item.key, caller=caller) for item in items]
         answers = await points.submit_many(asked)
         return _json(BatchAnswer(results=[_result(*both) for both in zip(items, answers, strict=True)]))
 
@@ -281,11 +282,15 @@ def _name(caller: Caller) -> str:
     return f"client:{caller.client_id}"
 
 
-def _asked(points: PointsApi, form: OperationForm, *, key: str, caller: Caller) -> LedgerRequest:
+async def _asked(points: PointsApi, form: OperationForm, *, key: str, caller: Caller) -> LedgerRequest:
     own, by = f"{caller.client_id}:{key}", _name(caller)
     if isinstance(form, ConvertForm):
-        return points.conversion(
+        return await points.conversion(
             key=own, by=by, member_id=form.member_id, amount=form.amount, partner=form.partner
+        )
+    if isinstance(form, TransferForm):
+        return await points.transfer(
+            key=own, by=by, member_id=form.member_id, to_member_id=form.to_member_id, amount=form.amount
         )
     return form.request(key=own, by=by)
 

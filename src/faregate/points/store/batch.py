@@ -20,7 +20,7 @@ from faregate.infra.queries import load_queries
 from faregate.kernel.errors import ConflictError
 from faregate.points.contracts.ledger import Layer, Operation, OperationKind
 from faregate.points.domain.account import Account
-from faregate.points.domain.case import Decided, Reservation, Subject
+from faregate.points.domain.case import Decided, Receipt, Reservation, Subject
 from faregate.points.domain.lots import Piece, Stretch
 from faregate.points.store.rows import (
     account_of,
@@ -84,6 +84,12 @@ async def account_numbers(conn: Connection, member_ids: Iterable[str]) -> dict[s
 async def subjects(conn: Connection, numbers: Sequence[int]) -> dict[int, Mapping[str, Any]]:
     """Return the operations that others refer to and that were done, as far as they never change."""
     found = await conn.execute(_Q["subjects"], {"numbers": list(numbers)})
+    return {row["no"]: row for row in await found.fetchall()}
+
+
+async def receipts(conn: Connection, transfers: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    """Return what transfers brought their receivers."""
+    found = await conn.execute(_Q["receipts"], {"numbers": list(transfers)})
     return {row["no"]: row for row in await found.fetchall()}
 
 
@@ -220,6 +226,7 @@ def subject_of(
     reversed_amount: int,
     cuts: Sequence[Stretch],
     lots: Sequence[Piece],
+    receipt: Receipt | None = None,
 ) -> Subject:
     """Put together what is known of an earlier operation."""
     return Subject(
@@ -233,6 +240,16 @@ def subject_of(
         left=abs(row["amount"]) - reversed_amount,
         cuts=cuts,
         lots=lots,
+        receipt=receipt,
+    )
+
+
+def receipt_of(row: Mapping[str, Any] | None, *, lots: Mapping[int, Sequence[Piece]]) -> Receipt | None:
+    """Put together what is known of the other side of a transfer."""
+    if row is None:
+        return None
+    return Receipt(
+        no=row["no"], member_id=row["member_id"], amount=row["amount"], lots=lots.get(row["no"], ())
     )
 
 

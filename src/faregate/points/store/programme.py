@@ -32,6 +32,17 @@ class Payment:
     confirmed_no: int | None = None
     refunded_minor: int = 0
     refunds: list[str] = field(default_factory=list)
+    promoted: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The periods that caps speak of: a day, and its month. Each ends before its end."""
+
+    day: datetime
+    day_end: datetime
+    month: datetime
+    month_end: datetime
 
 
 async def payments(conn: Connection, payment_ids: Iterable[str]) -> dict[str, Payment]:
@@ -51,20 +62,11 @@ async def earners(
     conn: Connection,
     member_ids: Iterable[str],
     *,
-    day: datetime,
-    day_end: datetime,
-    month: datetime,
-    month_end: datetime,
+    window: Window,
     lowest: str,
 ) -> dict[str, Earner]:
     """Return who of these may earn, with what was earned in a day and in its month. Others have no account."""
-    given = {
-        "member_ids": sorted(set(member_ids)),
-        "day": day,
-        "day_end": day_end,
-        "month": month,
-        "month_end": month_end,
-    }
+    given = {"member_ids": sorted(set(member_ids)), **asdict(window)}
     return {
         row["member_id"]: Earner(
             tier=row["tier"] or lowest,
@@ -74,6 +76,24 @@ async def earners(
         )
         for row in await _rows(conn, "earners", **given)
     }
+
+
+async def promoted(
+    conn: Connection,
+    member_ids: Iterable[str],
+    names: Sequence[str],
+    *,
+    window: Window,
+    since: datetime | None,
+) -> dict[tuple[str, str], Mapping[str, int]]:
+    """Return what promotions gave members in a day, in its month, and in all since an instant (None: ever)."""
+    given = {
+        "member_ids": sorted(set(member_ids)),
+        "names": list(names),
+        "since": since,
+        **asdict(window),
+    }
+    return {(row["member_id"], row["name"]): row for row in await _rows(conn, "promoted", **given)}
 
 
 async def qualifying(

@@ -19,6 +19,14 @@ select o.no, o.kind::text, o.account_no, a.member_id, o.amount, o.details, o.sub
 from points.operation o join points.account a on a.no = o.account_no
 where o.no = any(%(numbers)s::bigint[]) and o.refusal is null
 
+-- name: receipts
+-- What transfers brought their receivers.
+select r.no, r.kind::text, r.account_no, a.member_id, r.amount, r.details, r.subject_no
+from points.operation o
+join points.operation r on r.key = 'receive:' || o.key and r.subject_no = o.no
+join points.account a on a.no = r.account_no
+where o.no = any(%(numbers)s::bigint[])
+
 -- name: open_batch
 -- Locks the accounts of a batch, and says all that is needed to decide it.
 select points.open_batch(
@@ -92,7 +100,8 @@ where account_no = any(%(numbers)s::bigint[]) order by account_no, expires_on, n
 
 -- name: done_by
 -- The operations of accounts that were done, in their order.
-select no, account_no, kind::text, amount, at, subject_no, posted, pending, held, owed
+select no, account_no, kind::text, amount, at, subject_no, posted, pending, held, owed,
+  (details ->> 'active_until')::date as active_until
 from points.operation where account_no = any(%(numbers)s::bigint[]) and refusal is null
 order by account_no, at
 
@@ -122,6 +131,17 @@ from points.reservation where account_no = any(%(numbers)s::bigint[])
 select r.subject_no, o.account_no, r.amount
 from points.reversal r join points.operation o on o.no = r.subject_no
 where o.account_no = any(%(numbers)s::bigint[])
+
+-- name: reversed_transfers_of
+-- Transfers of accounts that were reversed, in full or in part, with what both sides say.
+select t.account_no, t.no, t.amount, r.amount as arrived, sum(v.amount)::bigint as reversed,
+  coalesce(sum(g.amount), 0)::bigint as given
+from points.operation v
+join points.operation t on t.no = v.subject_no and t.kind = 'transfer'
+join points.operation r on r.key = 'receive:' || t.key and r.subject_no = t.no
+left join points.operation g on g.key = 'give_back:' || v.key and g.subject_no = v.no
+where v.account_no = any(%(numbers)s::bigint[]) and v.kind = 'reverse' and v.refusal is null
+group by t.account_no, t.no, r.amount
 
 -- name: cuts_of
 -- What accounts had cut out of their lots.
@@ -168,6 +188,25 @@ where account_no = %(account_no)s and at <= %(at)s and refusal is null
 order by at desc
 limit 1
 
+-- name: statuses
+-- The status of accounts, and of those that are not open who set it.
+select a.member_id, b.status, s.asked_by as set_by
+from points.account a
+join points.balance b on b.account_no = a.no
+left join lateral (
+    select o.asked_by from points.operation o
+    where o.account_no = a.no and o.kind = 'set_status' and o.refusal is null
+    order by o.at desc limit 1
+) as s on b.status <> 'open'
+where a.member_id = any(%(member_ids)s::text[])
+
+-- name: first_after
+-- What happened first after an instant.
+select kind::text from points.operation
+where account_no = %(account_no)s and at > %(at)s and refusal is null
+order by at
+limit 1
+
 -- name: account_of_member
 -- The account of a member.
 select no, opened_at from points.account where member_id = %(member_id)s
@@ -179,13 +218,17 @@ select o.asked_by, o.no, o.key, o.kind::text, o.amount, o.subject_no, o.at, o.re
 from points.operation o left join points.account a on a.no = o.account_no
 where o.no = %(no)s
 
+-- name: operation_of_account
+-- When an operation of an account happened.
+select at from points.operation where no = %(no)s and account_no = %(account_no)s
+
 -- name: operations_before
--- The operations of an account, the newest first. A page goes on before an operation, 0: begins.
+-- The operations of an account, the newest first, before one that happened at an instant.
 select o.no, o.key, o.kind::text, o.amount, o.subject_no, o.at, o.refusal, o.details, o.posted, o.pending, o.held,
   o.owed, a.member_id
 from points.operation o join points.account a on a.no = o.account_no
 where o.account_no = %(account_no)s
-  and (o.at, o.no) < (coalesce((select at from points.operation where no = %(before)s), 'infinity'), %(before)s)
+  and (o.at, o.no) < (%(at)s::timestamptz, %(before)s)
 order by o.at desc, o.no desc
 limit %(limit)s
 
@@ -309,24 +352,25 @@ order by 1
 -- name: payments
 -- What is known of payments.
 select payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no, refunded_minor,
-  refunds, occurred_at
+  refunds, occurred_at, promoted
 from points.payment where payment_id = any(%(payment_ids)s::text[])
 
 -- name: save_payments
 -- Remembers what became of payments.
 insert into points.payment (
     payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no, refunded_minor,
-    refunds, occurred_at
+    refunds, occurred_at, promoted
 )
 select payment_id, member_id, amount_minor, earned, promised_no, captured_minor, confirmed, confirmed_no,
-  refunded_minor, refunds, occurred_at
+  refunded_minor, refunds, occurred_at, promoted
 from json_to_recordset(%(rows)s::json) as given (
     payment_id text, member_id text, amount_minor bigint, earned bigint, promised_no bigint, captured_minor bigint,
-    confirmed bigint, confirmed_no bigint, refunded_minor bigint, refunds text[], occurred_at timestamptz
+    confirmed bigint, confirmed_no bigint, refunded_minor bigint, refunds text[], occurred_at timestamptz,
+    promoted jsonb
 )
 on conflict (payment_id) do update
 set earned = excluded.earned, captured_minor = excluded.captured_minor, confirmed = excluded.confirmed, confirmed_no = excluded.confirmed_no,
-  refunded_minor = excluded.refunded_minor, refunds = excluded.refunds
+  refunded_minor = excluded.refunded_minor, refunds = excluded.refunds, promoted = excluded.promoted
 
 -- name: earners
 -- What a member has earned by payments in a day and in a month, and which tier holds.
@@ -340,6 +384,19 @@ left join points.payment p on p.member_id = given.member_id and p.occurred_at >=
   and p.occurred_at < %(month_end)s
 where exists (select from points.account a where a.member_id = given.member_id)
 group by given.member_id, t.tier
+
+-- name: promoted
+-- What promotions gave members in a day, in its month, and in all since an instant.
+select p.member_id, given.name,
+  coalesce(sum(given.points::bigint) filter (where p.occurred_at >= %(day)s and p.occurred_at < %(day_end)s), 0)::bigint
+    as day,
+  coalesce(sum(given.points::bigint) filter (where p.occurred_at >= %(month)s and p.occurred_at < %(month_end)s), 0)::bigint
+    as month,
+  coalesce(sum(given.points::bigint), 0)::bigint as promotion
+from points.payment p cross join lateral jsonb_each_text(p.promoted) as given (name, points)
+where p.member_id = any(%(member_ids)s::text[]) and p.promoted is not null and given.name = any(%(names)s::text[])
+  and (%(since)s::timestamptz is null or p.occurred_at >= %(since)s)
+group by p.member_id, given.name
 
 -- name: qualifying
 -- The qualifying points of members in a period: of what was reversed the same share does not count.

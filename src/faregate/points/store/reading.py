@@ -9,8 +9,8 @@ from typing import Any
 
 from faregate.infra.database import Connection
 from faregate.infra.queries import load_queries
-from faregate.points.contracts.ledger import Balance, Operation, OperationKind
-from faregate.points.contracts.reading import AccountNotFound, OperationNotFound
+from faregate.points.contracts.ledger import AccountStatus, Balance, Operation, OperationKind
+from faregate.points.contracts.reading import AccountNotFound, OperationNotFound, PageUnknown
 from faregate.points.domain.account import ALL, Account
 from faregate.points.domain.case import Subject
 from faregate.points.domain.lots import ROLLING, Stretch
@@ -58,6 +58,13 @@ async def balance_at(conn: Connection, member_id: str, *, at: datetime) -> Balan
     return Balance() if row is None else balance_of(row)
 
 
+async def first_after(conn: Connection, member_id: str, *, at: datetime) -> OperationKind | None:
+    """Return what happened first after an instant, None: nothing did. Raises AccountNotFound."""
+    account_no = await account_number(conn, member_id)
+    row = await _one(conn, "first_after", account_no=account_no, at=at)
+    return None if row is None else OperationKind(row["kind"])
+
+
 async def operation(conn: Connection, no: int) -> Operation:
     """Return one operation. Raises OperationNotFound."""
     return (await asked(conn, no)).operation
@@ -80,10 +87,17 @@ async def asked(conn: Connection, no: int) -> Asked:
     return Asked(operation=operation_of(row), by=row["asked_by"], details=details_of(row))
 
 
-async def operations_before(conn: Connection, member_id: str, *, before: int, limit: int) -> list[Operation]:
-    """Return the operations of a member before one, 0: the newest. Raises AccountNotFound."""
+async def operations_before(
+    conn: Connection, member_id: str, *, before: int | None, limit: int
+) -> list[Operation]:
+    """Return the operations of a member before one, None: the newest. Raises AccountNotFound or PageUnknown."""
     account_no = await account_number(conn, member_id)
-    given = {"account_no": account_no, "before": before, "limit": limit}
+    given: dict[str, Any] = {"account_no": account_no, "before": 0, "at": "infinity", "limit": limit}
+    if before is not None:
+        place = await _one(conn, "operation_of_account", no=before, account_no=account_no)
+        if place is None:
+            raise PageUnknown(f"{member_id} has no operation {before}", before=before)
+        given |= {"before": before, "at": place["at"]}
     rows = await (await conn.execute(_Q["operations_before"], given)).fetchall()
     return [operation_of(row) for row in rows]
 
@@ -146,6 +160,22 @@ async def account_number(conn: Connection, member_id: str) -> int:
     if row is None:
         raise AccountNotFound(f"{member_id} has no points account", member_id=member_id)
     return int(row["no"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSet:
+    """The status of an account, and who set it last; None: nobody did, or it is open."""
+
+    status: AccountStatus
+    by: str | None
+
+
+async def statuses(conn: Connection, member_ids: Sequence[str]) -> dict[str, StatusSet]:
+    """Return the status of members' accounts. Who has none is left out."""
+    rows = await (await conn.execute(_Q["statuses"], {"member_ids": list(member_ids)})).fetchall()
+    return {
+        row["member_id"]: StatusSet(status=AccountStatus(row["status"]), by=row["set_by"]) for row in rows
+    }
 
 
 async def members_of_due_holds(conn: Connection, *, now: datetime | None, limit: int) -> list[str]:

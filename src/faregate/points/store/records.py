@@ -11,7 +11,7 @@ from faregate.infra.queries import load_queries
 from faregate.points.contracts.ledger import Layer, OperationKind
 from faregate.points.domain.account import Account
 from faregate.points.domain.lots import ROLLING
-from faregate.points.domain.reconciliation import Done, Records
+from faregate.points.domain.reconciliation import Done, Records, ReversedTransfer
 from faregate.points.store.rows import account_of, piece_of, reservation_of, stretch_of
 
 _Q = load_queries("faregate.points.store")
@@ -32,6 +32,7 @@ async def records_after(
         "entries_of",
         "reservations_of",
         "reversals_of",
+        "reversed_transfers_of",
         "cuts_of",
         "lots_of",
     ):
@@ -77,6 +78,7 @@ def _records(account: Account, of: Mapping[str, Rows]) -> Records:
             moved={Layer(entry["layer"]): int(entry["amount"]) for entry in moved.get(row["no"], ())},
             cuts=[stretch_of(cut) for cut in cuts.get(row["no"], ())],
             lots=[piece_of(lot) for lot in lots.get(row["no"], ())],
+            active_until=row["active_until"],
         )
         for row in of["done_by"]
     ]
@@ -86,4 +88,8 @@ def _records(account: Account, of: Mapping[str, Rows]) -> Records:
         done=done,
         reservations={row["operation_no"]: reservation_of(row) for row in of["reservations_of"]},
         reversed={row["subject_no"]: row["amount"] for row in of["reversals_of"]},
+        transfers=[
+            ReversedTransfer(**{name: row[name] for name in ("no", "amount", "arrived", "reversed", "given")})
+            for row in of["reversed_transfers_of"]
+        ],
     )

@@ -102,6 +102,7 @@ def operation_of(row: Mapping[str, Any], *, is_replay: bool = False) -> Operatio
         balance=None if row["posted"] is None else balance_of(row),
         subject=row["subject_no"],
         gives=details.get("gives"),
+        arrives=details.get("arrives"),
         is_replay=is_replay,
     )
 

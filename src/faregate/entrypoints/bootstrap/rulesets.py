@@ -1,0 +1,28 @@
+"""Who judges a ruleset, by its name: credit judges all that no other context has claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from faregate.credit.api import RulesetCheck, check_ruleset
+from faregate.entrypoints.bootstrap.points import load_programme
+from faregate.infra.settings import Settings
+from faregate.points.domain.earning import EARNING
+from faregate.points.handlers.earning import check_earn_rules
+from faregate.rules.findings import Finding
+
+
+def checks_of_others(settings: Settings) -> Mapping[str, RulesetCheck]:
+    """Return what judges the rulesets of other contexts than credit, by name."""
+
+    def check_earning(document: Mapping[str, Any]) -> list[Finding]:
+        return check_earn_rules(document, load_programme(settings))
+
+    return {EARNING: check_earning}
+
+
+def check(document: Mapping[str, Any], settings: Settings) -> list[Finding]:
+    """Return all that can be said against a ruleset, errors first."""
+    other = checks_of_others(settings).get(str(document.get("name")))
+    return list(other(document)) if other else check_ruleset(document, scorecard=settings.scorecard)
