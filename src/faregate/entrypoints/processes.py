@@ -63,6 +63,7 @@ ROLES: Mapping[str, Purpose] = {
     "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),
     "webhooks": Purpose(says="delivers to clients' endpoints", acts_as=("webhooks",)),
     "points": Purpose(says="releases holds, lets points expire, seals the ledger", acts_as=("points",)),
+    "features": Purpose(says="keeps the features of payments up to date", acts_as=("eventlog",)),
     "housekeeping": Purpose(
         says="decides what is overdue, forgets what is due", acts_as=("credit", "eventlog")
     ),

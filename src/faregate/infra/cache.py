@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -11,12 +12,15 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from glide import (
     AdvancedGlideClientConfiguration,
     BackoffStrategy,
+    Batch,
     GlideClient,
     GlideClientConfiguration,
     GlideError,
+    InfoSection,
     Logger,
     LogLevel,
     NodeAddress,
+    RequestError,
     Script,
     ServerCredentials,
 )
@@ -54,6 +58,14 @@ class CacheUnavailable(UnavailableError):
 
 class InvalidCacheUrl(InvalidError):
     """The URL of the cache is none of `unix:///path`, `/path`, `redis://…` and `rediss://…`."""
+
+
+class FunctionMissing(UnavailableError):
+    """Valkey does not know the function: it was started empty since. Load the functions again."""
+
+
+class FunctionFailed(InvalidError):
+    """A function of ours raised an error."""
 
 
 class Cache:
@@ -96,6 +108,10 @@ class Cache:
         found = await self._guarded(lambda: self._client.get(key))
         return None if found is None else found.partition(b":")[2]
 
+    async def get_plain(self, key: str) -> bytes | None:
+        """Return what a function of ours has set, which has no revision; None when there is nothing."""
+        return await self._guarded(lambda: self._client.get(key))
+
     async def put(self, key: str, value: bytes, *, revision: int, ttl_s: float) -> None:
         """Keep the value for `ttl_s` seconds, to the millisecond, unless one of a higher revision is there.
 
@@ -119,6 +135,52 @@ class Cache:
             lambda: self._client.invoke_script(script, keys=[*keys], args=[*arguments])
         )
 
+    async def load_functions(self, library: str) -> None:
+        """Load a library of functions of our own, in place of one with the same name."""
+        await self._guarded(lambda: self._client.function_load(library, replace=True))
+
+    async def call_function(self, name: str, arguments: Sequence[str | bytes]) -> Any:
+        """Call a function of a library, at once and alone. Raises FunctionMissing and FunctionFailed."""
+        [answer] = await self.call_functions([(name, arguments)])
+        return answer
+
+    async def call_functions(self, calls: Sequence[tuple[str, Sequence[str | bytes]]]) -> Sequence[Any]:
+        """Call functions one after the other in one round trip; others' calls may come in between.
+
+        One that fails keeps none of the others from being called. Raises what the first one failed with.
+        """
+        pipeline = Batch(is_atomic=False)
+        for name, arguments in calls:
+            pipeline.fcall(name, arguments=[*arguments])
+        answers = await self._guarded(lambda: self._client.exec(pipeline, raise_on_error=False))
+        for answer in answers or ():
+            if isinstance(answer, RequestError):
+                raise _of_function(answer)
+        return answers or ()
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Forget all keys that begin so, a few hundred at a time, and return how many those were."""
+        cursor, deleted = "0", 0
+        while True:
+            found: Any = await self._guarded(partial(self._client.scan, cursor, f"{prefix}*", 1_000))
+            cursor, keys = found[0].decode(), found[1]
+            if keys:
+                deleted += await self._guarded(partial(self._client.unlink, keys))
+            if cursor == "0":
+                return deleted
+
+    async def incarnation(self) -> str:
+        """Return what names this run of the server: another one after each of its starts."""
+        return (await self._info(InfoSection.SERVER))["run_id"]
+
+    async def memory_bytes(self) -> int:
+        """Return how many bytes Valkey's data take."""
+        return int((await self._info(InfoSection.MEMORY))["used_memory_dataset"])
+
+    async def _info(self, section: InfoSection) -> Mapping[str, str]:
+        found = await self._guarded(lambda: self._client.info([section]))
+        return dict(line.split(":", 1) for line in found.decode().splitlines() if ":" in line)
+
     async def ping(self) -> None:
         """Return if Valkey answers, otherwise raise CacheUnavailable."""
         await self._guarded(self._client.ping)
@@ -139,6 +201,15 @@ class Cache:
             raise CacheUnavailable(f"Valkey does not answer: {error}") from error
         self._try_again_at = 0.0
         return answer
+
+
+def _of_function(error: RequestError) -> FunctionMissing | FunctionFailed | CacheUnavailable:
+    text = str(error)
+    if "Function not found" in text:
+        return FunctionMissing("Valkey does not know the function")
+    if "user_function" in text or "script:" in text:
+        return FunctionFailed(text)
+    return CacheUnavailable(f"Valkey does not answer: {text}")
 
 
 def configuration_of(url: str) -> GlideClientConfiguration:

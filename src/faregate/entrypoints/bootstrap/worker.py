@@ -9,6 +9,7 @@ from functools import partial
 
 from faregate.entrypoints.bootstrap.audit import audit
 from faregate.entrypoints.bootstrap.consumers import consumers, group_names
+from faregate.entrypoints.bootstrap.features import features
 from faregate.entrypoints.bootstrap.gateway import providers
 from faregate.entrypoints.bootstrap.housekeeping import housekeeping
 from faregate.entrypoints.bootstrap.points import points
@@ -36,6 +37,7 @@ OPENS: Mapping[str, Open] = {
     "audit": audit,
     "webhooks": deliveries,
     "points": points,
+    "features": features,
     "housekeeping": housekeeping,
 }
 

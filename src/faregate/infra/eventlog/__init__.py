@@ -24,7 +24,7 @@ from faregate.infra.eventlog.append import append
 from faregate.infra.eventlog.caught_up import CaughtUp, ConsumersBehind
 from faregate.infra.eventlog.consumer import Consumer, LeaseLost
 from faregate.infra.eventlog.envelope import cloudevent
-from faregate.infra.eventlog.history import history
+from faregate.infra.eventlog.history import history, place_before
 from faregate.infra.eventlog.limits import EVENT_BYTES_MAX, EventNameInvalid, EventTooLarge
 from faregate.infra.eventlog.listener import Listener
 from faregate.infra.eventlog.port import PARTITIONS, ConsumerGroup, EventSource, Handler, Subscription
@@ -60,6 +60,7 @@ __all__ = [
     "lag",
     "newest",
     "open_segment_ahead",
+    "place_before",
     "prune_inbox",
     "replay",
     "require_group",

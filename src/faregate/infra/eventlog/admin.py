@@ -123,13 +123,13 @@ async def newest(
 ) -> tuple[Sequence[Mapping[str, Any]], int]:
     """Return the newest events of the log, or those after a place, oldest first, and the place to go on after."""
     # First: what comes between the two statements is among the rows, or after this end.
-    begin = await _end(conn) if after is None else after
+    begin = await end_of_log(conn) if after is None else after
     given = {"after": after, "count": count, "types": list(types) if types else None}
     rows = await (await conn.execute(_QUERIES["newest"], given)).fetchall()
     return rows, max(begin, rows[-1]["seq"] if rows else 0)
 
 
-async def _end(conn: Connection) -> int:
+async def end_of_log(conn: Connection) -> int:
     row: Any = await (await conn.execute(_QUERIES["log_end"])).fetchone()
     return int(row["seq"])
 

@@ -15,7 +15,8 @@ from uuid import UUID
 import orjson
 
 from faregate.infra.database import Database
-from faregate.infra.eventlog.segments import segment_of
+from faregate.infra.eventlog.admin import end_of_log
+from faregate.infra.eventlog.segments import hot_from, segment_of
 from faregate.infra.queries import load_queries
 from faregate.kernel.event import Event
 
@@ -52,8 +53,26 @@ async def history(
         after = hot[-1].seq if len(hot) == PAGE else segment.end_seq - 1
 
 
-async def _page(conn: Any, *, after: int, end: int, key: str | None) -> Sequence[Event]:
-    given = {"after": after, "end": end, "key": key, "limit": PAGE}
+async def place_before(database: Database, instant: datetime) -> int:
+    """Return a place of the log after which everything is that happened since; 0 if that may be in cold storage.
+
+    Events stand about in the order of their times: leave room for those that do not.
+    """
+    async with database.transaction() as conn:
+        begin = await hot_from(conn)
+        low, high = begin - 1, await end_of_log(conn)
+        while low < high:
+            middle = (low + high) // 2
+            found = await _page(conn, after=middle, end=high + 1, key=None, limit=1)
+            if found and found[0].time < instant:
+                low = found[0].seq
+            else:
+                high = middle
+    return low if low >= begin else 0
+
+
+async def _page(conn: Any, *, after: int, end: int, key: str | None, limit: int = PAGE) -> Sequence[Event]:
+    given = {"after": after, "end": end, "key": key, "limit": limit}
     rows = await (await conn.execute(_QUERIES["page"], given)).fetchall()
     return [
         Event(
