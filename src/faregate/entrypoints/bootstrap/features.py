@@ -46,7 +46,7 @@ async def features(process: Process) -> Opened:
                 stop, name="features.fill", every_s=LOOK_S, work=fill
             ),
         },
-        checks={f"lag.{group.name}": WarmUp(keeper, log, lag_s_max=_lag_s_max(settings)).check},
+        checks_alone={f"lag.{group.name}": WarmUp(keeper, log, lag_s_max=_lag_s_max(settings)).check},
     )
 
 

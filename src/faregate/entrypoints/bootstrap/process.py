@@ -29,10 +29,14 @@ Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What a role adds to its process: endless loops, and what must hold for the process to be ready, by name."""
+    """What a role adds to its process: endless loops, and what must hold for the process to be ready, by name.
+
+    `checks_alone` count only where the process has no other role, because what the others do does not need it.
+    """
 
     loops: Mapping[str, Loop] = field(default_factory=dict)
     checks: Mapping[str, Check] = field(default_factory=dict)
+    checks_alone: Mapping[str, Check] = field(default_factory=dict)
 
 
 class Process:

@@ -78,4 +78,6 @@ async def worker(stack: AsyncExitStack, site: Site, roles: Sequence[str] = ()) -
     for role in opened.values():
         loops.update(role.loops)
         checks.update(role.checks)
+        if len(opened) == 1:
+            checks.update(role.checks_alone)
     return Worker(loops=loops, checks=checks, metrics=process.metrics, databases=process.databases)
