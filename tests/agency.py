@@ -201,7 +201,13 @@ class Agency:
             return False
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["together", "apart"], name="agency")
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    # Apart it takes a minute and more, so that each time only those run that kill its processes (test_travel_kill).
+    params=["together", pytest.param("apart", marks=pytest.mark.soak)],
+    name="agency",
+)
 async def agency_of_module(
     request: pytest.FixtureRequest,
     postgres_url: str,
