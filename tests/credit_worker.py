@@ -238,7 +238,7 @@ def new_person(name: str | None = None) -> dict[str, Any]:
     """Return a form that nobody submitted yet, under a persona's name if one is given.
 
     A persona asks for the same whoever applied before: what becomes of it depends on its fate alone. Somebody
-    without a name has papers, is on no watch list and is no suspected fraud: one in thirty is, and which test gets
+    without a name has papers, earns what he says, is on no watch list and is no suspected fraud: some are not, and which test gets
     which person depends on the tests before it.
     """
     if name is None:
@@ -247,8 +247,10 @@ def new_person(name: str | None = None) -> dict[str, Any]:
 
 
 def is_unsuspected(number: int) -> bool:
-    known = record_of(person(number))
-    return known.identity_verified and not known.watchlist_match and known.fraud_level == "low"
+    someone = person(number)
+    known = record_of(someone)
+    is_earned = known.annual_income_verified >= someone.annual_income
+    return is_earned and known.identity_verified and not known.watchlist_match and known.fraud_level == "low"
 
 
 @asynccontextmanager
