@@ -238,8 +238,8 @@ def new_person(name: str | None = None) -> dict[str, Any]:
     """Return a form that nobody submitted yet, under a persona's name if one is given.
 
     A persona asks for the same whoever applied before: what becomes of it depends on its fate alone. Somebody
-    without a name has papers, earns what he says, is on no watch list and is no suspected fraud: some are not, and which test gets
-    which person depends on the tests before it.
+    without a name has papers, earns what he says, is on no watch list and is no suspected fraud: some are not, and
+    which test gets which person depends on the tests before it.
     """
     if name is None:
         return application(next(number for number in _people if is_unsuspected(number)))

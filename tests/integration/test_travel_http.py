@@ -258,6 +258,7 @@ async def until_cancelled_in_vain(agency: Agency, redemption: str) -> None:
     await until(steps, lambda found: ("cancel", "not_done") in found)
 
 
+@pytest.mark.soak  # the kill tests and the seeds meet the same faults each time
 @pytest.mark.requirement("L14")
 async def test_redemptions_at_partners_that_fail_all_the_time_end_without_a_mismatch(agency: Agency) -> None:
     """Faults of every kind before and after the work: bookings stand if and only if points are gone."""
