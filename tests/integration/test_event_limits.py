@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import orjson
-import psycopg
 import pytest
 
 from faregate.infra.eventlog import EVENT_BYTES_MAX, EventNameInvalid, EventTooLarge, append
@@ -35,27 +33,6 @@ async def test_an_event_that_cannot_be_published_is_refused_by_name_and_nothing_
             await append(conn, [event(), sent])
     async with admin.connection() as conn:
         assert await (await conn.execute("select from eventlog.outbox")).fetchall() == []
-
-
-TOO_LARGE = {name: sent for name, (sent, error) in UNPUBLISHABLE.items() if error is EventTooLarge}
-
-
-@pytest.mark.parametrize("sent", TOO_LARGE.values(), ids=TOO_LARGE)
-async def test_the_database_holds_every_writer_to_the_length(
-    open_database: OpenDatabase, sent: NewEvent
-) -> None:
-    credit = await open_database("credit")
-    row = {
-        "id": str(sent.id),
-        "aggregatetype": sent.aggregate_type,
-        "aggregateid": sent.aggregate_id,
-        "type": sent.type,
-        "payload": dict(sent.data),
-        "time": sent.time,
-    }
-    async with credit.connection() as conn:
-        with pytest.raises(psycopg.errors.CheckViolation):
-            await conn.execute("select eventlog.append(%s::jsonb)", (orjson.dumps([row]).decode(),))
 
 
 async def test_many_small_events_may_be_longer_together(open_database: OpenDatabase) -> None:

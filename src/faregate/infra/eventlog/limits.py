@@ -1,6 +1,6 @@
 """What may enter the log: nothing that a bus could not carry, for it would hold up all that comes after it.
 
-The database holds every writer to the length, at its COMMIT (migration 0031); here it has a name.
+Here and not in the database: a constraint is prepared in every statement, and cost a small transaction 4 % more.
 """
 
 from __future__ import annotations

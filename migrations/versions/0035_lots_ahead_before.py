@@ -1,4 +1,4 @@
-"""Runs `0035_promotion_caps_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
+"""Runs `0035_lots_ahead_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
 
 from faregate.infra.migrations import run_sql_beside
 

@@ -1,4 +1,4 @@
-"""Runs `0032_silent_partitions_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
+"""Runs `0032_given_up_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
 
 from faregate.infra.migrations import run_sql_beside
 
