@@ -99,10 +99,10 @@ async def replay(conn: Connection, *, group: str, from_seq: int, effects_again: 
 
 async def require_place(conn: Connection, *, from_seq: int) -> None:
     """Raise ReplayPlaceUnknown for a place that the log does not have."""
-    row: Any = await (await conn.execute(_QUERIES["newest_seq"])).fetchone()
-    if not 1 <= from_seq <= row["seq"]:
-        newest = f"its newest is {row['seq']:,}" if row["seq"] else "it is empty"
-        raise ReplayPlaceUnknown(f"the log has no event {from_seq:,}: {newest}", newest=row["seq"])
+    end = await end_of_log(conn)
+    if not 1 <= from_seq <= end:
+        newest = f"its newest is {end:,}" if end else "it is empty"
+        raise ReplayPlaceUnknown(f"the log has no event {from_seq:,}: {newest}", newest=end)
 
 
 async def forget_handled(conn: Connection, *, group: str, from_seq: int) -> None:

@@ -66,10 +66,6 @@ select "group", events, seconds from eventlog.lag(%(groups)s::text[])
 -- Committed events that do not stand in the log yet.
 select events, seconds from eventlog.unsequenced()
 
--- name: newest_seq
--- The place of the newest event.
-select coalesce(max(seq), 0) as seq from eventlog.event
-
 -- name: rewind
 -- Moves a group to just before an event, never forwards, and shuts out batches that are being handled.
 update eventlog.assignment set position = least(position, %(from_seq)s - 1), fence = fence + 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from confluent_kafka import Message
 from opentelemetry import trace
 
 from faregate.infra.database import Connection, Database
+from faregate.infra.eventlog.leadership import pause
 from faregate.infra.eventlog.outage import OUTAGES, Backoff, is_outage, pause_after
 from faregate.infra.eventlog.port import Handler
 from faregate.infra.eventlog.tracing import link_to
@@ -83,13 +83,13 @@ class KafkaConsumer:
                 await self._stay(stop, backoff)
             except RecordsGone as error:
                 _log.error("kafka.records_gone", group=self._group, error=error.detail)
-                await _pause(stop, GONE_PAUSE_S)
+                await pause(stop, GONE_PAUSE_S)
             except OUTAGES as error:
                 pause_s = backoff.next_s()
                 _log.warning(
                     "kafka.consumer_disconnected", group=self._group, error=str(error), retry_s=pause_s
                 )
-                await _pause(stop, pause_s)
+                await pause(stop, pause_s)
 
     async def _stay(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Be a member of the group until `stop` is set or an outage ends it. The client has a thread of its own."""
@@ -316,11 +316,6 @@ class KafkaConsumer:
             retry_s=retry_s,
             exc_info=error,
         )
-
-
-async def _pause(stop: asyncio.Event, pause_s: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), pause_s)
 
 
 def _columns(places: Sequence[Place]) -> dict[str, Any]:
