@@ -1,4 +1,4 @@
-"""The events of payments, ordered by the payment that they are about. Cards and people appear by surrogate id."""
+"""The events of payments, ordered by the payment or card that they are about. Cards and people are surrogate ids."""
 
 from __future__ import annotations
 
@@ -18,17 +18,49 @@ class PaymentEvent(PublishedEvent):
     payment_id: str = Field(min_length=1, examples=["pay_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
 
 
-class PaymentAuthorised(PaymentEvent):
-    """A payment was authorised. `member_id` is that of the card's holder, if there is one."""
+class AttemptedPayment(PaymentEvent):
+    """What was to be paid, with which card, where and from where.
 
-    type: ClassVar[str] = "payments.payment.authorised"
+    `member_id` is that of the card's holder, if there is one; `ip_token` stands for an address, with no way back.
+    """
 
     member_id: str | None
     amount_minor: int = Field(ge=0)
     currency: str = Field(min_length=3, max_length=3, examples=["EUR"])
     merchant_category: int = Field(ge=0, le=9999, examples=[5812])
     merchant: str = Field(examples=["mer_0042"])
+    card_token: str | None = Field(default=None, examples=["crd_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
+    channel: str | None = Field(default=None, examples=["online"])
+    country: str | None = Field(default=None, examples=["DE"])
+    terminal_id: str | None = Field(default=None, examples=["ter_0042"])
+    device_id: str | None = Field(default=None, examples=["dev_9f8e7d6c"])
+    ip_token: str | None = Field(default=None, examples=["ip_3d1f0c9b8a7e6d5c4b3a2918"])
+
+
+class PaymentAuthorised(AttemptedPayment):
+    """A payment was authorised."""
+
+    type: ClassVar[str] = "payments.payment.authorised"
+
     authorised_at: AwareDatetime
+
+
+class PaymentDeclined(AttemptedPayment):
+    """A payment was declined. It counts in the features of fraud as an authorised one does."""
+
+    type: ClassVar[str] = "payments.payment.declined"
+
+    reasons: tuple[str, ...] = Field(min_length=1, examples=[["SANCTIONED_COUNTRY"]])
+    declined_at: AwareDatetime
+
+
+class PaymentFlagged(PaymentEvent):
+    """Somebody should look at a payment: the scorer or the failure policy said so."""
+
+    type: ClassVar[str] = "payments.payment.flagged"
+
+    reasons: tuple[str, ...] = Field(min_length=1, examples=[["SCORER_UNAVAILABLE"]])
+    flagged_at: AwareDatetime
 
 
 class PaymentCaptured(PaymentEvent):
@@ -58,10 +90,27 @@ class PaymentRefunded(PaymentEvent):
     refunded_at: AwareDatetime
 
 
-EVENTS: tuple[type[PaymentEvent], ...] = (
+class CardIssued(PublishedEvent):
+    """A card was issued to a member. Its number is in no event."""
+
+    type: ClassVar[str] = "payments.card.issued"
+    aggregate_type: ClassVar[str] = "payments.card"
+    key: ClassVar[str] = "card_token"
+
+    card_token: str = Field(min_length=1, examples=["crd_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
+    member_id: str
+    application_id: str | None
+    product: str
+    issued_at: AwareDatetime
+
+
+EVENTS: tuple[type[PublishedEvent], ...] = (
     PaymentAuthorised,
+    PaymentDeclined,
+    PaymentFlagged,
     PaymentCaptured,
     PaymentReversed,
     PaymentRefunded,
+    CardIssued,
 )
 """Every event of this part."""

@@ -1,0 +1,1 @@
+"""What callers of fraud pass and get. Frozen data and protocols, no behaviour."""

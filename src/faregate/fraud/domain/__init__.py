@@ -1,0 +1,1 @@
+"""What fraud decides, without I/O and clock."""

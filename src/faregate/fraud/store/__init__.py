@@ -1,0 +1,1 @@
+"""The rows of fraud: decisions, lists, models."""

@@ -1,0 +1,1 @@
+"""What callers of payments pass and get. Frozen data and protocols, no behaviour."""
