@@ -2,8 +2,9 @@
 
 It answers as the engine's own evaluation of the same graph does, rule by rule, and names the rules that could not be
 told as well. A document fits if its graph is an input, tables that collect with an `outputPath` each, and an output;
-the tables' result columns are `code`, `action` and, where a rule is one, `knock_out`. Deciding whether a document may
-be published is in `checks`; facts are not held against the input schema here.
+the tables' result columns are `code`, `action` and, where a rule is one, `knock_out`. It may name `conversions`, facts
+that are reckoned from others (`conversion`). Deciding whether a document may be published is in `checks`; facts are not
+held against the input schema here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import orjson
 
 from faregate.kernel.errors import InvalidError
 from faregate.rules.conditions import Path, Test, Translation
+from faregate.rules.conversion import Conversion, read_conversions
 from faregate.rules.expressions import Token, paths_read, tokens_of
 from faregate.rules.ruleset import content_sha256
 
@@ -84,6 +86,7 @@ class HotRuleset:
     sha256: str
     rules: tuple[Fired, ...]
     codes: Mapping[str, Mapping[str, Any]]
+    conversions: tuple[Conversion, ...]
     _evaluate: _Evaluate
 
     @property
@@ -93,8 +96,14 @@ class HotRuleset:
 
     def evaluate(self, facts: Mapping[str, Any]) -> HotEvaluation:
         """Return which rules fire on facts of JSON values; whatever they are, nothing is raised."""
-        fired, unknown = self._evaluate(facts)
+        fired, unknown = self._evaluate(self.completed(facts))
         return HotEvaluation(fired=tuple(fired), unknown=tuple(unknown))
+
+    def completed(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return facts with those that the ruleset converts, whatever was given for them."""
+        if not self.conversions:
+            return facts
+        return {**facts, **{conversion.fact: conversion.value(facts) for conversion in self.conversions}}
 
 
 def compile_hot(content: str) -> HotRuleset:
@@ -110,6 +119,7 @@ def compile_hot(content: str) -> HotRuleset:
             sha256=content_sha256(content),
             rules=fired,
             codes=document["code_set"]["codes"],
+            conversions=read_conversions(document.get("conversions", [])),
             _evaluate=_function(rules, fired),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
