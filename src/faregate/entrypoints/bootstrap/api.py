@@ -23,6 +23,7 @@ from faregate.credit.routes import (
 )
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.decisions import known_adapters
+from faregate.entrypoints.bootstrap.fraud_rules import rule_routers
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
 from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.members import members_on
@@ -122,6 +123,7 @@ def describe() -> dict[str, Any]:
                 nothing,
                 search_s=0.0,
             ),
+            *rule_routers(nothing, authenticator=authenticator, gate=nothing),
         ],
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
@@ -286,6 +288,21 @@ def _travel_router(
     )
 
 
+async def _fraud(front: Front) -> list[APIRouter]:
+    process = front.process
+    database = await process.database("fraud")
+    admission = Admission(
+        delay_s_max=process.site.settings.admission_delay_s_max,
+        signals=[
+            Signal(name="event_loop", delay_s=front.lag.standing_s, works=tuple(Work)),
+            Signal(name="fraud_database", delay_s=database.waited_s, works=(Work.SUBMIT, Work.DATABASE_READ)),
+        ],
+        metrics=process.metrics,
+    )
+    gate = Gate(limits=front.limits, admission=admission)
+    return rule_routers(database, authenticator=front.authenticator, gate=gate)
+
+
 OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "credit": _credit,
     "webhooks": _webhooks,
@@ -294,4 +311,5 @@ OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "members": _members,
     "points": _points,
     "travel": _travel,
+    "fraud": _fraud,
 }

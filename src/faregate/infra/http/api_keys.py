@@ -26,6 +26,8 @@ KNOWN_SCOPES = frozenset(
         "audit:read",
         "credit:submit",
         "credit:read",
+        "fraud:manage",
+        "fraud:read",
         "gateway:operate",
         "gateway:read",
         "members:read",
