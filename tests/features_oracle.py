@@ -81,7 +81,7 @@ def value_of(feature: Feature, event: FeatureEvent, seen: Sequence[FeatureEvent]
     inside = sorted((other for other in seen if is_in(other, feature, event)), key=place)
     if not inside:
         return None
-    numbers = [other.values[feature.field or ""] for other in inside if feature.field]
+    numbers = [other.values[feature.field] for other in inside if feature.field in other.values]
     match feature.aggregate:
         case Aggregate.COUNT:
             return len(inside)
@@ -94,9 +94,11 @@ def value_of(feature: Feature, event: FeatureEvent, seen: Sequence[FeatureEvent]
         case Aggregate.MAX:
             return max(numbers)  # type: ignore[return-value, type-var]
         case Aggregate.DISTINCT:
-            return min(feature.cap, len(set(numbers)))
+            return min(feature.cap, len(set(numbers))) if numbers else None
         case Aggregate.LAST:
             return numbers[-1]  # type: ignore[return-value]
+        case Aggregate.TIME_SINCE_FIRST:
+            return event.at_ms // 1000 - inside[0].at_ms // 1000
     return event.at_ms // 1000 - inside[-1].at_ms // 1000
 
 

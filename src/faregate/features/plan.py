@@ -43,7 +43,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Two numbers: events and total, last value and second, min and max, or how many distinct."""
+    """Two numbers: events and total, last value and second, first second, min and max, or how many distinct."""
 
     kind: str
     run: int
@@ -108,6 +108,7 @@ _KINDS: Final = {
     Aggregate.DISTINCT: "distinct",
     Aggregate.LAST: "last",
     Aggregate.TIME_SINCE: "last",
+    Aggregate.TIME_SINCE_FIRST: "first",
 }
 
 
@@ -116,7 +117,9 @@ def _run(feature: Feature, runs: list[Run]) -> int:
     is_codes = feature.aggregate is Aggregate.DISTINCT
     for number, run in enumerate(runs):
         is_theirs = (run.entity, run.source) == (feature.by, feature.of)
-        holds = feature.field is None or (run.of_field, run.is_codes) == (feature.field, is_codes)
+        holds = (run.of_field, run.is_codes) == (feature.field, is_codes)
+        # An event that lacks a text is not in the run of its codes: no count can share that.
+        holds = holds or (feature.field is None and not run.is_codes)
         if is_theirs and holds:
             return number
     runs.append(
