@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from faregate.entrypoints.bootstrap.features import recent_events
 from faregate.entrypoints.feature_commands import app
+from faregate.events import EVENT_TYPES
 from faregate.events.base import PublishedEvent
 from faregate.events.behaviour import DeviceSeen, LoginAttempted, PageClicked, PasswordChanged, SessionEnded
 from faregate.events.members import ProfileUpdated
 from faregate.events.payments import PaymentAuthorised, PaymentDeclined, PaymentReversed
-from faregate.events import EVENT_TYPES
 from faregate.features.declarations import Entity, pair
 from faregate.features.facts import FeatureEvent, Status
 from faregate.features.feature_set import FeatureSet
@@ -45,8 +45,8 @@ from faregate.infra.eventlog import ConsumersBehind, place_before
 from faregate.infra.settings import Settings
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
-from tests.member_desk import ManualClock
 from tests.eventlog import NOON, Log, eventually, running, running_log
+from tests.member_desk import ManualClock
 from tests.servers import own_servers
 from tests.valkey import asked
 
@@ -274,7 +274,8 @@ async def test_an_event_that_was_half_lost_is_whole_after_it_comes_again(
 
 
 async def nothing() -> AsyncIterator[Event]:
-    for event in ():
+    none: Sequence[Event] = ()
+    for event in none:
         yield event
 
 
@@ -335,7 +336,13 @@ async def test_a_declined_payment_counts_like_an_authorised_one(cache: Cache) ->
     assert await spent(features) == (201, 3)
 
 
-WHO = {"member_id": "mbr_1", "subject": "mbr_1", "session_id": "ses_1", "device_id": "dev_1", "ip_token": "ip_1"}
+WHO: Any = {
+    "member_id": "mbr_1",
+    "subject": "mbr_1",
+    "session_id": "ses_1",
+    "device_id": "dev_1",
+    "ip_token": "ip_1",
+}
 ACTS: Sequence[PublishedEvent] = [
     PageClicked(**WHO, page="checkout", clicked_at=NOON),
     PageClicked(**WHO, page=None, clicked_at=NOON + timedelta(minutes=1)),

@@ -50,7 +50,8 @@ def test_an_ipv4_address_that_is_written_as_ipv6_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "localhost", "192.0.2.256", "192.0.2.1/24", " 192.0.2.1", "192.0.2.01", "::1::", "1" * 10_000]
+    "text",
+    ["", "localhost", "192.0.2.256", "192.0.2.1/24", " 192.0.2.1", "192.0.2.01", "::1::", "1" * 10_000],
 )
 def test_what_is_no_address_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(AddressInvalid) as refused:

@@ -206,4 +206,3 @@ class WarmUp:
 
 def _id(fact: Fact) -> str:
     return fact.event.id if isinstance(fact, Reversal) else fact.id
-

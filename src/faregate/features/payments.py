@@ -1,4 +1,4 @@
-"""The features of live payments: what card, member, address, device, merchant and terminal did, from a minute to thirty days.
+"""The features of live payments: what card, member, address, device and merchant did, from a minute to thirty days.
 
 They are computed from payments, authorised or declined, and from what members do besides (`behaviour.py`). A new one is
 a line here. A feature is named by whose events it looks at, what it makes of them, and over what time.

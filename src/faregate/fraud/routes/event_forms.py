@@ -92,9 +92,9 @@ class EventsForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    events: list[
-        Annotated[AnyReportedForm | dict[str, Any], Field(union_mode="left_to_right")]
-    ] = Field(min_length=1, max_length=EVENTS_MAX)
+    events: list[Annotated[AnyReportedForm | dict[str, Any], Field(union_mode="left_to_right")]] = Field(
+        min_length=1, max_length=EVENTS_MAX
+    )
 
 
 class WrongField(BaseModel):
