@@ -39,9 +39,13 @@ from faregate.features.keeping import (
 )
 from faregate.features.online import OnlineFeatures
 from faregate.features.payments import PAYMENTS
+from faregate.fraud.contracts.ingestion import Kind, Reported
+from faregate.fraud.handlers.ingest import Ingestion
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
 from faregate.infra.eventlog import ConsumersBehind, place_before
+from faregate.infra.security.keys import KeyRing, KeySet
+from faregate.infra.security.pseudonym import Pseudonyms
 from faregate.infra.settings import Settings
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
@@ -414,3 +418,28 @@ async def test_another_version_of_the_set_has_a_group_and_keys_of_its_own_and_is
 def replace_one_default() -> FeatureSet:
     first, *rest = PAYMENTS.features
     return replace(PAYMENTS, features=(replace(first, default=1), *rest))
+
+
+@pytest.mark.requirement("F2")
+async def test_what_a_client_reports_is_in_the_features_of_the_next_payment(
+    log: Log, cache: Cache, open_database: OpenDatabase
+) -> None:
+    """From the report to the feature store through everything between: transaction, log, consumer."""
+    clock, ring = ManualClock(NOON), KeyRing.fixed(KeySet(current="k1", keys={"k1": b"k" * 32}))
+    ingestion = Ingestion(
+        database=await open_database("fraud"), clock=clock, pseudonyms=Pseudonyms(ring=ring)
+    )
+    features = live_features(cache)
+    failed = [
+        Reported(
+            id=f"e{n}", kind=Kind.LOGIN, occurred_at=NOON, member_id="mbr_1", ip="192.0.2.1", succeeded=False
+        )
+        for n in range(3)
+    ]
+    async with running(member(log, FeatureKeeper(features, cache))):  # type: ignore[arg-type]
+        for _ in range(2):
+            await ingestion.take(failed, client_id="acme")
+        await eventually(lambda: is_there(log, 3), what="all are handled")
+    values = (await features.observe(asking(minutes=1))).values
+    assert values is not None
+    assert values["member_logins_failed_1h"] == 3

@@ -25,7 +25,7 @@ class Kind(StrEnum):
     DEVICE = "device"
 
 
-class Refusal(StrEnum):
+class EventRefusal(StrEnum):
     """Why an event was not taken; guards stand in this order."""
 
     INVALID = "invalid"
@@ -36,7 +36,7 @@ class Refusal(StrEnum):
     ID_REUSED = "id_reused"
 
 
-class Outcome(StrEnum):
+class EventOutcome(StrEnum):
     """What became of an event. One that is `repeated` was accepted before: nothing happened now."""
 
     ACCEPTED = "accepted"
@@ -66,5 +66,5 @@ class Taken:
     """What became of one event."""
 
     id: str
-    outcome: Outcome
-    refusal: Refusal | None = None
+    outcome: EventOutcome
+    refusal: EventRefusal | None = None

@@ -12,26 +12,26 @@ from faregate.events.behaviour import (
     PasswordChanged,
     SessionEnded,
 )
-from faregate.fraud.contracts.ingestion import AGE_MAX, AHEAD_MAX, Kind, Refusal, Reported
+from faregate.fraud.contracts.ingestion import AGE_MAX, AHEAD_MAX, EventRefusal, Kind, Reported
 
 SENTENCES = {
-    Refusal.INVALID: "A field is missing, unknown or has a value that is not allowed",
-    Refusal.ADDRESS_INVALID: "`ip` is no IPv4 or IPv6 address",
-    Refusal.FROM_THE_FUTURE: f"It happened more than {AHEAD_MAX.seconds} s in the future",
-    Refusal.TOO_OLD: f"It happened more than {AGE_MAX.days} day ago",
-    Refusal.NOBODY: "It names neither a member nor an address nor a device",
-    Refusal.ID_REUSED: "Another event was taken under this id",
+    EventRefusal.INVALID: "A field is missing, unknown or has a value that is not allowed",
+    EventRefusal.ADDRESS_INVALID: "`ip` is no IPv4 or IPv6 address",
+    EventRefusal.FROM_THE_FUTURE: f"It happened more than {AHEAD_MAX.seconds} s in the future",
+    EventRefusal.TOO_OLD: f"It happened more than {AGE_MAX.days} day ago",
+    EventRefusal.NOBODY: "It names neither a member nor an address nor a device",
+    EventRefusal.ID_REUSED: "Another event was taken under this id",
 }
 
 
-def refusal_of(reported: Reported, *, now: datetime) -> Refusal | None:
+def refusal_of(reported: Reported, *, now: datetime) -> EventRefusal | None:
     """Return the first reason why an event cannot be taken."""
     if reported.occurred_at - now > AHEAD_MAX:
-        return Refusal.FROM_THE_FUTURE
+        return EventRefusal.FROM_THE_FUTURE
     if now - reported.occurred_at > AGE_MAX:
-        return Refusal.TOO_OLD
+        return EventRefusal.TOO_OLD
     if not (reported.member_id or reported.ip or reported.device_id):
-        return Refusal.NOBODY
+        return EventRefusal.NOBODY
     return None
 
 

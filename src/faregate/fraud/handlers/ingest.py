@@ -13,7 +13,7 @@ from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 from faregate.events.behaviour import BehaviourEvent
-from faregate.fraud.contracts.ingestion import AGE_MAX, Outcome, Refusal, Reported, Taken
+from faregate.fraud.contracts.ingestion import AGE_MAX, EventOutcome, EventRefusal, Reported, Taken
 from faregate.fraud.domain.ingestion import published, refusal_of
 from faregate.fraud.store import ingested
 from faregate.infra.database import Connection, Database
@@ -65,10 +65,10 @@ class Ingestion:
         try:
             token = None if reported.ip is None else self.pseudonyms.address(reported.ip)
         except AddressInvalid:
-            refusal = Refusal.ADDRESS_INVALID
+            refusal = EventRefusal.ADDRESS_INVALID
         refusal = refusal or refusal_of(reported, now=now)
         if refusal is not None:
-            return Taken(id=reported.id, outcome=Outcome.REFUSED, refusal=refusal)
+            return Taken(id=reported.id, outcome=EventOutcome.REFUSED, refusal=refusal)
         event = published(reported, ip_token=token)
         content = canonical_hash([event.type, event.model_dump(mode="json")])
         return _Candidate(id=reported.id, event=event, content=content)
@@ -105,10 +105,10 @@ def _outcomes(
         if isinstance(one, Taken):
             taken.append(one)
             continue
-        said = Taken(id=one.id, outcome=Outcome.ACCEPTED)
+        said = Taken(id=one.id, outcome=EventOutcome.ACCEPTED)
         if known.get(one.id, first[one.id].content) != one.content:
-            said = replace(said, outcome=Outcome.REFUSED, refusal=Refusal.ID_REUSED)
+            said = replace(said, outcome=EventOutcome.REFUSED, refusal=EventRefusal.ID_REUSED)
         elif one.id in known or one is not first[one.id]:
-            said = replace(said, outcome=Outcome.REPEATED)
+            said = replace(said, outcome=EventOutcome.REPEATED)
         taken.append(said)
     return taken

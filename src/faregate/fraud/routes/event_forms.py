@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from faregate.events.behaviour import SESSION_S_MAX
-from faregate.fraud.contracts.ingestion import EVENTS_MAX, Kind, Outcome, Refusal, Reported
+from faregate.fraud.contracts.ingestion import EVENTS_MAX, EventOutcome, EventRefusal, Kind, Reported
 from faregate.infra.http.dates import Instant
 
 _ID = r"^[A-Za-z0-9_.:-]{1,64}$"
@@ -108,8 +108,8 @@ class TakenAnswer(BaseModel):
     """What became of one event, in the order of the request."""
 
     id: str | None = Field(description="Null if it had none that could be read.")
-    outcome: Outcome
-    reason: Refusal | None = None
+    outcome: EventOutcome
+    reason: EventRefusal | None = None
     detail: str | None = None
     errors: list[WrongField] = Field(default=[], description="The fields, where the reason is `invalid`.")
 

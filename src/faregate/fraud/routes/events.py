@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from faregate.fraud.contracts.ingestion import EVENTS_MAX, Outcome, Refusal, Reported, Taken
+from faregate.fraud.contracts.ingestion import EVENTS_MAX, EventOutcome, EventRefusal, Reported, Taken
 from faregate.fraud.domain.ingestion import SENTENCES
 from faregate.fraud.handlers.ingest import Ingestion
 from faregate.fraud.routes.event_forms import (
@@ -91,9 +91,9 @@ def _read(event: AnyReportedForm | Mapping[str, Any]) -> Reported | TakenAnswer:
         given = event.get("id")
         return TakenAnswer(
             id=given if isinstance(given, str) and _ID.fullmatch(given) else None,
-            outcome=Outcome.REFUSED,
-            reason=Refusal.INVALID,
-            detail=SENTENCES[Refusal.INVALID],
+            outcome=EventOutcome.REFUSED,
+            reason=EventRefusal.INVALID,
+            detail=SENTENCES[EventRefusal.INVALID],
             errors=[WrongField(**wrong) for wrong in error.facts["errors"]],
         )
 
@@ -106,8 +106,8 @@ def _shown(taken: Taken) -> TakenAnswer:
 def _summed_up(answers: Sequence[TakenAnswer]) -> EventsAnswer:
     counts = Counter(answer.outcome for answer in answers)
     return EventsAnswer(
-        accepted=counts[Outcome.ACCEPTED],
-        repeated=counts[Outcome.REPEATED],
-        refused=counts[Outcome.REFUSED],
+        accepted=counts[EventOutcome.ACCEPTED],
+        repeated=counts[EventOutcome.REPEATED],
+        refused=counts[EventOutcome.REFUSED],
         events=list(answers),
     )
