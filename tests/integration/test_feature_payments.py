@@ -115,7 +115,7 @@ async def test_three_engines_say_the_same_of_two_months_of_payments(cache: Cache
 @pytest.mark.requirement("F13")
 @pytest.mark.requirement("F3")
 @given(facts=streams(declared=PAYMENTS, apart_ms=DAYS_APART, facts_max=40))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_three_engines_say_the_same_of_any_stream(valkey_socket: Path, facts: list[Fact]) -> None:
     async def observed() -> Sequence[object]:
         cache = await Cache.open(f"unix://{valkey_socket}", request_timeout_ms=5_000)

@@ -17,7 +17,7 @@ local function read_last(run, block, k)
     k = block.n
   end
   local second = record_at(block, k - 1)
-  return run.codes and NOTHING or value_at(run, block, k - 1), second
+  return run.totals and value_at(run, block, k - 1) or NOTHING, second
 end
 
 local function read_first(run, block, k)
@@ -117,7 +117,7 @@ end
 local function value_of(event, args, update)
   if update.field == 0 then return 0 end
   local given = args[event.first_value + update.field]
-  if PLAN.runs[update.run].codes then return given end
+  if PLAN.runs[update.run].holds == 'codes' then return given end
   return tonumber(given)
 end
 
@@ -136,7 +136,7 @@ end
 local function require_exact(event, args)
   for _, update in ipairs(event.source.runs) do
     local entity = event.entities[update.entity]
-    if entity ~= '' and not PLAN.runs[update.run].codes then
+    if entity ~= '' and PLAN.runs[update.run].holds == 'totals' then
       local tail = run_of(event, update.run, entity).tail
       local total = math.abs(tail.origin) + math.abs(total_at(tail, tail.n - 1))
       if total + math.abs(value_of(event, args, update)) > TOTAL_MAX then
@@ -147,8 +147,8 @@ local function require_exact(event, args)
 end
 
 -- A text that an event lacks has no code, and is in no run.
-local function is_in(run_number, entity, value)
-  return entity ~= '' and not (PLAN.runs[run_number].codes and value == '')
+local function is_in(entity, value)
+  return entity ~= '' and value ~= ''
 end
 
 -- An event that some of its runs lost is brought back into those.
@@ -157,7 +157,7 @@ local function update_all(event, args)
   require_exact(event, args)
   for _, update in ipairs(event.source.runs) do
     local entity, value = event.entities[update.entity], value_of(event, args, update)
-    if is_in(update.run, entity, value) then
+    if is_in(entity, value) then
       local run = run_of(event, update.run, entity)
       local oldest = event.observed - run.spec.keep
       if insert(run, event.second, event.within, value, oldest) then

@@ -1,7 +1,7 @@
 """What the online engine keeps for a set of features, and what it reads: declarations compiled, without I/O.
 
-A *run* holds the events of one source for one entity in their order, sixteen bytes each: the place, and the running
-total of a number or the code of a text. A *reading* is two numbers that one look at a run gives; a feature is made of
+A *run* holds the events of one source for one entity in their order, each with its place and the running total of a
+number or the code of a text: sixteen bytes, or eight where neither is asked for. A *reading* is two numbers that one look at a run gives; a feature is made of
 one or two. What a run looks like in Valkey does not belong here; see `online_runs.lua`.
 """
 
@@ -30,6 +30,13 @@ class Run:
     is_codes: bool
     keep_s: int = 0
     panes: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def holds(self) -> str:
+        """What stands beside the place of each event."""
+        if self.of_field is None:
+            return "places"
+        return "codes" if self.is_codes else "totals"
 
     def pane(self, *, grain_s: int, cap: int) -> int:
         """Return the number of its panes of this grain, from 1; each remembers at most `cap` codes (0: min and max)."""
@@ -146,7 +153,7 @@ def _document(declared: FeatureSet, runs: Sequence[Run], readings: Sequence[Read
         ],
         "runs": [
             {
-                "codes": run.is_codes,
+                "holds": run.holds,
                 "keep": run.keep_s,
                 "ttl": run.keep_s + TTL_SLACK_S,
                 "entity": [str(entity) for entity in asked].index(run.entity) + 1,
