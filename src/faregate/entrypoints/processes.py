@@ -34,6 +34,7 @@ CONTEXTS: Mapping[str, Purpose] = {
     "credit": Purpose(says="applications, callbacks, rulesets, audit, notices", acts_as=("access", "credit")),
     "webhooks": Purpose(says="clients' webhook endpoints", acts_as=("access", "webhooks")),
     "review": Purpose(says="the queue of manual review", acts_as=("access", "credit")),
+    "fraud": Purpose(says="events of behaviour in", acts_as=("access", "fraud")),
     "gateway": Purpose(says="how providers are treated", acts_as=("access", "gateway")),
     "members": Purpose(says="members and their households", acts_as=("access", "members")),
     "points": Purpose(says="the points ledger", acts_as=("access", "points")),

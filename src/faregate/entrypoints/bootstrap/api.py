@@ -23,6 +23,7 @@ from faregate.credit.routes import (
 )
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.decisions import known_adapters
+from faregate.entrypoints.bootstrap.fraud_events import ingestion_on
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
 from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.members import members_on
@@ -33,6 +34,7 @@ from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.travel import CONNECTIONS_MAX as TRAVEL_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.travel import travel_api
 from faregate.entrypoints.bootstrap.webhooks import CONNECTIONS_MAX, webhooks_on
+from faregate.fraud.routes.events import event_routes
 from faregate.gateway.contracts import Adapter
 from faregate.gateway.routes import gateway_routes
 from faregate.infra.admission import Admission, LoopLag, Signal, Work
@@ -113,6 +115,7 @@ def describe() -> dict[str, Any]:
             *_credit_routers(nothing, authenticator, nothing, {}),
             webhook_routes(webhooks=nothing, authenticator=authenticator, gate=nothing),
             _review_router(reviews, authenticator),
+            event_routes(ingestion=nothing, authenticator=authenticator, gate=nothing),
             gateway_routes(desk=nothing, authenticator=authenticator),
             ledger_routes(points=nothing, authenticator=authenticator, gate=nothing),
             *_member_routers(MembersApi(database=nothing, desk=nothing), authenticator, nothing),
@@ -218,6 +221,22 @@ async def _gateway(front: Front) -> list[APIRouter]:
     return [gateway_routes(desk=desk, authenticator=front.authenticator)]
 
 
+async def _fraud(front: Front) -> list[APIRouter]:
+    process, settings = front.process, front.process.site.settings
+    database = await process.database("fraud")
+    admission = Admission(
+        delay_s_max=settings.admission_delay_s_max,
+        signals=[
+            Signal(name="event_loop", delay_s=front.lag.standing_s, works=tuple(Work)),
+            Signal(name="fraud_database", delay_s=database.waited_s, works=(Work.SUBMIT,)),
+        ],
+        metrics=process.metrics,
+    )
+    gate = Gate(limits=front.limits, admission=admission)
+    ingestion = ingestion_on(database, settings)
+    return [event_routes(ingestion=ingestion, authenticator=front.authenticator, gate=gate)]
+
+
 async def _members(front: Front) -> list[APIRouter]:
     process = front.process
     database = await process.database("members", connections_max=MEMBERS_CONNECTIONS_MAX)
@@ -290,6 +309,7 @@ OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "credit": _credit,
     "webhooks": _webhooks,
     "review": _review,
+    "fraud": _fraud,
     "gateway": _gateway,
     "members": _members,
     "points": _points,
