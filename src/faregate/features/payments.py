@@ -5,6 +5,7 @@ They are computed from what payments publish. A new one is a line here.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from faregate.features.declarations import (
@@ -24,6 +25,7 @@ from faregate.features.declarations import (
     time_since,
     total,
 )
+from faregate.features.facts import FeatureEvent
 from faregate.features.feature_set import FeatureSet
 
 MEMBER, MERCHANT = Entity.MEMBER, Entity.MERCHANT
@@ -69,3 +71,40 @@ PAYMENTS: Final = FeatureSet(
         ),
     ),
 )
+
+
+def payment_fact(
+    *,
+    payment_id: str,
+    at: datetime,
+    observed_at: datetime,
+    amount_minor: int,
+    merchant: str,
+    merchant_category: int,
+    card_token: str | None,
+    member_id: str | None,
+    terminal_id: str | None,
+    device_id: str | None,
+    ip_token: str | None,
+    country: str | None,
+    channel: str | None,
+) -> FeatureEvent:
+    """Return what a payment is to features, whoever tells it: who scores it, and the log afterwards."""
+    del card_token, terminal_id, device_id, ip_token, country, channel
+    entities = {MERCHANT: merchant, MEMBER: member_id}
+    return FeatureEvent(
+        id=payment_id,
+        source=PAYMENT.name,
+        at_ms=_ms(at),
+        observed_ms=_ms(observed_at),
+        entities={entity: name for entity, name in entities.items() if name is not None},
+        values={
+            "amount_minor": amount_minor,
+            "merchant_id": merchant,
+            "category": str(merchant_category),
+        },
+    )
+
+
+def _ms(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
