@@ -10,6 +10,7 @@ from faregate.fraud.handlers.audit import AuditOptions, DecisionLog, PaymentIdRe
 from faregate.fraud.handlers.decisions import DecisionNotFound, DecisionReader
 from faregate.fraud.handlers.models import ModelBook
 from faregate.fraud.handlers.reading import FeatureReader, Freshness
+from faregate.fraud.handlers.registry import Doing, ModelRegistry
 from faregate.fraud.handlers.score import DeadlineCannotBeMet, Scorer
 from faregate.infra.database import Database
 from faregate.infra.security.pseudonym import Pseudonyms
@@ -21,11 +22,13 @@ __all__ = [
     "DecisionLog",
     "DecisionNotFound",
     "DecisionReader",
+    "Doing",
     "FeatureReader",
     "FraudApi",
     "Freshness",
     "ListedDecision",
     "ModelBook",
+    "ModelRegistry",
     "Payment",
     "PaymentIdReused",
     "Scorer",

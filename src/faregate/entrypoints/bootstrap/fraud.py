@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from datetime import datetime
 
 from faregate.entrypoints.bootstrap.process import Process
-from faregate.entrypoints.bootstrap.site import key_rings
+from faregate.entrypoints.bootstrap.site import Site, key_rings
 from faregate.features.keeping import GROUP, live_features
 from faregate.features.payments import PAYMENTS
 from faregate.fraud.api import (
@@ -18,6 +19,7 @@ from faregate.fraud.api import (
     FraudApi,
     Freshness,
     ModelBook,
+    ModelRegistry,
     Payment,
     Scorer,
 )
@@ -76,6 +78,7 @@ async def fraud_api(process: Process, *, loop_lag: LoopLag) -> FraudApi:
         metrics=process.metrics,
         options=audit_options(settings),
     )
+    process.further_checks["fraud.model"] = models.check
     for running in (reader.watched(), models.followed(), log.running()):
         await stack.enter_async_context(running)
     return FraudApi(
@@ -91,6 +94,15 @@ async def fraud_api(process: Process, *, loop_lag: LoopLag) -> FraudApi:
             random=os.urandom,
             loop_lag_s=loop_lag.standing_s,
         ),
+    )
+
+
+async def fraud_registry(stack: AsyncExitStack, site: Site) -> ModelRegistry:
+    """Open the registry of models."""
+    return ModelRegistry(
+        database=await site.database(stack, "fraud", connections_max=2),
+        declared=PAYMENTS,
+        reasons=load_reasons(),
     )
 
 
