@@ -36,11 +36,13 @@ class FraudWorld:
 
     world: CreditWorld
 
-    async def ask(self, body: Any, *, query: str = "", **headers: str) -> Reply:
+    async def ask(
+        self, body: Any, *, query: str = "", client: str | None = "payments", **headers: str
+    ) -> Reply:
         """Have a payment decided, and return the answer, whatever it is. Bytes are sent as they are."""
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         sent = {"Content-Type": "application/json", **headers}
-        return await self.world.request("POST", SCORE + query, client="payments", headers=sent, data=raw)
+        return await self.world.request("POST", SCORE + query, client=client, headers=sent, data=raw)
 
     async def decided(self, body: Any = None, *, query: str = "", **changes: Any) -> dict[str, Any]:
         """Have a payment decided that must be."""

@@ -107,7 +107,9 @@ async def test_who_watches_is_recorded_and_never_answered(fraud: FraudWorld, reg
     async with asyncio.timeout(10):
         while True:
             answer = await fraud.decided(**LARGE)
-            [seen] = [row["record"]["shadow"] for row in await fraud.rows() if row["id"] == answer["decision_id"]]
+            [seen] = [
+                row["record"]["shadow"] for row in await fraud.rows() if row["id"] == answer["decision_id"]
+            ]
             if seen and answer["model"]:
                 break
     assert seen["model"]["version"] == 2

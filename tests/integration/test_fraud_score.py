@@ -37,7 +37,9 @@ async def test_the_same_payment_again_gets_the_same_answer_and_is_kept_once(frau
     "changed",
     [{"amount_minor": 4_251}, {"currency": "EUR"}, {"channel": "atm"}, {"ip": None}, {"country": "CA"}],
 )
-async def test_another_payment_under_a_known_id_is_refused(fraud: FraudWorld, changed: dict[str, Any]) -> None:
+async def test_another_payment_under_a_known_id_is_refused(
+    fraud: FraudWorld, changed: dict[str, Any]
+) -> None:
     payment = new_payment()
     await fraud.decided(payment)
     reply = await fraud.ask({**payment, **changed})
@@ -49,13 +51,23 @@ async def test_nobody_changes_or_removes_a_decision(fraud: FraudWorld) -> None:
     await fraud.decided()
     [month] = await fraud.world.sql("select tableoid::regclass::text as name from fraud.decision")
     for table in ("fraud.decision", month["name"], "fraud.scored_payment"):
-        for statement in (f"update {table} set payment_id = 'x'", f"delete from {table}", f"truncate {table}"):
+        for statement in (
+            f"update {table} set payment_id = 'x'",
+            f"delete from {table}",
+            f"truncate {table}",
+        ):
             with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
                 await fraud.world.sql(statement)
 
 
 async def test_a_caller_that_does_not_wait_long_enough_is_refused_at_once(fraud: FraudWorld) -> None:
-    assert (await fraud.ask(new_payment(), **{"X-Deadline-Ms": "1"})).problem == (503, "deadline-cannot-be-met")
+    assert (await fraud.ask(new_payment(), **{"X-Deadline-Ms": "1"})).problem == (
+        503,
+        "deadline-cannot-be-met",
+    )
     assert (await fraud.ask(new_payment(), **{"X-Deadline-Ms": "5000"})).status == 200
-    assert (await fraud.ask(new_payment(), **{"X-Deadline-Ms": "soon"})).problem == (400, "deadline-malformed")
+    assert (await fraud.ask(new_payment(), **{"X-Deadline-Ms": "soon"})).problem == (
+        400,
+        "deadline-malformed",
+    )
     assert len(await fraud.rows()) == 1

@@ -34,9 +34,9 @@ def test_a_row_alone_scores_and_explains_as_the_library_does_to_the_last_bit(
     theirs = lightgbm.Booster(model_str=made_up().content.decode())
     ours = Booster(made_up().content, inputs=len(INPUTS))
     told: Any = theirs.predict(np.array(rows), num_threads=1)
-    assert [ours.score(row) for row in rows] == told.tolist()
+    assert [ours.score([*row]) for row in rows] == told.tolist()
     contributions: Any = theirs.predict(np.array(rows), pred_contrib=True, num_threads=1)
-    assert [ours.contributions(row) for row in rows] == contributions[:, :-1].tolist()
+    assert [ours.contributions([*row]) for row in rows] == contributions[:, :-1].tolist()
 
 
 @pytest.mark.parametrize("content", [b"", b"tree\nnonsense", made_up().content[:200]])

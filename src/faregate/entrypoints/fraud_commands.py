@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from faregate.entrypoints.arguments import words
-from faregate.entrypoints.output import Json, print_rows
+from faregate.entrypoints.output import Json, echo_json, print_rows
 from faregate.entrypoints.servers import on_site
 from faregate.infra.clock import SystemClock
 
 if TYPE_CHECKING:
     from faregate.entrypoints.bootstrap.site import Site
-    from faregate.fraud.api import Doing, ModelRegistry
+    from faregate.fraud.api import Doing, ModelRegistry, Replayed
     from faregate.fraud.contracts.release import ModelsInForce, ModelVersion
 
 Result = TypeVar("Result")
@@ -85,7 +86,8 @@ def list_models(as_json: Json = False) -> None:
 
 @models.command("acts", epilog="Example: faregate fraud models acts --limit 10")
 def acts(
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 50, as_json: Json = False
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 50,
+    as_json: Json = False,
 ) -> None:
     """Show what was done with models, by whom and why, the newest first."""
     print_rows(_on_registry(lambda registry: registry.acts(limit=limit)), as_json=as_json)
@@ -105,7 +107,9 @@ def roll_back(reason: Reason, by: By = "operator", as_json: Json = False) -> Non
     print_rows([{"active": version.label, "sha256": version.sha256}], as_json=as_json)
 
 
-@models.command("shadow", epilog="Example: faregate fraud models shadow payments-2 --reason 'before it decides'")
+@models.command(
+    "shadow", epilog="Example: faregate fraud models shadow payments-2 --reason 'before it decides'"
+)
 def shadow(
     reason: Reason,
     label: Annotated[str | None, typer.Argument(help="The version; none: nobody watches any more.")] = None,
@@ -115,6 +119,64 @@ def shadow(
     """Let a version watch: what it would say is recorded with each decision, and never answered."""
     version = _on_registry(lambda registry: registry.shadow(label, doing=_doing(by, reason)))
     print_rows([{"shadow": version.label if version else None}], as_json=as_json)
+
+
+@app.command("show", epilog="Example: faregate fraud show dec_01J3R2J7F1TQ0K6W6N8A4X9V7R --explain")
+def show(
+    decision: Annotated[str, typer.Argument(help="Id of a decision, dec_…, or of a payment.")],
+    explain: Annotated[bool, typer.Option("--explain", help="Reasons of the model in any case.")] = False,
+) -> None:
+    """Show a decision as it was answered, as JSON."""
+
+    async def read(stack: AsyncExitStack, site: Site) -> dict[str, Any]:
+        from faregate.entrypoints.bootstrap.fraud import fraud_reader
+
+        reader = await fraud_reader(stack, site)
+        find = reader.by_id if decision.startswith("dec_") else reader.by_payment
+        return await find(decision, explain=explain)
+
+    echo_json(on_site(read))
+
+
+@app.command("replay", epilog="Example: faregate fraud replay --last 100000 --json")
+def replay(
+    last: Annotated[int, typer.Option(min=1, max=10_000_000, help="So many, the newest.")] = 100_000,
+    as_json: Json = False,
+) -> None:
+    """Compute decisions again from what was recorded, and compare score, action, reasons and rules bit for bit.
+
+    The exit status is 1 if one of them comes out otherwise.
+    """
+
+    async def act(stack: AsyncExitStack, site: Site) -> Replayed:
+        from faregate.entrypoints.bootstrap.fraud import fraud_replayer
+
+        return await (await fraud_replayer(stack, site)).replay(last=last, say=_say_now_and_then())
+
+    found = on_site(act)
+    report = {
+        "decisions": found.decisions,
+        "scored_by_a_model": found.scored,
+        "explained_by_a_model": found.explained,
+        "by_action": dict(found.by_action),
+        "differing": found.differing,
+    }
+    if as_json:
+        echo_json({**report, "differences": [asdict(one) for one in found.differences]})
+    else:
+        print_rows([report], as_json=False)
+        if found.differences:
+            print_rows([asdict(one) for one in found.differences], as_json=False)
+    if found.differing:
+        raise typer.Exit(1)
+
+
+def _say_now_and_then() -> Callable[[int], None]:
+    def say(done: int) -> None:
+        if done % 10_000 == 0:
+            _say(f"{done:,} decisions")
+
+    return say
 
 
 def _row(version: ModelVersion, in_force: ModelsInForce) -> dict[str, Any]:

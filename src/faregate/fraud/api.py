@@ -11,6 +11,7 @@ from faregate.fraud.handlers.decisions import DecisionNotFound, DecisionReader
 from faregate.fraud.handlers.models import ModelBook
 from faregate.fraud.handlers.reading import FeatureReader, Freshness
 from faregate.fraud.handlers.registry import Doing, ModelRegistry
+from faregate.fraud.handlers.replay import Difference, Replayed, Replayer
 from faregate.fraud.handlers.score import DeadlineCannotBeMet, Scorer
 from faregate.infra.database import Database
 from faregate.infra.security.pseudonym import Pseudonyms
@@ -22,6 +23,7 @@ __all__ = [
     "DecisionLog",
     "DecisionNotFound",
     "DecisionReader",
+    "Difference",
     "Doing",
     "FeatureReader",
     "FraudApi",
@@ -31,6 +33,8 @@ __all__ = [
     "ModelRegistry",
     "Payment",
     "PaymentIdReused",
+    "Replayed",
+    "Replayer",
     "Scorer",
 ]
 

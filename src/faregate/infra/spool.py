@@ -1,7 +1,7 @@
 """Records in local files for as long as the place where they belong cannot be reached. What they are is the caller's.
 
-A record is on the disk when `append` returns. A file begins with `MAGIC`; each record in it is its length, the CRC-32
-of its bytes, and these bytes. Whoever writes a file holds its lock, so that a process finds those that another one
+A record is on the disk when `append` returns. A file begins with `MAGIC`; each record in it is its length, the CRC-32 of
+its bytes, the CRC-32 of these two, and its bytes: so a file that ends too early is told from one that was damaged. Whoever writes a file holds its lock, so that a process finds those that another one
 left behind when it was killed, and takes them over. A file is deleted once its records arrived; whoever takes records
 must be able to take them twice, because a process may die in between.
 """
@@ -28,7 +28,8 @@ from faregate.kernel.errors import UnavailableError
 _log = structlog.get_logger(__name__)
 
 MAGIC: Final = b"faregate spool 1\n"
-_HEAD: Final = struct.Struct("<II")
+_NUMBERS: Final = struct.Struct("<II")
+_HEAD: Final = struct.Struct("<8sI")
 _BATCH_MAX: Final = 1_000
 
 
@@ -85,7 +86,7 @@ class Spool:
     async def append(self, record: bytes) -> None:
         """Return when the record is on the disk. Raises SpoolFull and SpoolBroken."""
         if self._held + len(record) > self._bytes_max:
-            raise SpoolFull("the spool is full", bytes_max=self._bytes_max)
+            raise SpoolFull("the spool is full", bytes_max=self._bytes_max, retry_after_s=1)
         self._appending += 1
         try:
             await self._coalescer.submit(record)
@@ -130,12 +131,9 @@ class Spool:
         return [None] * len(records)
 
     def _append(self, records: Sequence[bytes]) -> None:
-        data = b"".join(part for one in records for part in (_HEAD.pack(len(one), zlib.crc32(one)), one))
+        data = b"".join(part for one in records for part in (_head(one), one))
         try:
-            if self._file is None:
-                self._open_file()
-            file = self._file
-            assert file is not None  # noqa: S101 - for the type checker
+            file = self._opened_file() if self._file is None else self._file
             try:
                 _write_all(file, data)
                 os.fdatasync(file)
@@ -144,11 +142,11 @@ class Spool:
                 os.ftruncate(file, self._file_bytes)
                 raise
         except OSError as error:
-            raise SpoolBroken(f"the spool cannot be written: {error.strerror}") from error
+            raise SpoolBroken(f"the spool cannot be written: {error.strerror}", retry_after_s=1) from error
         self._file_bytes += len(data)
         self._held += len(data)
 
-    def _open_file(self) -> None:
+    def _opened_file(self) -> int:
         name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers)}.spool"
         path = self._folder / name
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
@@ -158,6 +156,7 @@ class Spool:
         self._sync_folder()
         self._file, self._path, self._file_bytes = file, path, len(MAGIC)
         self._held += len(MAGIC)
+        return file
 
     def _close_file(self) -> None:
         if self._file is not None:
@@ -199,6 +198,11 @@ class Spool:
             os.close(folder)
 
 
+def _head(record: bytes) -> bytes:
+    numbers = _NUMBERS.pack(len(record), zlib.crc32(record))
+    return _HEAD.pack(numbers, zlib.crc32(numbers))
+
+
 def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -211,7 +215,11 @@ def _read(path: Path) -> Part:
     records: list[bytes] = []
     place, is_damaged = len(MAGIC), bool(data) and not data.startswith(MAGIC[: len(data)])
     while not is_damaged and place + _HEAD.size <= len(data):
-        length, checksum = _HEAD.unpack_from(data, place)
+        numbers, checksum = _HEAD.unpack_from(data, place)
+        if zlib.crc32(numbers) != checksum:
+            is_damaged = True
+            break
+        length, checksum = _NUMBERS.unpack(numbers)
         record = data[place + _HEAD.size : place + _HEAD.size + length]
         if len(record) < length:
             break

@@ -301,9 +301,7 @@ async def _fraud(front: Front) -> list[APIRouter]:
         metrics=process.metrics,
     )
     gate = Gate(limits=front.limits, admission=admission)
-    return [
-        scoring_routes(fraud=fraud, authenticator=front.authenticator, gate=gate, clock=SystemClock())
-    ]
+    return [scoring_routes(fraud=fraud, authenticator=front.authenticator, gate=gate, clock=SystemClock())]
 
 
 OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {

@@ -21,6 +21,7 @@ from faregate.fraud.api import (
     ModelBook,
     ModelRegistry,
     Payment,
+    Replayer,
     Scorer,
 )
 from faregate.fraud.contracts.scoring import Ruleset
@@ -28,10 +29,12 @@ from faregate.fraud.store.artefacts import load_reasons
 from faregate.infra.admission import LoopLag
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
+from faregate.infra.database import Connection
 from faregate.infra.eventlog.admin import lag
 from faregate.infra.security.pseudonym import Pseudonyms
-from faregate.infra.spool import Spool
 from faregate.infra.settings import Settings
+from faregate.infra.spool import Spool
+from faregate.rules.store import RulesetVersionNotFound
 
 CONNECTIONS_MAX = 6
 SPOOL_FOLDER = "fraud-spool"
@@ -104,6 +107,24 @@ async def fraud_registry(stack: AsyncExitStack, site: Site) -> ModelRegistry:
         declared=PAYMENTS,
         reasons=load_reasons(),
     )
+
+
+async def fraud_reader(stack: AsyncExitStack, site: Site) -> DecisionReader:
+    """Open the decisions for reading."""
+    database = await site.database(stack, "fraud", connections_max=2)
+    return DecisionReader(database=database, reasons=load_reasons())
+
+
+async def fraud_replayer(stack: AsyncExitStack, site: Site) -> Replayer:
+    """Open what computes decisions again."""
+    database = await site.database(stack, "fraud", connections_max=2)
+    reader = DecisionReader(database=database, reasons=load_reasons())
+    return Replayer(database=database, reader=reader, ruleset_of=published_ruleset)
+
+
+async def published_ruleset(conn: Connection, name: str, version: int) -> Ruleset:
+    """Return a published version, ready to be evaluated. Raises RulesetVersionNotFound."""
+    raise RulesetVersionNotFound(f"{name}-{version} has not been published")
 
 
 def audit_options(settings: Settings) -> AuditOptions:

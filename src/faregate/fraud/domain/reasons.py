@@ -31,9 +31,7 @@ class ReasonTable:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> ReasonTable:
         """Return the table of a document. Raises ReasonTableIncomplete for a code without words."""
-        table = cls(
-            version=document["version"], codes=document["codes"], features=document["features"]
-        )
+        table = cls(version=document["version"], codes=document["codes"], features=document["features"])
         if missing := sorted(set(table.features.values()) - {c for c, text in table.codes.items() if text}):
             raise ReasonTableIncomplete(f"no words for {', '.join(missing)}", codes=missing)
         return table

@@ -8,7 +8,6 @@ and row only, to the last bit.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,7 +55,9 @@ class Booster:
         self._handle = ctypes.c_void_p()
         self._configurations: list[ctypes.c_void_p] = []
         iterations = ctypes.c_int()
-        self._do("LGBM_BoosterLoadModelFromString", content, ctypes.byref(iterations), ctypes.byref(self._handle))
+        self._do(
+            "LGBM_BoosterLoadModelFromString", content, ctypes.byref(iterations), ctypes.byref(self._handle)
+        )
         found = ctypes.c_int()
         self._do("LGBM_BoosterGetNumFeature", self._handle, ctypes.byref(found))
         if found.value != inputs:
@@ -69,13 +70,13 @@ class Booster:
         self._predict = self._library.LGBM_BoosterPredictForMatSingleRowFast
         self._arguments = (self._row, ctypes.byref(self._length), self._out)
 
-    def score(self, row: Sequence[float]) -> float:
+    def score(self, row: list[float]) -> float:
         """Return the probability of fraud."""
         self._row[:] = row
         self._require(self._predict(self._score, *self._arguments))
         return self._out[0]
 
-    def contributions(self, row: Sequence[float]) -> list[float]:
+    def contributions(self, row: list[float]) -> list[float]:
         """Return what each input adds to the log-odds. It costs some fifty times a score."""
         self._row[:] = row
         self._require(self._predict(self._contributions, *self._arguments))

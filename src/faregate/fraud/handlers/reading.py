@@ -14,7 +14,7 @@ import structlog
 from faregate.features.facts import FeatureEventInvalid, Status
 from faregate.features.online import OnlineFeatures
 from faregate.features.payments import payment_fact
-from faregate.fraud.contracts.scoring import FeaturesRead, Payment
+from faregate.fraud.contracts.scoring import FeaturesRead, Payment, Values
 from faregate.infra.cache import FunctionFailed
 from faregate.kernel.errors import UnavailableError
 
@@ -105,7 +105,7 @@ class FeatureReader:
             except Exception:  # noqa: BLE001 - the watch outlives whatever it looks at; an old look counts as none
                 _log.warning("fraud_freshness_unknown", exc_info=True)
 
-    def _read(self, values: dict[str, int | float | None] | None) -> FeaturesRead:
+    def _read(self, values: Values | None) -> FeaturesRead:
         seen = self._freshness
         if asyncio.get_running_loop().time() > self._looked_at + FORGOTTEN_S:
             seen = None

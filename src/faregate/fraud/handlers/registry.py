@@ -18,7 +18,6 @@ from faregate.fraud.store import models as store
 from faregate.infra.database import Connection, Database
 from faregate.kernel.errors import ConflictError, InvalidError
 
-
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{1,62}")
 
 

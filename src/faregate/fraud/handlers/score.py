@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -71,7 +71,7 @@ class Outcome:
         without = {
             Degraded.FEATURES_MISSING: self.features.values is None,
             Degraded.FEATURES_STALE: self.features.is_stale,
-            Degraded.MODEL_MISSING: self.model is None,
+            Degraded.MODEL_MISSING: self.model is None and not self.verdict.by_rule,
             Degraded.RULES_MISSING: self.ruleset is None,
         }
         return [name.value for name, is_so in without.items() if is_so]
@@ -200,12 +200,12 @@ def stored(
         {
             "answer": orjson.Fragment(answer),
             "client": client_id,
-            "payment": asdict(payment),
+            "payment": payment,
             "features": outcome.features.values,
             "lists": outcome.lists,
             "explained": outcome.explained,
             "rules": _traced(outcome),
-            "thresholds": asdict(outcome.model.thresholds) if outcome.model else None,
+            "thresholds": outcome.model.thresholds if outcome.model else None,
             "shadow": outcome.shadow,
         }
     )

@@ -76,7 +76,9 @@ def train(
     if not labels.any() or labels.all():
         raise NothingToLearn("the rows to learn from hold no fraud, or nothing else")
     names = varying(rows.values.filter(pa.array(split.train)), declared)
-    learned, tested = (matrix(rows.values.filter(pa.array(part)), names) for part in (split.train, split.test))
+    learned, tested = (
+        matrix(rows.values.filter(pa.array(part)), names) for part in (split.train, split.test)
+    )
     booster = fitted(learned, labels, names)
     thresholds = chosen(out_of_fold(learned, labels, rows.card[split.train], names), labels, aims=aims)
     content: str = booster.model_to_string()

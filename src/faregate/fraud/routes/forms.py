@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from faregate.fraud.contracts.scoring import Action
 from faregate.infra.http.dates import Instant
@@ -16,6 +16,16 @@ PAYMENT_ID = r"^[A-Za-z0-9_-]{1,64}$"
 CARD_TOKEN = r"^[A-Za-z][A-Za-z0-9_.:-]{0,63}$"  # noqa: S105 - begins with a letter: a card's number is none
 _WORDS = r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,64}$"
 
+
+def _known(currency: str) -> str:
+    if currency not in CURRENCIES:
+        raise ValueError("Input should be an active code of ISO 4217")
+    return currency
+
+
+Currency = Annotated[
+    str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES)})
+]
 Id = Annotated[str, Field(pattern=_WORDS)]
 
 
@@ -32,7 +42,7 @@ class ScoreForm(BaseModel):
     )
     member_id: Id | None = Field(examples=["mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"])
     amount_minor: int = Field(ge=0, le=AMOUNT_MAX, examples=[4_250])
-    currency: str = Field(json_schema_extra={"enum": sorted(CURRENCIES)}, examples=["USD"])
+    currency: Currency = Field(examples=["USD"])
     merchant: Id = Field(examples=["mer_0042"])
     merchant_category: int = Field(ge=0, le=9_999, description="ISO 18245.", examples=[5_812])
     channel: Literal["online", "in_store", "atm", "recurring"]

@@ -24,9 +24,9 @@ from faregate.fraud.api import (
 from faregate.fraud.routes.forms import (
     DECISION_ID,
     PAYMENT_ID,
+    DecisionsQuery,
     FraudDecisionAnswer,
     FraudDecisionsAnswer,
-    DecisionsQuery,
     ScoreAnswer,
     ScoreForm,
     ScoreQuery,
@@ -42,7 +42,6 @@ from faregate.infra.http.routing import make_router
 from faregate.infra.security.pseudonym import AddressInvalid
 from faregate.infra.spool import SpoolBroken, SpoolFull
 from faregate.kernel.clock import Clock
-from faregate.kernel.currencies import CURRENCIES
 from faregate.kernel.errors import InvalidError
 
 SCORE_SCOPE, READ_SCOPE = "fraud:score", "fraud:read"
@@ -194,9 +193,7 @@ def _add_reads(router: APIRouter, fraud: FraudApi, authenticator: Authenticator,
 
 
 def payment_of(form: ScoreForm, fraud: FraudApi, *, now: datetime) -> Payment:
-    """Return the payment of a form. Raises OccurredInFuture, OccurredBeforeTime, AddressInvalid, ValidationFailed."""
-    if form.currency not in CURRENCIES:
-        raise ValidationFailed("1 field is not valid", errors=[{"field": "currency", "message": "No currency"}])
+    """Return the payment of a form. Raises OccurredInFuture, OccurredBeforeTime and AddressInvalid."""
     if form.occurred_at > now + AHEAD:
         raise OccurredInFuture("occurred_at is more than a minute in the future")
     if form.occurred_at < FIRST:

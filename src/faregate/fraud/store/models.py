@@ -21,9 +21,7 @@ async def register(
     """Store a version, the next of its name; one that is there already stays as it is."""
     given = {"name": name, "sha256": sha256, "content": content, "at": at, "by": by}
     await conn.execute(_Q["lock_model_acts"])
-    await conn.execute(
-        _Q["register_model"], {**given, "release": orjson.dumps(release.document()).decode()}
-    )
+    await conn.execute(_Q["register_model"], {**given, "release": orjson.dumps(release.document()).decode()})
 
 
 async def versions(
@@ -48,7 +46,14 @@ async def in_force(conn: Connection) -> ModelsInForce:
 
 
 async def note(
-    conn: Connection, *, kind: str, name: str | None, version: int | None, at: datetime, by: str, reason: str | None
+    conn: Connection,
+    *,
+    kind: str,
+    name: str | None,
+    version: int | None,
+    at: datetime,
+    by: str,
+    reason: str | None,
 ) -> None:
     """Note what was done with a version."""
     given = {"kind": kind, "name": name, "version": version, "at": at, "by": by, "reason": reason}
