@@ -128,9 +128,7 @@ async def _freshness(home: Path, *, samples: int) -> Sequence[float]:
             features = live_features(cache)
             [url] = system.api_urls
             await freshness(session, features, url=url, token=token, samples=5)
-            return await freshness(
-                session, features, url=url, token=token, samples=samples, first=5
-            )
+            return await freshness(session, features, url=url, token=token, samples=samples, first=5)
         finally:
             await cache.close()
 

@@ -34,14 +34,15 @@ CONTEXTS: Mapping[str, Purpose] = {
     "credit": Purpose(says="applications, callbacks, rulesets, audit, notices", acts_as=("access", "credit")),
     "webhooks": Purpose(says="clients' webhook endpoints", acts_as=("access", "webhooks")),
     "review": Purpose(says="the queue of manual review", acts_as=("access", "credit")),
-    "fraud": Purpose(says="events of behaviour in", acts_as=("access", "fraud")),
     "gateway": Purpose(says="how providers are treated", acts_as=("access", "gateway")),
     "members": Purpose(says="members and their households", acts_as=("access", "members")),
     "points": Purpose(says="the points ledger", acts_as=("access", "points")),
     "travel": Purpose(
         says="search, redemptions", acts_as=("access", "members", "travel"), may_be_asked=("members",)
     ),
-    "fraud": Purpose(says="decides whether a payment is fraud", acts_as=("access", "fraud")),
+    "fraud": Purpose(
+        says="decides whether a payment is fraud; takes events of behaviour", acts_as=("access", "fraud")
+    ),
 }
 """The routes that a process may serve, in the order of their documentation."""
 

@@ -108,9 +108,7 @@ def _body(one: Asked) -> dict[str, Any]:
     }
 
 
-async def _measure(
-    url: str, path: str, body_of: Callable[[int], bytes], count: int, *, alone: int
-) -> Read:
+async def _measure(url: str, path: str, body_of: Callable[[int], bytes], count: int, *, alone: int) -> Read:
     host = urlsplit(url).netloc
 
     def request(number: int) -> bytes:

@@ -220,4 +220,3 @@ class _Teller:
 
 def _pays(act: Act) -> bool:
     return act.kind == "payment"
-

@@ -20,7 +20,9 @@ from faregate.kernel.errors import InvalidError
 
 DURATION_S: Final = 3_000
 """A story lasts so long, as it happens: what is told afterwards is not too late for a payment yet."""
-MERCHANTS: Final = tuple((f"mer_{n:04d}", (5411, 5812, 5732, 5541, 5311, 5942, 4111)[n % 7]) for n in range(60))
+MERCHANTS: Final = tuple(
+    (f"mer_{n:04d}", (5411, 5812, 5732, 5541, 5311, 5942, 4111)[n % 7]) for n in range(60)
+)
 SPOILS: Final = tuple((f"mer_9{n:03d}", (5732, 5944, 6051, 5816)[n % 4]) for n in range(8))
 """Where whoever took an account over buys: what can be sold again."""
 HOME_COUNTRIES: Final = ("DE", "DE", "DE", "FR", "AT", "NL")
@@ -148,7 +150,9 @@ def _visit(member: Member, draw: random.Random, *, payments_max: int) -> Sequenc
     for _ in range(min(payments_max, draw.choice((0, 1, 1, 1, 2)))):
         merchant, category = draw.choice(member.merchants)
         where = {"channel": "online", "terminal_id": None, "device_id": device, "ip": member.ip}
-        scene.act("payment", after_s=draw.uniform(5, 40), **_payment(member, draw, merchant, category), **where)
+        scene.act(
+            "payment", after_s=draw.uniform(5, 40), **_payment(member, draw, merchant, category), **where
+        )
     scene.act("session", **here, after_s=5, duration_s=round(scene.at_s - begins_s), clicks=clicks)
     return scene.acts
 
