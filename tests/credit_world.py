@@ -75,7 +75,7 @@ _SECRETS = ("zyx", "quillfeather", "1961-02-03", "7391")
 _numbers = itertools.count(1)
 _TABLES = """
 select format('%I.%I', schemaname, tablename) as name from pg_tables
-where schemaname in ('access', 'credit', 'eventlog', 'gateway', 'members', 'points', 'rules', 'travel', 'workflow')
+where schemaname in ('access', 'credit', 'eventlog', 'fraud', 'gateway', 'members', 'points', 'rules', 'travel', 'workflow')
 """
 
 
@@ -222,7 +222,9 @@ async def refused(
 
 
 @asynccontextmanager
-async def open_credit_world(settings: Settings, *, cache: Cache) -> AsyncIterator[CreditWorld]:
+async def open_credit_world(
+    settings: Settings, *, cache: Cache, contexts: Sequence[str] = ()
+) -> AsyncIterator[CreditWorld]:
     """Serve the API inside the running loop; `settings` name the servers, its address becomes public_url."""
     listener = listen()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -235,7 +237,7 @@ async def open_credit_world(settings: Settings, *, cache: Cache) -> AsyncIterato
         valkey_url=valkey_url,
     )
     async with AsyncExitStack() as stack:
-        app = await api_app(stack, site)
+        app = await api_app(stack, site, contexts)
         await stack.enter_async_context(serving(app, listener=listener))
         connection = await psycopg.AsyncConnection.connect(
             database_url, autocommit=True, row_factory=dict_row

@@ -180,6 +180,19 @@ class Settings(BaseSettings):
         description="TOML file that declares how partners are treated; unset: the one that comes along.",
     )
 
+    # Fraud
+    fraud_features_ms_max: int = Field(
+        default=15, gt=0, description="How long a payment waits for its features before it goes without."
+    )
+    fraud_audit_ms_max: int = Field(
+        default=25,
+        gt=0,
+        description="How long an answer waits for PostgreSQL before its decision goes to the local spool.",
+    )
+    fraud_spool_bytes_max: int = Field(
+        default=1024**3, gt=0, description="Most bytes of decisions in the local spool, in the home folder."
+    )
+
     # Credit
     working_steps_max: int = Field(
         default=64, gt=0, description="Most workflow steps that work at one moment, over all processes."

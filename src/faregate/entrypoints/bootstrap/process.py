@@ -52,6 +52,7 @@ class Process:
         self._connections_max = connections_max
         self._made: dict[object, object] = {}
         self.databases: dict[str, Database] = {}
+        self.further_checks: dict[str, Check] = {}
 
     async def once(self, make: Callable[[Process], Awaitable[T]]) -> T:
         """Return what `make` makes; it is made for whoever asks first, and the same for all others."""
@@ -72,8 +73,9 @@ class Process:
 
     @property
     def checks(self) -> dict[str, Check]:
-        """Whether PostgreSQL answers the process, for each part as which it acts."""
-        return {f"database.{part}": database_check(pool) for part, pool in self.databases.items()}
+        """Whether PostgreSQL answers the process, for each part as which it acts, and what parts ask besides."""
+        databases = {f"database.{part}": database_check(pool) for part, pool in self.databases.items()}
+        return {**databases, **self.further_checks}
 
 
 def instance() -> str:

@@ -28,6 +28,7 @@ KNOWN_SCOPES = frozenset(
         "credit:read",
         "fraud:manage",
         "fraud:read",
+        "fraud:score",
         "gateway:operate",
         "gateway:read",
         "members:read",

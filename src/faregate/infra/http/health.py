@@ -29,7 +29,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Each check by name: `ok`, or the kind of failure, with the reason where that gives nothing away."""
+    """Each check by name: `ok`, perhaps with what is absent; or the kind of failure, with the reason if that is no secret."""
 
     ready: bool
     checks: dict[str, str]
@@ -55,8 +55,8 @@ _READYZ = operation(
 METRICS_SCOPE = "metrics:read"
 _METRICS_ANSWERS = {200: Answer(description="Prometheus' text format", media_type="text/plain")}
 
-Check = Callable[[], Awaitable[None]]
-"""Returns if something that we depend on can be used, and raises if not."""
+Check = Callable[[], Awaitable[str | None]]
+"""Returns if something that we depend on can be used, and raises if not. What it returns is shown: what is absent."""
 
 
 def health_router(
@@ -74,7 +74,7 @@ def health_router(
     @router.get("/readyz", **_READYZ)
     async def readyz(_: Request) -> Response:
         results = await readiness_of(checks)
-        is_ready = all(result == _OK for result in results.values())
+        is_ready = all(is_ok(result) for result in results.values())
         return _json(200 if is_ready else 503, {"ready": is_ready, "checks": results})
 
     @router.get("/metrics", **metrics_operation)
@@ -92,17 +92,22 @@ async def readiness_of(checks: Mapping[str, Check]) -> dict[str, str]:
     return dict(zip(checks, results, strict=True))
 
 
+def is_ok(result: str) -> bool:
+    """Return whether a check's result lets the process be ready."""
+    return result == _OK or result.startswith(f"{_OK}: ")
+
+
 async def _result(name: str, check: Check) -> str:
     """`ok`, or what kind of failure: its text may hold addresses, and goes to the log only, unless it is ours."""
     try:
         async with asyncio.timeout(CHECK_S_MAX):
-            await check()
+            said = await check()
     except NotReady as reason:
         return f"{type(reason).__name__}: {reason.detail}"
     except Exception as error:  # noqa: BLE001  # whatever a check raises means that it is not ready
         structlog.get_logger().warning("readiness check failed", check=name, exc_info=error)
         return type(error).__name__
-    return _OK
+    return f"{_OK}: {said}" if said else _OK
 
 
 def _json(status: int, value: object) -> Response:

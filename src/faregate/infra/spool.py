@@ -1,0 +1,230 @@
+"""Records in local files for as long as the place where they belong cannot be reached. What they are is the caller's.
+
+A record is on the disk when `append` returns. A file begins with `MAGIC`; each record in it is its length, the CRC-32 of
+its bytes, the CRC-32 of these two, and its bytes: so a file that ends too early is told from one that was damaged. Whoever writes a file holds its lock, so that a process finds those that another one
+left behind when it was killed, and takes them over. A file is deleted once its records arrived; whoever takes records
+must be able to take them twice, because a process may die in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import itertools
+import os
+import struct
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from faregate.infra.coalescer import Coalescer
+from faregate.kernel.errors import UnavailableError
+
+_log = structlog.get_logger(__name__)
+
+MAGIC: Final = b"faregate spool 1\n"
+_NUMBERS: Final = struct.Struct("<II")
+_HEAD: Final = struct.Struct("<8sI")
+_BATCH_MAX: Final = 1_000
+
+
+class SpoolFull(UnavailableError):
+    """The spool holds as much as it may. Nothing more is taken until some of it has arrived."""
+
+
+class SpoolBroken(UnavailableError):
+    """The spool's disk takes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A file that nobody appends to any more, with the records that could be read, in their order.
+
+    `is_damaged`: some bytes of it are no record as it was written. Such a file is kept for people to look at.
+    """
+
+    path: Path
+    records: Sequence[bytes]
+    size: int
+    is_damaged: bool
+
+
+class Spool:
+    """The files of a folder, of which this process appends to one. At most `bytes_max` in all of them."""
+
+    def __init__(self, folder: Path, *, bytes_max: int) -> None:
+        self._folder, self._bytes_max = folder, bytes_max
+        self._numbers = itertools.count()
+        self._file: int | None = None
+        self._path = folder
+        self._file_bytes = 0
+        self._locked: dict[Path, int] = {}
+        self._held = 0
+        self._appending = 0
+        self._coalescer = Coalescer[bytes, None](write=self._write, batch_max=_BATCH_MAX, writers_max=1)
+
+    def open(self) -> None:
+        """Make the folder, and look at what is in it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._held = sum(path.stat().st_size for path in self._folder.glob("*.spool"))
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes wait, those that others left in the folder included."""
+        return self._held
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits and nothing is being appended."""
+        return not self._held and not self._appending
+
+    async def append(self, record: bytes) -> None:
+        """Return when the record is on the disk. Raises SpoolFull and SpoolBroken."""
+        if self._held + len(record) > self._bytes_max:
+            raise SpoolFull("the spool is full", bytes_max=self._bytes_max, retry_after_s=1)
+        self._appending += 1
+        try:
+            await self._coalescer.submit(record)
+        finally:
+            self._appending -= 1
+
+    async def take(self) -> list[Part]:
+        """Return what waits, oldest first; what is appended from now on comes into another file."""
+        if self._appending:
+            await self._coalescer.close()
+        self._close_file()
+        return await asyncio.to_thread(self._taken)
+
+    def forget(self, part: Part) -> None:
+        """Delete a part whose records arrived; a damaged one is kept beside, under another name."""
+        if part.is_damaged:
+            part.path.rename(part.path.with_suffix(".damaged"))
+            _log.error("spool_damaged", file=str(part.path.with_suffix(".damaged")))
+        else:
+            part.path.unlink()
+        os.close(self._locked.pop(part.path))
+        self._sync_folder()
+        self._held = max(0, self._held - part.size)
+
+    def set_aside(self, record: bytes) -> None:
+        """Write a record that nobody takes into a file of its own, for people to look at."""
+        path = self._folder / f"{time.time_ns():020d}-{next(self._numbers)}.refused"
+        with path.open("xb") as file:
+            file.write(record)
+            os.fsync(file.fileno())
+        self._sync_folder()
+
+    def close(self) -> None:
+        """Let go of the files; what is in them stays."""
+        self._close_file()
+        for file in self._locked.values():
+            os.close(file)
+        self._locked = {}
+
+    async def _write(self, records: Sequence[bytes]) -> Sequence[None]:
+        await asyncio.to_thread(self._append, records)
+        return [None] * len(records)
+
+    def _append(self, records: Sequence[bytes]) -> None:
+        data = b"".join(part for one in records for part in (_head(one), one))
+        try:
+            file = self._opened_file() if self._file is None else self._file
+            try:
+                _write_all(file, data)
+                os.fdatasync(file)
+            except OSError:
+                # What stands behind half a record could not be read: the next one begins where this one did.
+                os.ftruncate(file, self._file_bytes)
+                raise
+        except OSError as error:
+            raise SpoolBroken(f"the spool cannot be written: {error.strerror}", retry_after_s=1) from error
+        self._file_bytes += len(data)
+        self._held += len(data)
+
+    def _opened_file(self) -> int:
+        name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers)}.spool"
+        path = self._folder / name
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.write(file, MAGIC)
+        os.fsync(file)
+        self._sync_folder()
+        self._file, self._path, self._file_bytes = file, path, len(MAGIC)
+        self._held += len(MAGIC)
+        return file
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._locked[self._path] = self._file
+            self._file = None
+
+    def _taken(self) -> list[Part]:
+        found = []
+        for path in sorted(self._folder.glob("*.spool")):
+            if path == self._path and self._file is not None:
+                continue
+            if path in self._locked or self._take_over(path):
+                found.append(_read(path))
+        self._held = sum(path.stat().st_size for path in self._folder.glob("*.spool"))
+        return found
+
+    def _take_over(self, path: Path) -> bool:
+        """Lock what another process left behind; false if it lives, or somebody else was faster."""
+        try:
+            file = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        if not path.exists():  # whoever had the lock deleted it
+            os.close(file)
+            return False
+        self._locked[path] = file
+        return True
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _head(record: bytes) -> bytes:
+    numbers = _NUMBERS.pack(len(record), zlib.crc32(record))
+    return _HEAD.pack(numbers, zlib.crc32(numbers))
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _read(path: Path) -> Part:
+    """Read a file. A record that was cut off at the end was never confirmed to anybody, and is left out."""
+    data = path.read_bytes()
+    records: list[bytes] = []
+    place, is_damaged = len(MAGIC), bool(data) and not data.startswith(MAGIC[: len(data)])
+    while not is_damaged and place + _HEAD.size <= len(data):
+        numbers, checksum = _HEAD.unpack_from(data, place)
+        if zlib.crc32(numbers) != checksum:
+            is_damaged = True
+            break
+        length, checksum = _NUMBERS.unpack(numbers)
+        record = data[place + _HEAD.size : place + _HEAD.size + length]
+        if len(record) < length:
+            break
+        is_damaged = zlib.crc32(record) != checksum
+        if not is_damaged:
+            records.append(record)
+            place += _HEAD.size + length
+    return Part(path=path, records=records, size=len(data), is_damaged=is_damaged)

@@ -1,0 +1,157 @@
+"""Records in local files: what was confirmed is there after a crash, whatever the crash left at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faregate.infra.spool import MAGIC, Spool, SpoolFull
+
+LARGE = 10**9
+
+
+async def spooled(folder: Path, records: list[bytes]) -> Path:
+    """Append records as a process that ends; return its file."""
+    spool = Spool(folder, bytes_max=LARGE)
+    spool.open()
+    await asyncio.gather(*(spool.append(one) for one in records))
+    spool.close()
+    [file] = folder.glob("*.spool")
+    return file
+
+
+async def taken(folder: Path) -> tuple[list[bytes], bool]:
+    """Take everything as another process, and delete it; return the records, and whether one was damaged."""
+    spool = Spool(folder, bytes_max=LARGE)
+    spool.open()
+    parts = await spool.take()
+    for part in parts:
+        spool.forget(part)
+    assert spool.is_empty
+    spool.close()
+    return [record for part in parts for record in part.records], any(part.is_damaged for part in parts)
+
+
+async def test_what_was_appended_is_taken_by_the_next_process_in_its_order(tmp_path: Path) -> None:
+    records = [str(number).encode() * number for number in range(300)]
+    await spooled(tmp_path, records)
+    assert await taken(tmp_path) == (records, False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(records=st.lists(st.binary(max_size=60), min_size=1, max_size=8), data=st.data())
+@settings(deadline=None, max_examples=40)
+async def test_a_file_that_was_cut_off_anywhere_gives_every_whole_record_before(
+    tmp_path_factory: pytest.TempPathFactory, records: list[bytes], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("spool")
+    file = await spooled(folder, records)
+    size = data.draw(st.integers(0, file.stat().st_size))
+    os.truncate(file, size)
+    ends = [len(MAGIC) + sum(12 + len(one) for one in records[: n + 1]) for n in range(len(records))]
+    whole = sum(end <= size for end in ends)
+    assert await taken(folder) == (records[:whole], False)
+
+
+@given(records=st.lists(st.binary(min_size=1, max_size=40), min_size=2, max_size=6), data=st.data())
+@settings(deadline=None, max_examples=40)
+async def test_a_flipped_bit_never_gives_a_record_that_nobody_wrote_and_the_file_is_kept(
+    tmp_path_factory: pytest.TempPathFactory, records: list[bytes], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("spool")
+    file = await spooled(folder, records)
+    content = bytearray(file.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(content)
+    found, is_damaged = await taken(folder)
+    assert found == records[: len(found)]
+    assert len(found) < len(records)
+    assert is_damaged
+    [kept] = folder.glob("*.damaged")
+    assert kept.read_bytes() == content
+
+
+async def test_nobody_takes_the_file_of_a_process_that_lives(tmp_path: Path) -> None:
+    living = Spool(tmp_path, bytes_max=LARGE)
+    living.open()
+    await living.append(b"mine")
+    assert await taken_by_another(tmp_path) == []
+    [part] = await living.take()
+    assert part.records == [b"mine"]
+    assert await taken_by_another(tmp_path) == []
+    living.close()
+    assert await taken_by_another(tmp_path) == [b"mine"]
+
+
+async def taken_by_another(folder: Path) -> list[bytes]:
+    other = Spool(folder, bytes_max=LARGE)
+    other.open()
+    records = [record for part in await other.take() for record in part.records]
+    other.close()
+    return records
+
+
+async def test_what_is_appended_while_a_part_is_out_comes_into_another(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, bytes_max=LARGE)
+    spool.open()
+    await spool.append(b"first")
+    [first] = await spool.take()
+    await spool.append(b"second")
+    spool.forget(first)
+    assert not spool.is_empty
+    [second] = await spool.take()
+    assert (first.records, second.records) == ([b"first"], [b"second"])
+    spool.close()
+
+
+async def test_a_full_spool_takes_nothing_more_until_something_arrived(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, bytes_max=200)
+    spool.open()
+    await spool.append(b"x" * 120)
+    with pytest.raises(SpoolFull):
+        await spool.append(b"y" * 120)
+    [part] = await spool.take()
+    spool.forget(part)
+    await spool.append(b"y" * 120)
+    spool.close()
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from faregate.infra.spool import Spool
+
+async def main() -> None:
+    spool = Spool(Path(sys.argv[1]), bytes_max=10**9)
+    spool.open()
+    number = 0
+    while True:
+        await asyncio.gather(*(spool.append(str(number + n).encode()) for n in range(7)))
+        number += 7
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_confirmed_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        confirmed = 0
+        for line in writer.stdout:
+            confirmed = int(line)
+            if confirmed > 100:
+                writer.send_signal(signal.SIGKILL)
+                break
+    found, _ = await taken(tmp_path)
+    assert len(found) >= confirmed
+    assert found == [str(number).encode() for number in range(len(found))]
