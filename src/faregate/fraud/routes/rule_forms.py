@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -113,8 +114,8 @@ class ListEntryAnswer(BaseModel):
     list: ListName
     kind: ListKind
     value: str
-    expires_at: Instant | None
-    added_at: Instant
+    expires_at: datetime | None
+    added_at: datetime
     added_by: str
     reason: str
 
@@ -156,8 +157,8 @@ class ListChangeAnswer(BaseModel):
     list: ListName
     kind: ListKind
     value: str
-    expires_at: Instant | None
-    at: Instant
+    expires_at: datetime | None
+    at: datetime
     by: str
     reason: str
 
@@ -218,7 +219,7 @@ class LabelAnswer(BaseModel):
     payment_id: str
     is_fraud: bool
     source: str
-    known_at: Instant
+    known_at: datetime
 
 
 class LabelsOfPaymentAnswer(BaseModel):
