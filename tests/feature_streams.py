@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from faregate.features.declarations import (
     own,
     ratio,
     time_since,
+    time_since_first,
     total,
 )
 from faregate.features.facts import Fact, FeatureEvent, Reversal, ReversalById
@@ -28,7 +30,7 @@ from faregate.features.feature_set import FeatureSet
 CARD, IP = Entity.CARD, Entity.IP
 PAID = Source(name="paid", entities=(CARD, IP), numbers=("amount",), texts=("shop",), lateness_s=300)
 LOGIN = Source(name="login", entities=(IP,), numbers=("failures",), lateness_s=300)
-FRAUD = Source(name="fraud", entities=(CARD,), lateness_s=600)
+FRAUD = Source(name="fraud", entities=(CARD,), texts=("town",), lateness_s=600)
 KINDS = FeatureSet(
     name="kinds",
     asked_by=PAID,
@@ -58,25 +60,39 @@ KINDS = FeatureSet(
         last("last_before", "amount", by=CARD, of=PAID, over=600, counts_itself=False),
         time_since("since_paid", by=CARD, of=PAID, over=600),
         time_since("since_login", by=IP, of=LOGIN, over=60, default=-1),
+        time_since_first("known_for", by=CARD, of=PAID, over=120),
+        time_since_first("first_login", by=IP, of=LOGIN, over=60, default=-1),
+        count("frauds", by=CARD, of=FRAUD, over=600, grain_s=10),
+        distinct("towns", "town", by=CARD, of=FRAUD, over=600, grain_s=60, cap=8),
         total("failures", "failures", by=IP, of=LOGIN, over=60),
         count("logins", by=IP, of=LOGIN, over=120, counts_itself=False),
     ),
 )
 
 BEGINS_MS = 1_700_000_000_000 - 1_700_000_000_000 % 86_400_000 + 6 * 3_600_000 + 3_500_000
+DAY_MS = 86_400_000
+MINUTES_APART = (0, 0, 1, 400, 1_000, 7_000, 60_000, 61_000, 250_000)
+DAYS_APART = (0, 1, 900, 59_999, 60_000, 3_600_000, 7_200_000, DAY_MS, 5 * DAY_MS, 29 * DAY_MS)
 
 
 @st.composite
-def streams(draw: st.DrawFn, *, facts_max: int = 60) -> list[Fact]:
+def streams(
+    draw: st.DrawFn,
+    *,
+    declared: FeatureSet = KINDS,
+    apart_ms: Sequence[int] = MINUTES_APART,
+    facts_max: int = 60,
+) -> list[Fact]:
     """Facts in the order of arrival: late and too late ones, ties, repetitions, reversals before and after."""
     facts: list[Fact] = []
     observed_ms = BEGINS_MS
     for number in range(draw(st.integers(1, facts_max))):
-        observed_ms += draw(st.sampled_from([0, 0, 1, 400, 1_000, 7_000, 60_000, 61_000, 250_000]))
+        observed_ms += draw(st.sampled_from(apart_ms))
         earlier = [fact for fact in facts if isinstance(fact, FeatureEvent)]
         what = draw(st.sampled_from(["new"] * 8 + ["again", "reversal", "reversal", "early reversal"]))
         if what in ("new", "early reversal") or not earlier:
-            event = draw(new_event(str(draw(st.integers(0, 9)) * 1_000 + number), observed_ms))
+            name = str(draw(st.integers(0, 9)) * 1_000 + number)
+            event = draw(new_event(name, observed_ms, declared=declared))
             if what == "early reversal":
                 facts.append(Reversal(event=event, observed_ms=observed_ms))
             facts.append(event)
@@ -84,27 +100,33 @@ def streams(draw: st.DrawFn, *, facts_max: int = 60) -> list[Fact]:
             facts.append(replace(draw(st.sampled_from(earlier)), observed_ms=observed_ms))
         else:
             event = draw(st.sampled_from(earlier))
-            by_id = ReversalById(source=event.source, id=event.id, observed_ms=observed_ms)
-            facts.append(draw(st.sampled_from([by_id, Reversal(event=event, observed_ms=observed_ms)])))
+            facts.append(draw(st.sampled_from(_reversals(event, observed_ms, declared))))
     return facts
 
 
+def _reversals(event: FeatureEvent, observed_ms: int, declared: FeatureSet) -> list[Fact]:
+    whole = Reversal(event=event, observed_ms=observed_ms)
+    if declared.source_named[event.source].is_final:
+        return [whole]
+    return [whole, ReversalById(source=event.source, id=event.id, observed_ms=observed_ms)]
+
+
 @st.composite
-def new_event(draw: st.DrawFn, name: str, observed_ms: int) -> FeatureEvent:
-    source = draw(st.sampled_from([PAID, PAID, PAID, PAID, LOGIN, FRAUD]))
+def new_event(draw: st.DrawFn, name: str, observed_ms: int, *, declared: FeatureSet) -> FeatureEvent:
+    source = draw(st.sampled_from([*[declared.asked_by] * 4, *declared.others]))
     most_ms = source.lateness_s * 1_000
     behind_ms = draw(
         st.sampled_from(
             [0, 0, 0, 0, 1, 1_000, 5_000, 60_000, 299_999, most_ms, most_ms + 1, -60_000, -60_001]
         )
     )
-    whose = {
-        CARD: st.sampled_from(["c1", "c1", "c2", None]),
-        IP: st.sampled_from(["ip1", "ip1", "ip2", None]),
+    drawn = {
+        entity: draw(st.sampled_from([f"{entity}1", f"{entity}1", f"{entity}2", None]))
+        for entity in source.entities
     }
-    drawn = {entity: draw(whose[entity]) for entity in source.entities}
     values: dict[str, int | str] = {name: draw(st.integers(-3, 9)) for name in source.numbers}
-    values |= {name: draw(st.sampled_from("abcd")) for name in source.texts}
+    said = {name: draw(st.sampled_from(["a", "b", "c", "d", "", None])) for name in source.texts}
+    values |= {name: text for name, text in said.items() if text is not None}
     return FeatureEvent(
         id=name,
         source=source.name,

@@ -81,7 +81,8 @@ def value_of(feature: Feature, event: FeatureEvent, seen: Sequence[FeatureEvent]
     inside = sorted((other for other in seen if is_in(other, feature, event)), key=place)
     if not inside:
         return None
-    numbers = [other.values[feature.field or ""] for other in inside if feature.field]
+    field = feature.field or ""
+    numbers = [other.values[field] for other in inside if field in other.values]
     match feature.aggregate:
         case Aggregate.COUNT:
             return len(inside)
@@ -90,13 +91,15 @@ def value_of(feature: Feature, event: FeatureEvent, seen: Sequence[FeatureEvent]
         case Aggregate.MEAN:
             return sum(numbers) / len(inside)  # type: ignore[arg-type]
         case Aggregate.MIN:
-            return min(numbers)  # type: ignore[return-value, type-var]
+            return min(numbers)  # type: ignore[return-value]
         case Aggregate.MAX:
-            return max(numbers)  # type: ignore[return-value, type-var]
+            return max(numbers)  # type: ignore[return-value]
         case Aggregate.DISTINCT:
-            return min(feature.cap, len(set(numbers)))
+            return min(feature.cap, len(set(numbers))) if numbers else None
         case Aggregate.LAST:
             return numbers[-1]  # type: ignore[return-value]
+        case Aggregate.TIME_SINCE_FIRST:
+            return event.at_ms // 1000 - inside[0].at_ms // 1000
     return event.at_ms // 1000 - inside[-1].at_ms // 1000
 
 

@@ -18,6 +18,7 @@ from faregate.infra.eventlog import Sequencer, append, lag, prune_inbox, replay,
 from faregate.infra.eventlog.admin import ConsumerGroupUnknown
 from faregate.infra.eventlog.cursor import Cursor
 from faregate.infra.eventlog.leadership import LeadershipLost
+from faregate.infra.eventlog.listener import Listener
 from faregate.kernel.event import Event
 from tests.conftest import OpenDatabase
 from tests.eventlog import LEASE_S, Log, event, eventually, recorder, running, running_log
@@ -249,3 +250,23 @@ async def test_an_event_of_the_newest_running_transaction_is_not_given_up_before
                 )
         scan = await sequencer.sequence(conn, fence=fence, cursor=cursor, pause_s=0)
     assert len(scan.ords) == 1
+
+
+async def test_a_batch_wakes_those_who_listen_for_its_types_and_lets_the_others_sleep(log: Log) -> None:
+    async with Listener(log.admin) as listener:
+        await asyncio.wait_for(listener.next_batch().wait(), 5)  # it listens
+        tested, other, all_ = frozenset({"credit.tested"}), frozenset({"credit.other"}), None
+        flags = {types: listener.next_batch(types) for types in (tested, other, all_)}
+        await log.append(event(n=1))
+        await asyncio.wait_for(flags[tested].wait(), 5)
+        assert flags[all_].is_set()
+        assert not flags[other].is_set()
+        assert not listener.next_batch(tested).is_set(), "a flag stands for one batch"
+
+
+async def test_a_batch_of_more_types_than_a_notification_can_name_wakes_everybody(log: Log) -> None:
+    async with Listener(log.admin) as listener:
+        await asyncio.wait_for(listener.next_batch().wait(), 5)
+        other = listener.next_batch(frozenset({"credit.other"}))
+        await log.append(*(event(kind=f"credit.{n:0>90}") for n in range(90)))
+        await asyncio.wait_for(other.wait(), 5)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,10 +16,17 @@ from typer.testing import CliRunner
 
 from faregate.entrypoints.bootstrap.features import recent_events
 from faregate.entrypoints.feature_commands import app
-from faregate.events.payments import PaymentAuthorised, PaymentEvent, PaymentReversed
+from faregate.events import EVENT_TYPES
+from faregate.events.base import PublishedEvent
+from faregate.events.behaviour import DeviceSeen, LoginAttempted, PageClicked, PasswordChanged, SessionEnded
+from faregate.events.members import ProfileUpdated
+from faregate.events.payments import PaymentAuthorised, PaymentDeclined, PaymentReversed
+from faregate.features.declarations import Entity, pair
 from faregate.features.facts import FeatureEvent, Status
+from faregate.features.feature_set import FeatureSet
 from faregate.features.keeping import (
     BATCH,
+    DISORDER,
     GROUP,
     HORIZON,
     TYPES,
@@ -30,13 +38,19 @@ from faregate.features.keeping import (
     live_features,
 )
 from faregate.features.online import OnlineFeatures
+from faregate.features.payments import PAYMENTS
+from faregate.fraud.contracts.ingestion import Kind, Reported
+from faregate.fraud.handlers.ingest import Ingestion
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
 from faregate.infra.eventlog import ConsumersBehind, place_before
+from faregate.infra.security.keys import KeyRing, KeySet
+from faregate.infra.security.pseudonym import Pseudonyms
 from faregate.infra.settings import Settings
 from faregate.kernel.event import Event, NewEvent
 from tests.conftest import OpenDatabase
 from tests.eventlog import NOON, Log, eventually, running, running_log
+from tests.member_desk import ManualClock
 from tests.servers import own_servers
 from tests.valkey import asked
 
@@ -57,12 +71,19 @@ def paid(number: int, *, member: str | None = "mbr_1", amount: int = 100, minute
     )
 
 
+def declined(number: int, *, minutes: float) -> NewEvent:
+    """The same as was paid, only that it was not."""
+    at = NOON + timedelta(minutes=minutes)
+    data = {**paid(number, minutes=minutes).data, "declined_at": at, "reasons": ["SANCTIONED_COUNTRY"]}
+    return _appended(PaymentDeclined.model_validate(data), at)
+
+
 def reversed_(number: int, *, minutes: float) -> NewEvent:
     at = NOON + timedelta(minutes=minutes)
     return _appended(PaymentReversed(payment_id=f"pay_{number}", reversed_at=at), at)
 
 
-def _appended(published: PaymentEvent, at: datetime) -> NewEvent:
+def _appended(published: PublishedEvent, at: datetime) -> NewEvent:
     return published.to_event(id=uuid4(), time=at)
 
 
@@ -108,7 +129,7 @@ async def log(open_database: OpenDatabase) -> AsyncIterator[Log]:
 
 
 def member(log: Log, keeper: FeatureKeeper) -> object:
-    group = keeper.consumer_group()
+    group = keeper.consumer_group(clock=ManualClock(NOON + timedelta(days=1)))
     return log.source.subscribe(
         database=log.admin, group=group.name, types=group.types, handler=group.handler
     ).run
@@ -257,7 +278,8 @@ async def test_an_event_that_was_half_lost_is_whole_after_it_comes_again(
 
 
 async def nothing() -> AsyncIterator[Event]:
-    for event in ():
+    none: Sequence[Event] = ()
+    for event in none:
         yield event
 
 
@@ -306,7 +328,118 @@ async def test_an_empty_log_has_no_place_before_anything(log: Log) -> None:
     assert await place_before(log.admin, NOON) == 0
 
 
-def test_what_is_not_about_payments_is_nothing_to_features() -> None:
+def test_what_is_not_about_payments_or_behaviour_is_nothing_to_features() -> None:
     other = Event(id=uuid4(), type="x", aggregate_type="x", aggregate_id="x", time=NOON, data={}, seq=1)
     assert fact_of(other) is None
-    assert set(TYPES) == {PaymentAuthorised.type, PaymentReversed.type}
+    assert all(name in EVENT_TYPES for name in TYPES)
+
+
+async def test_a_declined_payment_counts_like_an_authorised_one(cache: Cache) -> None:
+    features = live_features(cache)
+    await FeatureKeeper(features, cache).apply([logged(paid(1)), logged(declined(2, minutes=1))])
+    assert await spent(features) == (201, 3)
+
+
+WHO: Any = {
+    "member_id": "mbr_1",
+    "subject": "mbr_1",
+    "session_id": "ses_1",
+    "device_id": "dev_1",
+    "ip_token": "ip_1",
+}
+ACTS: Sequence[PublishedEvent] = [
+    PageClicked(**WHO, page="checkout", clicked_at=NOON),
+    PageClicked(**WHO, page=None, clicked_at=NOON + timedelta(minutes=1)),
+    SessionEnded(**WHO, duration_s=90, clicks=2, ended_at=NOON),
+    SessionEnded(**WHO, duration_s=30, clicks=None, ended_at=NOON),
+    LoginAttempted(**WHO, succeeded=True, attempted_at=NOON),
+    LoginAttempted(**WHO, succeeded=False, attempted_at=NOON),
+    LoginAttempted(**{**WHO, "member_id": None, "subject": "ip_1"}, succeeded=False, attempted_at=NOON),
+    LoginAttempted(**{**WHO, "member_id": "mbr_2"}, succeeded=False, attempted_at=NOON),
+    PasswordChanged(**WHO, changed_at=NOON),
+    ProfileUpdated(member_id="mbr_1", fields=("phone",), version=2, updated_at=NOON + timedelta(minutes=1)),
+    DeviceSeen(**WHO, seen_at=NOON),
+    DeviceSeen(**WHO, seen_at=NOON + timedelta(minutes=2)),
+]
+
+
+@pytest.mark.requirement("F2")
+@pytest.mark.requirement("F6")
+async def test_what_members_do_besides_shows_in_the_features_of_their_next_payment(cache: Cache) -> None:
+    features = live_features(cache)
+    acts = [logged(_appended(act, NOON + timedelta(minutes=2))) for act in ACTS]
+    assert await FeatureKeeper(features, cache).apply(acts) == len(ACTS)
+    payment = replace(
+        asking(minutes=3),
+        entities={Entity.MEMBER: "mbr_1", Entity.IP: "ip_1", Entity.MEMBER_DEVICE: pair("mbr_1", "dev_1")},
+    )
+    values = (await features.observe(payment)).values
+    assert values is not None
+    assert {name: values[name] for name in SEEN} == SEEN
+
+
+SEEN = {
+    "member_clicks_1h": 2,
+    "member_session_mean_30d": 60.0,
+    "member_logins_1d": 1,
+    "member_logins_failed_1h": 1,
+    "ip_logins_failed_1h": 3,
+    "ip_accounts_failed_1d": 2,
+    "member_password_since_s": 180,
+    "member_profile_since_s": 120,
+    "member_device_since_s": 60,
+    "member_device_age_s": 180,
+}
+
+
+async def test_what_no_window_reaches_is_passed_over_by_a_group_that_begins_with_the_log(
+    cache: Cache,
+) -> None:
+    features = live_features(cache)
+    long_after = ManualClock(NOON + HORIZON + DISORDER + timedelta(minutes=2))
+    group = FeatureKeeper(features, cache).consumer_group(clock=long_after)
+    nothing_to_it: Any = None
+    await group.handler(nothing_to_it, [logged(paid(1, minutes=1)), logged(paid(2, minutes=3))])
+    assert await spent(features) == (101, 2)
+
+
+async def test_another_version_of_the_set_has_a_group_and_keys_of_its_own_and_is_cold(cache: Cache) -> None:
+    """While a deployment goes on, each version of the code keeps its own set up to date."""
+    before, after = live_features(cache), OnlineFeatures(cache, replace_one_default())
+    await FeatureKeeper(before, cache).fill(nothing())
+    assert await before.is_warm()
+    assert not await after.is_warm()
+    await after.observe(asking(minutes=0))
+    assert await spent(before) == (1, 1)
+    assert before.declared.version[:8] in GROUP
+    assert before.prefix != after.prefix
+
+
+def replace_one_default() -> FeatureSet:
+    first, *rest = PAYMENTS.features
+    return replace(PAYMENTS, features=(replace(first, default=1), *rest))
+
+
+@pytest.mark.requirement("F2")
+async def test_what_a_client_reports_is_in_the_features_of_the_next_payment(
+    log: Log, cache: Cache, open_database: OpenDatabase
+) -> None:
+    """From the report to the feature store through everything between: transaction, log, consumer."""
+    clock, ring = ManualClock(NOON), KeyRing.fixed(KeySet(current="k1", keys={"k1": b"k" * 32}))
+    ingestion = Ingestion(
+        database=await open_database("fraud"), clock=clock, pseudonyms=Pseudonyms(ring=ring)
+    )
+    features = live_features(cache)
+    failed = [
+        Reported(
+            id=f"e{n}", kind=Kind.LOGIN, occurred_at=NOON, member_id="mbr_1", ip="192.0.2.1", succeeded=False
+        )
+        for n in range(3)
+    ]
+    async with running(member(log, FeatureKeeper(features, cache))):  # type: ignore[arg-type]
+        for _ in range(2):
+            await ingestion.take(failed, client_id="acme")
+        await eventually(lambda: is_there(log, 3), what="all are handled")
+    values = (await features.observe(asking(minutes=1))).values
+    assert values is not None
+    assert values["member_logins_failed_1h"] == 3

@@ -238,6 +238,36 @@ def bench_bus(
     _bench(lambda home, say: run(plan, home=home, kafka=kafka, say=say), json_to=json_to)
 
 
+@app.command("features", epilog="Example: faregate bench features --hot-events 100000 --json -")
+def bench_features(
+    reads: Annotated[int, typer.Option(help="Reads one after the other, of each side.", min=500)] = 2_000,
+    hot_events: Annotated[
+        int, typer.Option(help="Events of the card at which the length of windows is measured.", min=1_000)
+    ] = 1_000_000,
+    customers: Annotated[
+        int, typer.Option(help="Customers of the benchmark whose payments are kept.", min=10, max=5_000)
+    ] = 1_000,
+    samples: Annotated[int, typer.Option(help="Events whose freshness is measured.", min=1)] = 200,
+    feast: Annotated[
+        Path | None, typer.Option(help="The interpreter of Feast's own environment, if it is elsewhere.")
+    ] = None,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure reading features beside Feast on the same Valkey, the length of windows, bytes and freshness."""
+    from faregate.bench.features.feast_peer import python_of
+    from faregate.entrypoints.bench_features import FeaturesBench
+    from faregate.entrypoints.bench_features import bench_features as run
+
+    wanted = FeaturesBench(
+        feast=feast or python_of(),
+        reads=reads,
+        hot_events=hot_events,
+        customers=customers,
+        samples=samples,
+    )
+    _bench(lambda home, say: run(wanted, home=home, say=say), json_to=json_to)
+
+
 def _bench(measure: Measure, *, json_to: str | None) -> None:
     """Run a benchmark in a home of its own, with progress on standard error; exit 1 if a check fails."""
     from faregate.bench.report import emit

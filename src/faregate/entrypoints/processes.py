@@ -40,7 +40,9 @@ CONTEXTS: Mapping[str, Purpose] = {
     "travel": Purpose(
         says="search, redemptions", acts_as=("access", "members", "travel"), may_be_asked=("members",)
     ),
-    "fraud": Purpose(says="decides whether a payment is fraud", acts_as=("access", "fraud")),
+    "fraud": Purpose(
+        says="decides whether a payment is fraud; takes events of behaviour", acts_as=("access", "fraud")
+    ),
 }
 """The routes that a process may serve, in the order of their documentation."""
 

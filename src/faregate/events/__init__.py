@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from faregate.events import credit, gateway, members, payments, points, travel, webhooks
+from faregate.events import behaviour, credit, gateway, members, payments, points, travel, webhooks
 from faregate.events.base import PublishedEvent
 from faregate.events.identity import data_schema, id_of
 
 EVENT_TYPES: Mapping[str, type[PublishedEvent]] = {
     event.type: event
     for event in (
+        *behaviour.EVENTS,
         *credit.EVENTS,
         *gateway.EVENTS,
         *members.EVENTS,

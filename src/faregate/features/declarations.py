@@ -8,7 +8,7 @@ a value is computed does not belong here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -33,6 +33,8 @@ class Entity(StrEnum):
     DEVICE = "device"
     MERCHANT = "merchant"
     TERMINAL = "terminal"
+    MEMBER_DEVICE = "member_device"
+    """A device in the hands of one member; see `pair`."""
 
 
 class Aggregate(StrEnum):
@@ -46,6 +48,7 @@ class Aggregate(StrEnum):
     DISTINCT = "distinct"
     LAST = "last"
     TIME_SINCE = "time_since"
+    TIME_SINCE_FIRST = "time_since_first"
     RATIO = "ratio"
     OWN = "own"
     IS_WEEKEND = "is_weekend"
@@ -69,7 +72,9 @@ class FeatureInvalid(InvalidError):
 class Source:
     """A kind of events. `numbers` are integers (money in minor units), `texts` are only told apart.
 
+    An event has every number. Of a text that it lacks nothing is counted.
     An event that was observed more than `lateness_s` after it happened, or more than `ahead_s` before, changes nothing.
+    Of a source that `is_final` no event is ever taken back, and none is remembered for that.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Source:
     texts: tuple[str, ...] = ()
     lateness_s: int = 3_600
     ahead_s: int = 60
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,11 @@ class Feature:
     numerator: str | None = None
     denominator: str | None = None
     default: Value = None
+
+
+def pair(one: str, other: str) -> str:
+    """Return the name of an entity that two others make together."""
+    return f"{one} {other}"
 
 
 def minutes(count: int) -> int:
@@ -187,6 +198,13 @@ def time_since(name: str, *, by: Entity, of: Source, over: int, default: Value =
         window_s=over,
         counts_itself=False,
         default=default,
+    )
+
+
+def time_since_first(name: str, *, by: Entity, of: Source, over: int, default: Value = None) -> Feature:
+    """Declare how many seconds ago the first other event in the window was: for how long something is known."""
+    return replace(
+        time_since(name, by=by, of=of, over=over, default=default), aggregate=Aggregate.TIME_SINCE_FIRST
     )
 
 

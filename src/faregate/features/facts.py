@@ -11,6 +11,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Final
 
@@ -18,6 +19,7 @@ from faregate.features.declarations import Entity, Source
 from faregate.features.feature_set import FeatureSet
 from faregate.kernel.errors import InvalidError
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 TIE_BITS: Final = 22
 NUMBER_MAX: Final = 10**12
 """Largest number of a field: nine thousand of them fit into a sum that is exact everywhere."""
@@ -27,7 +29,7 @@ NAME_MAX: Final = 256
 
 
 class FeatureEventInvalid(InvalidError):
-    """An event lacks a field of its source, or has a value that no engine could hold exactly."""
+    """An event lacks a number of its source, or has a value that no engine could hold exactly."""
 
 
 class Status(IntEnum):
@@ -93,6 +95,11 @@ def tie_of(event_id: str) -> int:
     return int.from_bytes(digest, "big") >> (32 - TIE_BITS)
 
 
+def milliseconds(instant: datetime) -> int:
+    """Return an instant as facts have it; what is finer than a millisecond is cut off."""
+    return (instant - _EPOCH) // timedelta(milliseconds=1)
+
+
 def code_of(value: int | str) -> bytes:
     """Return eight bytes by which a value is told apart from others."""
     if isinstance(value, int):
@@ -123,10 +130,11 @@ def source_of(event: FeatureEvent, declared: FeatureSet) -> Source:
         number = event.values.get(name)
         if not isinstance(number, int) or isinstance(number, bool) or abs(number) > NUMBER_MAX:
             raise FeatureEventInvalid(f"event {event.id}: {name} is no integer up to {NUMBER_MAX}")
-    for name in source.texts:
-        text = event.values.get(name)
-        if not isinstance(text, str) or not _is_utf8(text):
+    for name, value in event.values.items():
+        if name in source.texts and not (isinstance(value, str) and _is_utf8(value)):
             raise FeatureEventInvalid(f"event {event.id}: {name} is no text")
+        if name not in source.texts and name not in source.numbers:
+            raise FeatureEventInvalid(f"event {event.id}: {source.name} has no {name[:40]!r}")
     return source
 
 

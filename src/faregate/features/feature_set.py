@@ -30,8 +30,8 @@ from faregate.features.declarations import (
     Source,
 )
 
-SEMANTICS: Final = 1
-"""Grows when the same declaration comes to mean another value."""
+SEMANTICS: Final = 2
+"""Grows when the same declaration comes to mean another value, or is kept in another form in Valkey."""
 
 COLUMNS: Final = frozenset(
     {"seq", "is_reversal", "source", "id", "tie", "at_ms", "observed_ms"}

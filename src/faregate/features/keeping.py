@@ -7,14 +7,15 @@ the consumer and a rebuild: nothing changes. Values are to be trusted once every
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
 import structlog
 
-from faregate.events.payments import PaymentAuthorised, PaymentReversed
-from faregate.features.declarations import Entity
+from faregate.events.payments import PaymentAuthorised, PaymentDeclined, PaymentReversed
+from faregate.features.behaviour import TYPES as BEHAVIOUR_TYPES
+from faregate.features.behaviour import behaviour_fact
 from faregate.features.facts import (
     Fact,
     FeatureEvent,
@@ -22,28 +23,33 @@ from faregate.features.facts import (
     Reversal,
     ReversalById,
     Status,
+    milliseconds,
     source_of,
 )
 from faregate.features.online import Observed, OnlineFeatures
-from faregate.features.payments import PAYMENT, PAYMENTS
+from faregate.features.payments import PAYMENT, PAYMENTS, payment_fact
 from faregate.features.plan import plan_of
 from faregate.infra.cache import Cache, FunctionFailed
 from faregate.infra.database import Database
 from faregate.infra.eventlog import CaughtUp, ConsumerGroup
 from faregate.infra.readiness import NotReady
+from faregate.kernel.clock import Clock
 from faregate.kernel.errors import ConflictError
 from faregate.kernel.event import Event
 
 _log = structlog.get_logger(__name__)
 
-GROUP: Final = "features.payments"
-TYPES: Final = (PaymentAuthorised.type, PaymentReversed.type)
+GROUP: Final = f"features.payments.{PAYMENTS.version[:8]}"
+"""A group a version: while two versions of the code run, each brings its own set up to date."""
+TYPES: Final = (PaymentAuthorised.type, PaymentDeclined.type, PaymentReversed.type, *BEHAVIOUR_TYPES)
 REVERSIBLE_S: Final = 8 * 86_400
 """So long after it an authorisation can be reversed by its id; card schemes let it end after seven days."""
 LAG_S_MAX: Final = 1.0
 BATCH: Final = 500
 HORIZON: Final = timedelta(seconds=max(run.keep_s for run in plan_of(PAYMENTS).runs))
 """What happened before is in no window any more."""
+DISORDER: Final = timedelta(hours=1)
+"""The log may disagree so much with the times of its events."""
 
 
 class FeaturesCold(NotReady):
@@ -60,26 +66,35 @@ def live_features(cache: Cache) -> OnlineFeatures:
 
 
 def fact_of(event: Event) -> Fact | None:
-    """Return what an event of the log is to features; None for one that is nothing to them."""
-    data = event.data
+    """Return what an event of the log is to features; None for one that is nothing to them. Raises ValueError."""
     if event.type == PaymentReversed.type:
-        return ReversalById(source=PAYMENT.name, id=data["payment_id"], observed_ms=_ms(event.time))
-    if event.type != PaymentAuthorised.type:
-        return None
-    entities = {Entity.MERCHANT: data["merchant"]}
-    if data["member_id"] is not None:
-        entities[Entity.MEMBER] = data["member_id"]
-    return FeatureEvent(
-        id=data["payment_id"],
-        source=PAYMENT.name,
-        at_ms=_ms(datetime.fromisoformat(data["authorised_at"])),
-        observed_ms=_ms(event.time),
-        entities=entities,
-        values={
-            "amount_minor": data["amount_minor"],
-            "merchant_id": data["merchant"],
-            "category": str(data["merchant_category"]),
-        },
+        return ReversalById(
+            source=PAYMENT.name, id=event.data["payment_id"], observed_ms=milliseconds(event.time)
+        )
+    if event.type == PaymentAuthorised.type:
+        return _payment(event, at=event.data["authorised_at"])
+    if event.type == PaymentDeclined.type:
+        return _payment(event, at=event.data["declined_at"])
+    return behaviour_fact(event)
+
+
+def _payment(event: Event, *, at: str) -> FeatureEvent:
+    data = event.data
+    return payment_fact(
+        payment_id=data["payment_id"],
+        at=datetime.fromisoformat(at),
+        observed_at=event.time,
+        amount_minor=data["amount_minor"],
+        merchant=data["merchant"],
+        merchant_category=data["merchant_category"],
+        member_id=data["member_id"],
+        # Events that were published before cards were ours have none of these.
+        card_token=data.get("card_token"),
+        terminal_id=data.get("terminal_id"),
+        device_id=data.get("device_id"),
+        ip_token=data.get("ip_token"),
+        country=data.get("country"),
+        channel=data.get("channel"),
     )
 
 
@@ -90,12 +105,17 @@ class FeatureKeeper:
         self._features = features
         self._cache = cache
 
-    def consumer_group(self) -> ConsumerGroup:
-        """Return the group that keeps the features up to date."""
-        return ConsumerGroup(name=GROUP, types=TYPES, handler=self._handle)
+    def consumer_group(self, *, clock: Clock) -> ConsumerGroup:
+        """Return the group that keeps the features up to date.
 
-    async def _handle(self, _: Any, events: Sequence[Event]) -> None:
-        await self.apply(events)
+        It begins with the log, where it passes over what no window reaches any more.
+        """
+
+        async def handle(_: Any, events: Sequence[Event]) -> None:
+            begins = clock.now() - HORIZON - DISORDER
+            await self.apply([event for event in events if event.time >= begins])
+
+        return ConsumerGroup(name=GROUP, types=TYPES, handler=handle)
 
     async def apply(self, events: Sequence[Event]) -> int:
         """Apply events, and return how many had a part in features. One that cannot be applied is logged."""
@@ -186,7 +206,3 @@ class WarmUp:
 
 def _id(fact: Fact) -> str:
     return fact.event.id if isinstance(fact, Reversal) else fact.id
-
-
-def _ms(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

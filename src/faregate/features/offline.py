@@ -173,6 +173,8 @@ def _aggregate(feature: Feature, *, row: str, condition: str, frame: str, asking
             return of(f"arg_max({field}, {row}place)")
         case Aggregate.TIME_SINCE:
             return f"{asking} - {of(f'max({row}second)')}"
+        case Aggregate.TIME_SINCE_FIRST:
+            return f"{asking} - {of(f'min({row}second)')}"
     return of(f"{feature.aggregate}({field})")
 
 

@@ -199,10 +199,10 @@ class OnlineFeatures:
             str(fact.observed_ms // 1_000),
             _digest(event) if remembered_s else b"",
             str(remembered_s),
-            str(0 if is_reversal else self._reversible_s),
+            str(0 if is_reversal or source.is_final else self._reversible_s),
             *(event.entities.get(entity, "") for entity in source.entities),
             *(str(event.values[name]) for name in source.numbers),
-            *(code_of(event.values[name]) for name in source.texts),
+            *(code_of(event.values[name]) if name in event.values else b"" for name in source.texts),
             *(code_of(event.values[name]) for name in source.numbers),
         ]
         return self._reverse if is_reversal else self._observe, arguments
@@ -260,7 +260,7 @@ def _finish(feature: Feature, reading_of: Mapping[str, int]) -> Finish:
             return lambda read, _: read[second] / read[first] if read[first] > 0 else default
         case Aggregate.MAX:
             return lambda read, _: _whole(read[second], default)
-        case Aggregate.TIME_SINCE:
+        case Aggregate.TIME_SINCE | Aggregate.TIME_SINCE_FIRST:
             return lambda read, event: _since(event.second, read[second], default)
     return lambda read, _: _whole(read[first], default)
 

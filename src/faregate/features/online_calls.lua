@@ -17,7 +17,13 @@ local function read_last(run, block, k)
     k = block.n
   end
   local second = record_at(block, k - 1)
-  return run.codes and NOTHING or value_at(run, block, k - 1), second
+  return run.totals and value_at(run, block, k - 1) or NOTHING, second
+end
+
+local function read_first(run, block, k)
+  while k == block.n do block, k = after(run, block), 0 end
+  local second = record_at(block, k)
+  return NOTHING, second
 end
 
 -- The panes of a window. Only the last may have events in it that are not to be seen: then they are looked at one by one.
@@ -83,9 +89,10 @@ local function read(reading, run, event)
     return read_distinct(panes_of(run, reading, first, second, within, through), reading.cap)
   end
   local n, total, block, k = measure_end(run, second, within, through)
-  local earlier_n, earlier_total = measure(run, math.max(first, 0), 0, false)
+  local earlier_n, earlier_total, first_block, first_k = measure(run, math.max(first, 0), 0, false)
   if reading.kind == 'total' then return n - earlier_n, total - earlier_total end
   if n == earlier_n then return NOTHING, NOTHING end
+  if reading.kind == 'first' then return read_first(run, first_block, first_k) end
   return read_last(run, block, k)
 end
 
@@ -110,7 +117,7 @@ end
 local function value_of(event, args, update)
   if update.field == 0 then return 0 end
   local given = args[event.first_value + update.field]
-  if PLAN.runs[update.run].codes then return given end
+  if PLAN.runs[update.run].holds == 'codes' then return given end
   return tonumber(given)
 end
 
@@ -129,7 +136,7 @@ end
 local function require_exact(event, args)
   for _, update in ipairs(event.source.runs) do
     local entity = event.entities[update.entity]
-    if entity ~= '' and not PLAN.runs[update.run].codes then
+    if entity ~= '' and PLAN.runs[update.run].holds == 'totals' then
       local tail = run_of(event, update.run, entity).tail
       local total = math.abs(tail.origin) + math.abs(total_at(tail, tail.n - 1))
       if total + math.abs(value_of(event, args, update)) > TOTAL_MAX then
@@ -139,16 +146,21 @@ local function require_exact(event, args)
   end
 end
 
+-- A text that an event lacks has no code, and is in no run.
+local function is_in(entity, value)
+  return entity ~= '' and value ~= ''
+end
+
 -- An event that some of its runs lost is brought back into those.
 local function update_all(event, args)
   local status = nil
   require_exact(event, args)
   for _, update in ipairs(event.source.runs) do
-    local entity = event.entities[update.entity]
-    if entity ~= '' then
+    local entity, value = event.entities[update.entity], value_of(event, args, update)
+    if is_in(entity, value) then
       local run = run_of(event, update.run, entity)
       local oldest = event.observed - run.spec.keep
-      if insert(run, event.second, event.within, value_of(event, args, update), oldest) then
+      if insert(run, event.second, event.within, value, oldest) then
         status = APPLIED
       end
       status = status or DUPLICATE

@@ -1,8 +1,9 @@
 -- The features of one set, kept and read in Valkey: `observe` and `reverse` are called once an event, each is atomic.
 --
--- A run is a string: a head, then a record of 16 bytes an event, in the order of events.
+-- A run is a string: a head, then a record an event, in the order of events.
 --   head    events and total before the first record, the origin of the running totals, how many blocks were cut off
---   record  second, place within it, running total (or the code of a text)
+--   record  second, place within it; then the running total of a number, or the code of a text, or nothing
+-- It takes 16 bytes, and 8 where events are only counted: `holds` of a run says which of the three it is.
 -- What is between two places is the difference of two totals, found by halving: no window is ever walked through.
 -- Of a run with many events the older ones are cut off into blocks under keys of their own; a directory says what is
 -- before the first record of each, so that one block is read, however many there are. Totals inside a block count from
@@ -12,7 +13,7 @@
 local PLAN = @PLAN@
 local PREFIX = '@PREFIX@'
 local APPLIED, DUPLICATE, REVERSED, CONFLICT = 0, 1, 2, 3
-local HEAD, RECORD, ENTRY = 28, 16, 36
+local HEAD, ENTRY = 28, 36
 local TAIL_MAX, CUT, BLOCK_MAX = @LAYOUT@
 local PANES_SPARE = 16
 local TOTAL_MAX = 9007199254740991
@@ -26,19 +27,19 @@ local function begin()
   end
 end
 
--- Blocks: `text` holds `n` records from byte `at` on; `base_n`, `base_s` are what is before them.
+-- Blocks: `text` holds `n` records of `size` bytes from byte `at` on; `base_n`, `base_s` are what is before them.
 
 local function record_at(block, index)
-  return unpack_bytes('<I4I4', block.text, block.at + index * RECORD)
+  return unpack_bytes('<I4I4', block.text, block.at + index * block.size)
 end
 
 local function total_at(block, index)
   if index < 0 then return block.base_s - block.origin end
-  return (unpack_bytes('<d', block.text, block.at + index * RECORD + 8))
+  return (unpack_bytes('<d', block.text, block.at + index * block.size + 8))
 end
 
 local function code_at(block, index)
-  local from = block.at + index * RECORD + 8
+  local from = block.at + index * block.size + 8
   return string.sub(block.text, from, from + 7)
 end
 
@@ -64,13 +65,15 @@ end
 
 local function open_run(number, entity)
   local spec = PLAN.runs[number]
-  local run = { spec = spec, codes = spec.codes, number = PREFIX .. number, entity = ':' .. entity, blocks = 0 }
+  local run = { spec = spec, number = PREFIX .. number, entity = ':' .. entity, blocks = 0 }
+  run.codes, run.totals = spec.holds == 'codes', spec.holds == 'totals'
+  run.size = spec.holds == 'places' and 8 or 16
   run.key, run.directory = run.number .. run.entity, run.number .. 'd' .. run.entity
   local text = call('GET', run.key)
-  local tail = { is_tail = true, at = HEAD + 1, n = 0, base_n = 0, base_s = 0, origin = 0, text = '' }
+  local tail = { is_tail = true, size = run.size, at = HEAD + 1, n = 0, base_n = 0, base_s = 0, origin = 0, text = '' }
   if text then
     tail.base_n, tail.base_s, tail.origin, run.blocks = unpack_bytes('<dddI4', text)
-    tail.text, tail.n = text, (#text - HEAD) / RECORD
+    tail.text, tail.n = text, (#text - HEAD) / run.size
   end
   run.tail = tail
   return run
@@ -79,7 +82,7 @@ end
 -- What a call changes of a tail is written once, at its end. Not appended to: a string that grows in place is given
 -- twice its length, and that would be most of the memory of entities with few events.
 local function set_tail(run, records)
-  run.tail.text, run.tail.at, run.tail.n = records, 1, #records / RECORD
+  run.tail.text, run.tail.at, run.tail.n = records, 1, #records / run.size
 end
 
 local function records_of(block)
@@ -113,9 +116,9 @@ end
 
 local function block_of(run, index)
   local entry = line(run, index)
-  entry.index, entry.at = index, 1
+  entry.index, entry.at, entry.size = index, 1, run.size
   entry.text = call('GET', block_key(run, entry.number)) or ''
-  entry.n = #entry.text / RECORD
+  entry.n = #entry.text / run.size
   return entry
 end
 
@@ -157,7 +160,7 @@ local function measure(run, second, within, through)
   local block = find(run, second, within)
   local k = rank(block, second, within, through)
   local total = 0
-  if not run.codes then total = block.origin + total_at(block, k - 1) end
+  if run.totals then total = block.origin + total_at(block, k - 1) end
   return block.base_n + k, total, block, k
 end
 
@@ -181,10 +184,10 @@ end
 
 -- Adds to the totals of records.
 local function shifted(run, records, by)
-  if run.codes or by == 0 or records == '' then return records end
+  if not run.totals or by == 0 or records == '' then return records end
   local parts = {}
-  for index = 0, #records / RECORD - 1 do
-    local s, w, total = unpack_bytes('<I4I4d', records, index * RECORD + 1)
+  for index = 0, #records / run.size - 1 do
+    local s, w, total = unpack_bytes('<I4I4d', records, index * run.size + 1)
     parts[index + 1] = pack('<I4I4d', s, w, total + by)
   end
   return table.concat(parts)
@@ -197,16 +200,16 @@ local function save_block(run, block, records, count, by)
   local directory = call('GETRANGE', run.directory, begin, -1)
   local parts = {}
   local rest = nil
-  if #records > BLOCK_MAX * RECORD then
-    local half = floor(#records / RECORD / 2)
-    rest, records = string.sub(records, half * RECORD + 1), string.sub(records, 1, half * RECORD)
+  if #records > BLOCK_MAX * run.size then
+    local half = floor(#records / run.size / 2)
+    rest, records = string.sub(records, half * run.size + 1), string.sub(records, 1, half * run.size)
   end
   if #records > 0 then block.second, block.within = unpack_bytes('<I4I4', records) end
   call('SET', block_key(run, block.number), records, 'EX', run.spec.ttl)
   parts[1] = line_text(block)
   if rest then
-    local entry = { base_n = block.base_n + #records / RECORD, base_s = 0, origin = block.origin }
-    if not run.codes then
+    local entry = { base_n = block.base_n + #records / run.size, base_s = 0, origin = block.origin }
+    if run.totals then
       entry.base_s = block.origin + unpack_bytes('<d', records, #records - 7)
     end
     entry.second, entry.within = unpack_bytes('<I4I4', rest)
@@ -307,7 +310,7 @@ local function cut(run, oldest)
   local s, w = record_at(tail, 0)
   run.blocks = run.blocks + 1
   local entry = { second = s, within = w, base_n = tail.base_n, base_s = tail.base_s, origin = tail.origin, number = run.blocks }
-  call('SET', block_key(run, entry.number), string.sub(records, 1, CUT * RECORD), 'EX', run.spec.ttl)
+  call('SET', block_key(run, entry.number), string.sub(records, 1, CUT * run.size), 'EX', run.spec.ttl)
   call('APPEND', run.directory, line_text(entry))
   run.lines = nil
   local forgotten = 0
@@ -320,21 +323,21 @@ local function cut(run, oldest)
     run.lines = nil
   end
   call('EXPIRE', run.directory, run.spec.ttl)
-  if not run.codes then tail.base_s = tail.origin + total_at(tail, CUT - 1) end
+  if run.totals then tail.base_s = tail.origin + total_at(tail, CUT - 1) end
   tail.base_n = tail.base_n + CUT
-  set_tail(run, string.sub(records, CUT * RECORD + 1))
+  set_tail(run, string.sub(records, CUT * run.size + 1))
 end
 
 local function forget_expired(run, oldest)
   local tail = run.tail
   local expired = rank(tail, oldest, 0, false)
   if expired == 0 then return end
-  if not run.codes then tail.base_s = tail.origin + total_at(tail, expired - 1) end
+  if run.totals then tail.base_s = tail.origin + total_at(tail, expired - 1) end
   tail.base_n = tail.base_n + expired
   for index = 1, lines(run) do call('DEL', block_key(run, line(run, index).number)) end
   if run.blocks > 0 then call('DEL', run.directory) end
   run.blocks, run.lines = 0, nil
-  set_tail(run, string.sub(tail.text, tail.at + expired * RECORD))
+  set_tail(run, string.sub(tail.text, tail.at + expired * run.size))
 end
 
 -- Returns false if the event is there already.
@@ -345,13 +348,13 @@ local function insert(run, second, within, value, oldest)
     local s, w = record_at(block, k)
     if s == second and w == within then return false end
   end
-  local record, by = nil, 0
+  local record, by = pack('<I4I4', second, within), 0
   if run.codes then
-    record = pack('<I4I4', second, within) .. value
-  else
-    record, by = pack('<I4I4d', second, within, total_at(block, k - 1) + value), value
+    record = record .. value
+  elseif run.totals then
+    record, by = record .. pack('<d', total_at(block, k - 1) + value), value
   end
-  local border = block.at + k * RECORD
+  local border = block.at + k * run.size
   local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border)
   save_block(run, block, earlier .. record .. shifted(run, later, by), 1, by)
   if run.tail.n > TAIL_MAX then cut(run, oldest) end
@@ -368,9 +371,9 @@ local function remove(run, second, within)
   if k >= block.n then return false end
   local s, w = record_at(block, k)
   if s ~= second or w ~= within then return false end
-  local by = run.codes and 0 or value_at(run, block, k)
-  local border = block.at + k * RECORD
-  local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border + RECORD)
+  local by = run.totals and value_at(run, block, k) or 0
+  local border = block.at + k * run.size
+  local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border + run.size)
   save_block(run, block, earlier .. shifted(run, later, -by), -1, -by)
   write_tail(run)
   take_from_panes(run, second)

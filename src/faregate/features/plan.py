@@ -1,7 +1,7 @@
 """What the online engine keeps for a set of features, and what it reads: declarations compiled, without I/O.
 
-A *run* holds the events of one source for one entity in their order, sixteen bytes each: the place, and the running
-total of a number or the code of a text. A *reading* is two numbers that one look at a run gives; a feature is made of
+A *run* holds the events of one source for one entity in their order, each with its place and the running total of a
+number or the code of a text: sixteen bytes, or eight where neither is asked for. A *reading* is two numbers that one look at a run gives; a feature is made of
 one or two. What a run looks like in Valkey does not belong here; see `online_runs.lua`.
 """
 
@@ -31,6 +31,13 @@ class Run:
     keep_s: int = 0
     panes: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def holds(self) -> str:
+        """What stands beside the place of each event."""
+        if self.of_field is None:
+            return "places"
+        return "codes" if self.is_codes else "totals"
+
     def pane(self, *, grain_s: int, cap: int) -> int:
         """Return the number of its panes of this grain, from 1; each remembers at most `cap` codes (0: min and max)."""
         for number, known in enumerate(self.panes, start=1):
@@ -43,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Two numbers: events and total, last value and second, min and max, or how many distinct."""
+    """Two numbers: events and total, last value and second, first second, min and max, or how many distinct."""
 
     kind: str
     run: int
@@ -108,6 +115,7 @@ _KINDS: Final = {
     Aggregate.DISTINCT: "distinct",
     Aggregate.LAST: "last",
     Aggregate.TIME_SINCE: "last",
+    Aggregate.TIME_SINCE_FIRST: "first",
 }
 
 
@@ -116,7 +124,9 @@ def _run(feature: Feature, runs: list[Run]) -> int:
     is_codes = feature.aggregate is Aggregate.DISTINCT
     for number, run in enumerate(runs):
         is_theirs = (run.entity, run.source) == (feature.by, feature.of)
-        holds = feature.field is None or (run.of_field, run.is_codes) == (feature.field, is_codes)
+        holds = (run.of_field, run.is_codes) == (feature.field, is_codes)
+        # An event that lacks a text is not in the run of its codes: no count can share that.
+        holds = holds or (feature.field is None and not run.is_codes)
         if is_theirs and holds:
             return number
     runs.append(
@@ -143,7 +153,7 @@ def _document(declared: FeatureSet, runs: Sequence[Run], readings: Sequence[Read
         ],
         "runs": [
             {
-                "codes": run.is_codes,
+                "holds": run.holds,
                 "keep": run.keep_s,
                 "ttl": run.keep_s + TTL_SLACK_S,
                 "entity": [str(entity) for entity in asked].index(run.entity) + 1,

@@ -1,18 +1,19 @@
 """The door to the rules engine: publish, activate, and get a version ready to be evaluated.
 
-Every call runs inside the caller's transaction, whatever its role. A `Rulesets` belongs to one database.
-Reading the clock does not belong here.
+Every call runs inside the caller's transaction, whatever its role; `publish_first` opens one. A `Rulesets` belongs to
+one database. Reading the clock does not belong here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from faregate.infra.database import Connection
+from faregate.infra.database import Connection, Database
 from faregate.kernel.errors import InvalidError
 from faregate.rules import store
 from faregate.rules.checks import check_document
@@ -27,6 +28,7 @@ from faregate.rules.contracts import (
 )
 from faregate.rules.ruleset import CompiledRuleset, canonical, compile_ruleset, content_sha256
 from faregate.rules.split import BASIS_POINTS
+from faregate.rules.store import ActivationInThePast
 
 
 class SplitInvalid(InvalidError):
@@ -72,6 +74,18 @@ async def activate(
     await store.insert_activation(conn, name=name, version=version, act=act)
 
 
+async def publish_first(
+    database: Database, *, name: str, document: Callable[[], Mapping[str, Any]], now: datetime, by: str
+) -> None:
+    """Publish and activate a document, unless some version of the name is active already."""
+    async with database.transaction() as conn:
+        if await activations(conn, name=name):
+            return
+        first = await publish(conn, document=document(), published_at=now, published_by=by)
+        with suppress(ActivationInThePast):  # another process that starts at this moment was faster
+            await activate(conn, name=name, version=first.version, activated_at=now, activated_by=by)
+
+
 async def roll_back(
     conn: Connection, *, name: str, act: Act, expected_version: int | None = None
 ) -> RolledBack:
@@ -105,9 +119,18 @@ async def versions(conn: Connection, *, name: str | None = None) -> list[ListedV
 
 async def document_of(conn: Connection, *, name: str, version: int) -> dict[str, Any]:
     """Return a published version as it was published. Raises `RulesetVersionNotFound`."""
-    stored = await store.stored_version(conn, name=name, version=version)
-    document: dict[str, Any] = orjson.loads(stored.content)
+    document: dict[str, Any] = orjson.loads(await content_of(conn, name=name, version=version))
     return document
+
+
+async def content_of(conn: Connection, *, name: str, version: int) -> str:
+    """Return the canonical content of a published version. Raises `RulesetVersionNotFound`."""
+    return (await store.stored_version(conn, name=name, version=version)).content
+
+
+async def traffic(conn: Connection, *, name: str, at: datetime) -> Traffic:
+    """Return what decides, watches and challenges at an instant. Raises `NoActiveRuleset`."""
+    return await store.traffic_of(conn, name=name, at=at)
 
 
 async def audit_trail(

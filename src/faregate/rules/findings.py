@@ -30,6 +30,7 @@ class Kind(StrEnum):
     GAP = "gap"
     OVERLAP = "overlap"
     NOT_ANALYSED = "not_analysed"
+    CASE = "case"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

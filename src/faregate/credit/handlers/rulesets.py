@@ -5,7 +5,7 @@ Every function works inside the caller's transaction. Deciding again is in `rede
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -79,6 +79,7 @@ class RulesetDesk:
 
     What changes something takes the caller's connection; `database` is where whoever calls opens one. `others` judge
     rulesets of other contexts, by name: those are published and activated here, too, but not tried on applications.
+    Some are `tried_elsewhere`: here they begin to watch and to challenge, and their context reports on it.
     """
 
     tools: Tools
@@ -86,6 +87,7 @@ class RulesetDesk:
     database: Database
     redecider: Redecider
     others: Mapping[str, RulesetCheck] = field(default_factory=dict)
+    tried_elsewhere: Collection[str] = ()
 
     def check(self, document: Mapping[str, Any]) -> Sequence[Finding]:
         """Return all that can be said against a document, errors first."""
@@ -184,12 +186,12 @@ class RulesetDesk:
         return await redecisions.touched_counts(conn, ruleset_version=label, since=since)
 
     async def start_shadow(self, conn: Connection, label: str, *, actor: str, reason: str) -> Traffic:
-        """Let a published version watch the active one on live applications.
+        """Let a published version watch the active one on live applications, or on what its context decides.
 
         Raises RulesetVersionNotFound or NotTriedOnApplications.
         """
         name, version = parse_label(label)
-        self._require_own(name)
+        self._require_tried(name)
         await rules.set_shadow(conn, name=name, version=version, act=self._act(actor, reason))
         return await self.traffic(conn, name)
 
@@ -201,12 +203,12 @@ class RulesetDesk:
     async def set_split(
         self, conn: Connection, label: str, *, basis_points: int, actor: str, reason: str
     ) -> Traffic:
-        """Let a version decide for so many of 10,000 applications.
+        """Let a version decide for so many of 10,000 applications, or of what its context decides by.
 
         Raises RulesetVersionNotFound, SplitInvalid or NotTriedOnApplications.
         """
         name, version = parse_label(label)
-        self._require_own(name)
+        self._require_tried(name)
         act = self._act(actor, reason)
         await rules.set_split(conn, name=name, version=version, basis_points=basis_points, act=act)
         return await self.traffic(conn, name)
@@ -229,8 +231,9 @@ class RulesetDesk:
     ) -> Report:
         """Return how far a shadow agrees: rate, matrix of outcomes, and a page of what it says otherwise.
 
-        The version that watches now, unless one is named. Raises NothingTried.
+        The version that watches now, unless one is named. Raises NothingTried or NotTriedOnApplications.
         """
+        self._require_own(name)
         if label is not None:
             parse_label(label)
         shadow = label or self._tried(name, (await self.traffic(conn, name)).shadow_version, "watches")
@@ -243,7 +246,11 @@ class RulesetDesk:
     async def split_report(
         self, conn: Connection, name: str, *, label: str | None = None, since: datetime | None = None
     ) -> Report:
-        """Return what each arm of a split decided; the present challenger's unless one is named."""
+        """Return what each arm of a split decided; the present challenger's unless one is named.
+
+        Raises NothingTried or NotTriedOnApplications.
+        """
+        self._require_own(name)
         if label is not None:
             parse_label(label)
         challenger = label or self._tried(
@@ -261,6 +268,10 @@ class RulesetDesk:
     ) -> Backtest:
         """Hold a candidate against the first decisions of a period."""
         return await backtest(self.database.connection, candidate, period=period, on_progress=on_progress)
+
+    def _require_tried(self, name: str) -> None:
+        if name not in self.tried_elsewhere:
+            self._require_own(name)
 
     def _require_own(self, name: str) -> None:
         if name in self.others:

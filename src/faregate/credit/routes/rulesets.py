@@ -129,7 +129,7 @@ _SHADOW_REPORT = operation(
     answers={
         200: Answer(description="Rates, matrix, differing applications", model=forms.RulesetReportAnswer)
     },
-    problems=[*_NAMELESS, NothingTried, ValidationFailed],
+    problems=[*_NAMELESS, NothingTried, NotTriedOnApplications, ValidationFailed],
     parameters=forms.parameters_of(forms.ShadowQuery),
     scope=READ,
 )
@@ -145,7 +145,7 @@ _SPLIT = operation(
 _SPLIT_REPORT = operation(
     summary="What each arm of the split decided",
     answers={200: Answer(description="A line for each arm and version", model=forms.RulesetReportAnswer)},
-    problems=[*_NAMELESS, NothingTried, ValidationFailed],
+    problems=[*_NAMELESS, NothingTried, NotTriedOnApplications, ValidationFailed],
     parameters=forms.parameters_of(forms.TrialQuery),
     scope=READ,
 )

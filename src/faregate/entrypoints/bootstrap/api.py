@@ -24,6 +24,7 @@ from faregate.credit.routes import (
 from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.decisions import known_adapters
 from faregate.entrypoints.bootstrap.fraud import fraud_api
+from faregate.entrypoints.bootstrap.fraud_events import ingestion_on
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
 from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.members import members_on
@@ -34,7 +35,10 @@ from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.bootstrap.travel import CONNECTIONS_MAX as TRAVEL_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.travel import travel_api
 from faregate.entrypoints.bootstrap.webhooks import CONNECTIONS_MAX, webhooks_on
+from faregate.fraud.api import FraudApi
+from faregate.fraud.handlers.ingest import Ingestion
 from faregate.fraud.routes import scoring_routes
+from faregate.fraud.routes.events import event_routes
 from faregate.gateway.contracts import Adapter
 from faregate.gateway.routes import gateway_routes
 from faregate.infra.admission import Admission, LoopLag, Signal, Work
@@ -124,7 +128,7 @@ def describe() -> dict[str, Any]:
                 nothing,
                 search_s=0.0,
             ),
-            scoring_routes(fraud=nothing, authenticator=authenticator, gate=nothing, clock=SystemClock()),
+            *_fraud_routers(nothing, nothing, authenticator, nothing),
         ],
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
@@ -290,18 +294,32 @@ def _travel_router(
 
 
 async def _fraud(front: Front) -> list[APIRouter]:
-    process = front.process
+    process, settings = front.process, front.process.site.settings
     fraud = await fraud_api(process, loop_lag=front.lag)
     admission = Admission(
-        delay_s_max=process.site.settings.admission_delay_s_max,
+        delay_s_max=settings.admission_delay_s_max,
         signals=[
             Signal(name="event_loop", delay_s=front.lag.standing_s, works=tuple(Work)),
-            Signal(name="fraud_database", delay_s=fraud.database.waited_s, works=(Work.READ, Work.LIST)),
+            Signal(
+                name="fraud_database",
+                delay_s=fraud.database.waited_s,
+                works=(Work.SUBMIT, Work.READ, Work.LIST),
+            ),
         ],
         metrics=process.metrics,
     )
     gate = Gate(limits=front.limits, admission=admission)
-    return [scoring_routes(fraud=fraud, authenticator=front.authenticator, gate=gate, clock=SystemClock())]
+    ingestion = ingestion_on(fraud.database, settings)
+    return _fraud_routers(fraud, ingestion, front.authenticator, gate)
+
+
+def _fraud_routers(
+    fraud: FraudApi, ingestion: Ingestion, authenticator: Authenticator, gate: Gate
+) -> list[APIRouter]:
+    return [
+        scoring_routes(fraud=fraud, authenticator=authenticator, gate=gate, clock=SystemClock()),
+        event_routes(ingestion=ingestion, authenticator=authenticator, gate=gate),
+    ]
 
 
 OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {

@@ -15,7 +15,7 @@ from faregate.credit.handlers.status import StatusReader
 from faregate.credit.handlers.submit import Answer, SubmitPolicy, Submitter, known_answers
 from faregate.credit.store.audit.chain import ANCHOR_FILE
 from faregate.credit.store.issuer import ISSUER_FILE, load_issuer
-from faregate.entrypoints.bootstrap.rulesets import checks_of_others
+from faregate.entrypoints.bootstrap.rulesets import TRIED_ELSEWHERE, checks_of_others
 from faregate.entrypoints.bootstrap.site import Site, identity_vault, tools
 from faregate.infra.admission import Admission, LoopLag, Signal, Work
 from faregate.infra.clock import SystemClock
@@ -77,6 +77,7 @@ async def credit_api(
             database=database,
             redecider=redecider,
             others=checks_of_others(settings),
+            tried_elsewhere=TRIED_ELSEWHERE,
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import isfinite
 
 from faregate.entrypoints.bootstrap.archive import cold_events
@@ -12,7 +12,7 @@ from faregate.entrypoints.bootstrap.backlog import count_lag
 from faregate.entrypoints.bootstrap.events import event_source, partitions
 from faregate.entrypoints.bootstrap.process import Opened, Process
 from faregate.entrypoints.bootstrap.site import Site
-from faregate.features.keeping import HORIZON, LAG_S_MAX, FeatureKeeper, WarmUp, live_features
+from faregate.features.keeping import DISORDER, HORIZON, LAG_S_MAX, FeatureKeeper, WarmUp, live_features
 from faregate.infra.cache import Cache
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
@@ -24,7 +24,8 @@ from faregate.kernel.event import Event
 LOOK_S = 0.5
 """How often it is looked whether Valkey was started again."""
 TIMEOUT_MS = 5_000
-DISORDER = timedelta(hours=1)
+LAG_CHECK = "lag.features.payments"
+"""How `/readyz` names the gate, whichever version of the set it is about."""
 
 
 async def features(process: Process) -> Opened:
@@ -32,7 +33,7 @@ async def features(process: Process) -> Opened:
     settings, log = process.site.settings, await process.database("eventlog")
     keeper = await feature_keeper(process.stack, process.site)
     source = await event_source(process.stack, settings, log)
-    group = keeper.consumer_group()
+    group = keeper.consumer_group(clock=SystemClock())
     count_lag(process.metrics, log, groups=[group.name], members_max=partitions(settings))
     member = source.subscribe(database=log, group=group.name, types=group.types, handler=group.handler)
 
@@ -46,7 +47,7 @@ async def features(process: Process) -> Opened:
                 stop, name="features.fill", every_s=LOOK_S, work=fill
             ),
         },
-        checks_alone={f"lag.{group.name}": WarmUp(keeper, log, lag_s_max=_lag_s_max(settings)).check},
+        checks_alone={LAG_CHECK: WarmUp(keeper, log, lag_s_max=_lag_s_max(settings)).check},
     )
 
 

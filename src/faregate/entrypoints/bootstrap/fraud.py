@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
 
 from faregate.entrypoints.bootstrap.process import Process
 from faregate.entrypoints.bootstrap.site import Site, key_rings
@@ -20,11 +18,11 @@ from faregate.fraud.api import (
     Freshness,
     ModelBook,
     ModelRegistry,
-    Payment,
     Replayer,
     Scorer,
 )
 from faregate.fraud.contracts.scoring import Ruleset
+from faregate.fraud.handlers.rulesets import RulesInForce, publish_first_rules
 from faregate.fraud.store.artefacts import load_reasons
 from faregate.infra.admission import LoopLag
 from faregate.infra.cache import Cache
@@ -34,28 +32,11 @@ from faregate.infra.eventlog.admin import lag
 from faregate.infra.security.pseudonym import Pseudonyms
 from faregate.infra.settings import Settings
 from faregate.infra.spool import Spool
-from faregate.rules.store import RulesetVersionNotFound
+from faregate.rules.api import content_of
+from faregate.rules.compiled import compile_hot
 
 CONNECTIONS_MAX = 6
 SPOOL_FOLDER = "fraud-spool"
-
-
-class NoRules:
-    """No rules are in force: every decision says so."""
-
-    def active(self, payment: Payment) -> Ruleset | None:
-        """Return none."""
-        del payment
-        return None
-
-    def shadow(self) -> Ruleset | None:
-        """Return none."""
-        return None
-
-    def memberships(self, payment: Payment, *, at: datetime) -> Mapping[str, bool]:
-        """Return none."""
-        del payment, at
-        return {}
 
 
 async def fraud_api(process: Process, *, loop_lag: LoopLag) -> FraudApi:
@@ -82,7 +63,9 @@ async def fraud_api(process: Process, *, loop_lag: LoopLag) -> FraudApi:
         options=audit_options(settings),
     )
     process.further_checks["fraud.model"] = models.check
-    for running in (reader.watched(), models.followed(), log.running()):
+    await publish_first_rules(database, now=SystemClock().now())
+    rules = RulesInForce(database=database, clock=SystemClock())
+    for running in (reader.watched(), models.followed(), rules.watched(), log.running()):
         await stack.enter_async_context(running)
     return FraudApi(
         database=database,
@@ -90,7 +73,7 @@ async def fraud_api(process: Process, *, loop_lag: LoopLag) -> FraudApi:
         pseudonyms=Pseudonyms(ring=key_rings(settings)["blind_index"]),
         scorer=Scorer(
             reader=reader,
-            rules=NoRules(),
+            rules=rules,
             models=models,
             log=log,
             clock=SystemClock(),
@@ -124,7 +107,7 @@ async def fraud_replayer(stack: AsyncExitStack, site: Site) -> Replayer:
 
 async def published_ruleset(conn: Connection, name: str, version: int) -> Ruleset:
     """Return a published version, ready to be evaluated. Raises RulesetVersionNotFound."""
-    raise RulesetVersionNotFound(f"{name}-{version} has not been published")
+    return compile_hot(await content_of(conn, name=name, version=version))
 
 
 def audit_options(settings: Settings) -> AuditOptions:

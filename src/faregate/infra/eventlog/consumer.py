@@ -60,6 +60,7 @@ class Consumer:
         self._listener = listener
         self._identity = {"group": group, "member": member}
         self._types = None if types is None else sorted(types)
+        self._wakes = None if types is None else frozenset(types)
         self._handler = handler
         self._batch_max = batch_max
         self._window = max(20 * batch_max, SAVE_EVERY)
@@ -87,7 +88,7 @@ class Consumer:
     async def _consume(self, stopped: asyncio.Task[Any]) -> None:
         backoff = Backoff()
         while not stopped.done():
-            woken = self._listener.next_batch()
+            woken = self._listener.next_batch(self._wakes)
             try:
                 busy = await self._round()
                 backoff.reset()

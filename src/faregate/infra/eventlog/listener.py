@@ -22,7 +22,7 @@ class Listener:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._next = asyncio.Event()
+        self._waiting: dict[frozenset[str] | None, asyncio.Event] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Listener:
@@ -37,9 +37,12 @@ class Listener:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    def next_batch(self) -> asyncio.Event:
-        """Return the flag that the next notification sets. Take it before you look: then none is missed."""
-        return self._next
+    def next_batch(self, types: frozenset[str] | None = None) -> asyncio.Event:
+        """Return the flag that the next batch sets which has an event of these types, of any if None.
+
+        Take it before you look: then none is missed.
+        """
+        return self._waiting.setdefault(types, asyncio.Event())
 
     async def _listen_for_ever(self) -> None:
         backoff = Backoff()
@@ -55,10 +58,11 @@ class Listener:
     async def _listen(self, conn: Connection, backoff: Backoff) -> None:
         await conn.execute("listen eventlog")
         backoff.reset()
-        self._wake()
-        async for _ in conn.notifies():
-            self._wake()
+        self._wake(frozenset())
+        async for notice in conn.notifies():
+            self._wake(frozenset(notice.payload.split()))
 
-    def _wake(self) -> None:
-        self._next.set()
-        self._next = asyncio.Event()
+    def _wake(self, written: frozenset[str]) -> None:
+        """Wake those who wait for one of these types, everybody if none is named."""
+        for types in [types for types in self._waiting if not written or types is None or types & written]:
+            self._waiting.pop(types).set()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +19,7 @@ from faregate.rules import api as rules
 from faregate.rules.checks import examine
 from faregate.rules.findings import Finding, Severity
 from faregate.rules.ruleset import canonical, compile_ruleset
-from faregate.rules.store import ActivationInThePast, NoActiveRuleset
+from faregate.rules.store import NoActiveRuleset
 
 _ACTOR = "faregate"
 
@@ -73,12 +72,6 @@ def _named(programme: Programme) -> Sequence[str]:
 
 async def publish_first_earn_rules(database: Database, *, now: datetime) -> None:
     """Publish and activate the earn rules of the package, unless some are active already."""
-    async with database.transaction() as conn:
-        if await rules.activations(conn, name=EARNING):
-            return
-        document = load_earn_rules(f"{EARNING}-1")
-        first = await rules.publish(conn, document=document, published_at=now, published_by=_ACTOR)
-        with suppress(ActivationInThePast):  # another worker that starts at this moment was faster
-            await rules.activate(
-                conn, name=EARNING, version=first.version, activated_at=now, activated_by=_ACTOR
-            )
+    await rules.publish_first(
+        database, name=EARNING, document=lambda: load_earn_rules(f"{EARNING}-1"), now=now, by=_ACTOR
+    )
