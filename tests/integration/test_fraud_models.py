@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -16,6 +17,7 @@ from faregate.fraud.api import Doing, ModelRegistry
 from faregate.fraud.handlers.models import ModelNotFound, ModelUnusable
 from faregate.fraud.handlers.registry import ModelNameInvalid, previous
 from faregate.fraud.handlers.training import Trained
+from tests.credit_world import Reply
 from tests.fraud_models import made_up
 from tests.fraud_world import FraudWorld, fraud, new_payment  # noqa: F401
 
@@ -187,3 +189,36 @@ async def test_what_was_trained_on_other_definitions_is_refused(registry: ModelR
 
 async def test_the_same_model_is_registered_once(registry: ModelRegistry) -> None:
     assert await registered(registry, made_up()) == await registered(registry, made_up())
+
+
+async def test_models_are_managed_over_http_as_by_command(fraud: FraudWorld, registry: ModelRegistry) -> None:
+    first, second = [await registered(registry, made_up(seed)) for seed in (0, 1)]
+
+    async def post(path: str, body: dict[str, Any], *, client: str = "payments") -> Reply:
+        headers = {"Content-Type": "application/json"}
+        path = f"/api/fraud/models/{path}"
+        return await fraud.world.request(
+            "POST", path, client=client, headers=headers, data=orjson.dumps(body)
+        )
+
+    assert (await post("activation", {"model": first, "reason": "first"})).json == {"model": first}
+    assert (await post("activation", {"model": second, "reason": "finds more"})).json == {"model": second}
+    assert (await post("shadow", {"model": first, "reason": "beside"})).json == {"model": first}
+    listed = (await fraud.get("/models")).json
+    assert (listed["active"], listed["shadow"]) == (second, first)
+    assert {first, second} <= {row["model"] for row in listed["models"]}
+    assert (await post("roll-back", {"reason": "declines too much"})).json == {"model": first}
+    assert (await registry.acts(limit=1))[0]["by"] == "client:payments"
+    assert (await post("shadow", {"model": None, "reason": "enough"})).json == {"model": None}
+    assert (await post("activation", {"model": "payments-99", "reason": "x"})).problem == (
+        404,
+        "model-not-found",
+    )
+    assert (await post("activation", {"model": "payments", "reason": "x"})).problem == (
+        400,
+        "model-name-invalid",
+    )
+    assert (await post("activation", {"model": first})).problem == (422, "validation-failed")
+    await fraud.world.add_key("only_reads", client="payments", scopes=["fraud:read"])
+    refused = await post("activation", {"model": first, "reason": "x"}, client="only_reads")
+    assert refused.problem == (403, "scope-missing")

@@ -70,6 +70,7 @@ async def fraud_api(process: Process, *, loop_lag: LoopLag) -> FraudApi:
     return FraudApi(
         database=database,
         reader=DecisionReader(database=database, reasons=reasons),
+        registry=ModelRegistry(database=database, declared=PAYMENTS, reasons=reasons),
         pseudonyms=Pseudonyms(ring=key_rings(settings)["blind_index"]),
         scorer=Scorer(
             reader=reader,
