@@ -74,6 +74,29 @@ def bench_submit(
     _bench(measure, json_to=json_to)
 
 
+@app.command("score", epilog="Example: faregate bench score --loaded-seconds 60 --json -")
+def bench_score(
+    flat_out: Annotated[
+        float, typer.Option("--flat-out-seconds", help="How long it scores as fast as it can.", min=1)
+    ] = 20.0,
+    loaded: Annotated[
+        float, typer.Option("--loaded-seconds", help="How long it scores at 60 % of that rate.", min=1)
+    ] = 60.0,
+    connections: Annotated[int, typer.Option(help="Connections of the generator.", min=1)] = 32,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure scored payments a second of one process, latencies at 60 % of that, and where the time goes."""
+    from faregate.bench.score import ScorePlan
+    from faregate.entrypoints import bench_score as scores
+
+    plan = ScorePlan(flat_out_s=flat_out, loaded_s=loaded, connections=connections)
+
+    def measure(home: Path, say: Say) -> Coroutine[Any, Any, BenchResult]:
+        return scores.bench_score(plan, home=home, say=say)
+
+    _bench(measure, json_to=json_to)
+
+
 @app.command("credit", epilog="Example: faregate bench credit --burst 500 --seconds 60 --json -")
 def bench_credit(
     burst: Annotated[

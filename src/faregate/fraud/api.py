@@ -46,6 +46,7 @@ class FraudApi:
     database: Database
     scorer: Scorer
     reader: DecisionReader
+    registry: ModelRegistry
     pseudonyms: Pseudonyms
 
     async def score(

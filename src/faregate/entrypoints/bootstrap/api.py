@@ -38,7 +38,7 @@ from faregate.entrypoints.bootstrap.travel import travel_api
 from faregate.entrypoints.bootstrap.webhooks import CONNECTIONS_MAX, webhooks_on
 from faregate.fraud.api import FraudApi
 from faregate.fraud.handlers.ingest import Ingestion
-from faregate.fraud.routes import scoring_routes
+from faregate.fraud.routes import model_routes, scoring_routes
 from faregate.fraud.routes.events import event_routes
 from faregate.gateway.contracts import Adapter
 from faregate.gateway.routes import gateway_routes
@@ -323,6 +323,7 @@ def _fraud_routers(
 ) -> list[APIRouter]:
     return [
         scoring_routes(fraud=fraud, authenticator=authenticator, gate=gate, clock=SystemClock()),
+        model_routes(fraud=fraud, authenticator=authenticator, clock=SystemClock()),
         event_routes(ingestion=ingestion, authenticator=authenticator, gate=gate),
     ]
 

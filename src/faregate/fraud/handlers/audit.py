@@ -274,7 +274,7 @@ def _saying_spooled(answer: bytes) -> bytes:
 
 def _of_row(row: Mapping[str, Any]) -> Decided:
     answer = orjson.dumps(orjson.loads(row["record"])["answer"])
-    return Decided(bytes.fromhex(row["digest"]), row["id"], answer)
+    return Decided(bytes.fromhex(row["hex"]), row["id"], answer)
 
 
 def _same(found: Decided, digest: bytes) -> bytes:
