@@ -382,10 +382,11 @@ def _print_confusion(found: Mapping[str, Any], *, as_json: bool) -> None:
         for counted, shares in found[stopped].items()
     ]
     print_rows(rates, as_json=False)
-    fired = [
-        rule for rule in found["rules"] if any(rule[key] for key in ("fraud", "genuine", "unknown", "untold"))
-    ]
-    print_rows(fired, as_json=False)
+    shown = ("rule", "action", "fraud", "genuine", "unknown", "fraud_usd_minor", "genuine_usd_minor")
+    fired = [rule for rule in found["rules"] if any(rule[key] for key in ("fraud", "genuine", "unknown"))]
+    print_rows([{key: rule[key] for key in shown} for rule in fired], as_json=False)
+    if untold := sum(rule["untold"] > 0 for rule in found["rules"]):
+        typer.echo(f"{untold} rules lack a fact of some payments and could not be told there: see --json")
 
 
 def _shown(shares: Mapping[str, float | None]) -> dict[str, str]:
