@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import zen
@@ -317,16 +318,22 @@ def _range(tokens: Sequence[Token]) -> list[_Range]:
 
 
 def _number(text: str) -> list[_Literal]:
+    found = _floats_of(text)
+    return [] if found is None else [found]
+
+
+@lru_cache(maxsize=4_096)
+def _floats_of(text: str) -> _Number | None:
     """Return which floats the engine takes for a literal: it keeps fifteen digits or so of a fact."""
     value = float(text)
     if abs(value) > _LITERAL_MAX:
-        return []
+        return None
     reach = max(abs(value) * 1e-13, 1e-26)
     is_above = zen.compile_unary_expression(f"> {text}")
     is_below = zen.compile_unary_expression(f"< {text}")
     high = _last(lambda x: not is_above.evaluate({"$": x}), value - reach, value + reach)
     low = -_last(lambda x: not is_below.evaluate({"$": -x}), -value - reach, -value + reach)
-    return [_Number(low, high)]
+    return _Number(low, high)
 
 
 def _last(holds: Callable[[float], bool], low: float, high: float) -> float:

@@ -61,12 +61,8 @@ class ListSnapshot:
 
     def __init__(self) -> None:
         self._entries: dict[ListKind, dict[str, _On]] = {kind: {} for kind in ListKind}
-        self._version: int | None = None
-
-    @property
-    def version(self) -> int | None:
+        self.version: int | None = None
         """The number of the last change that is in it, None before it was loaded."""
-        return self._version
 
     def __len__(self) -> int:
         """Return how many values stand on some list, those that ended lately included."""
@@ -93,13 +89,13 @@ class ListSnapshot:
 
     async def refresh(self, conn: Connection, *, at: datetime) -> None:
         """Read what was done since the last time, which is mostly nothing; all, the first time."""
-        if self._version is None:
+        if self.version is None:
             version, standing = await store.everything(conn)
             self.apply(standing)
-            self._version = version
-        while changes := await store.changes(conn, after=self._version, limit=_CHANGES_PAGE):
+            self.version = version
+        while changes := await store.changes(conn, after=self.version, limit=_CHANGES_PAGE):
             self.apply(change for _, change in changes)
-            self._version = changes[-1][0]
+            self.version = changes[-1][0]
             self._forget_expired(at - EXPIRED_FOR)
 
     def apply(self, changes: Iterable[Standing]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +18,7 @@ from faregate.fraud.store.rulesets import load_ruleset_document
 from faregate.infra.database import Connection, Database
 from faregate.infra.periodic import run_periodically
 from faregate.kernel.clock import Clock
+from faregate.kernel.errors import UnavailableError
 from faregate.rules import api as rules
 from faregate.rules.compiled import HotRuleset, compile_hot
 from faregate.rules.contracts import Traffic
@@ -36,7 +37,6 @@ class RulesInForce:
         self._versions: dict[int, HotRuleset] = {}
         self._traffic: Traffic | None = None
         self.lists = ListSnapshot()
-        self.looked_at: datetime | None = None
 
     def active(self, payment: Parties) -> HotRuleset | None:
         """Return the version that decides a payment, for one card always the same; None if there is none."""
@@ -66,11 +66,15 @@ class RulesInForce:
             except NoActiveRuleset:
                 return
             versions = {number: await self._version(conn, number) for number in _versions_of(traffic)}
-        self._versions, self._traffic, self.looked_at = versions, traffic, now
+        self._versions, self._traffic = versions, traffic
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Look again and again, for the length of the block."""
+        """Look at once, if anybody can be asked, and again and again, for the length of the block."""
+        with suppress(
+            UnavailableError
+        ):  # the watcher asks again and says so; decisions say that rules are missing
+            await self.look()
         stop = asyncio.Event()
         watcher = asyncio.create_task(
             run_periodically(stop, name="fraud.rules", every_s=LOOK_S, work=self.look)
@@ -82,8 +86,12 @@ class RulesInForce:
             await watcher
 
     async def _version(self, conn: Connection, number: int) -> HotRuleset:
-        found = self._versions.get(number)
-        return found or compile_hot(await rules.content_of(conn, name=FRAUD, version=number))
+        if (found := self._versions.get(number)) is not None:
+            return found
+        content = await rules.content_of(conn, name=FRAUD, version=number)
+        return await asyncio.to_thread(
+            compile_hot, content
+        )  # tens of milliseconds, which no payment waits for
 
 
 async def publish_first_rules(database: Database, *, now: datetime) -> None:

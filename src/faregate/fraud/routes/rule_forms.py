@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from faregate.fraud.contracts.labels import Label
 from faregate.fraud.contracts.lists import ListChange, ListEntry, ListKind, ListName, NewEntry
-from faregate.fraud.handlers.lists import AT_ONCE_MAX
 from faregate.infra.http.dates import Instant
 
 _TEXT = r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]*$"
 _AFTER = r"^([a-z]{1,8}/[a-z_]{1,16}/[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,64})?$"
 LABEL_PATTERN = r"^[a-z][a-z0-9-]{2,62}-[1-9][0-9]{0,8}$"
 PAYMENT_ID = r"^[A-Za-z0-9_-]{1,64}$"
+ENTRIES_MAX, LABELS_MAX = 100, 200
+"""So many that a request has room for the longest of them."""
 _Kind = Annotated[ListKind, Field(strict=False)]
 _Name = Annotated[ListName, Field(strict=False)]
 _Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=_TEXT, description="Kept for ever.")]
@@ -49,7 +50,7 @@ class AddForm(BaseModel):
 
     model_config = _Strict
 
-    entries: list[EntryForm] = Field(min_length=1, max_length=AT_ONCE_MAX)
+    entries: list[EntryForm] = Field(min_length=1, max_length=ENTRIES_MAX)
     reason: _Reason
 
 
@@ -67,7 +68,7 @@ class RemoveForm(BaseModel):
 
     model_config = _Strict
 
-    entries: list[ListedForm] = Field(min_length=1, max_length=AT_ONCE_MAX)
+    entries: list[ListedForm] = Field(min_length=1, max_length=ENTRIES_MAX)
     reason: _Reason
 
     def listed(self) -> list[NewEntry]:
@@ -201,7 +202,7 @@ class LabelsForm(BaseModel):
 
     model_config = _Strict
 
-    labels: list[LabelForm] = Field(min_length=1, max_length=1_000)
+    labels: list[LabelForm] = Field(min_length=1, max_length=LABELS_MAX)
 
 
 class LabelsTakenAnswer(BaseModel):
