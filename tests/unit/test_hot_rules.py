@@ -135,6 +135,19 @@ def naive_unknown(found: dict[str, Any], given_facts: dict[str, Any]) -> list[st
 @example(
     found=table("all", [rule("r0", features__mean="> 0.3")]), given_facts=[{"features": {"mean": 0.1 + 0.2}}]
 )
+@example(
+    found=table(
+        "all",
+        [
+            rule(f"r{i}", features__mean=f"{low}0.3..0.3{high}")
+            for i, (low, high) in enumerate(("[]", "[)", "(]", "()"))
+        ]
+        + [rule("low", features__mean="[0.3..5)"), rule("high", features__mean="(0..0.3]")],
+    ),
+    given_facts=[
+        {"features": {"mean": value}} for value in (0.3, 0.1 + 0.2, 0.29999999999999993, 0.3000000000000001)
+    ],
+)
 @example(found=table("all", [rule("r0", amount_minor="1")]), given_facts=[{"amount_minor": True}])
 @example(found=table("all", [rule("r0", country="not in ['IR']")]), given_facts=[{}, {"country": ["IR"]}])
 def test_the_same_rules_fire_as_by_the_engine_itself(found: Any, given_facts: Any) -> None:
