@@ -37,6 +37,7 @@ PARTS: Mapping[str, str] = {
     "members": "member_commands:app",
     "travel": "travel_commands:app",
     "features": "feature_commands:app",
+    "traffic": "traffic_commands:app",
     "events": "event_commands:app",
     "archive": "archive_commands:app",
     "kafka": "kafka_commands:app",

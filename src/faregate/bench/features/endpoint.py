@@ -1,6 +1,6 @@
 """A small server that answers the features of a payment over HTTP: ours in a form that can be held against a peer's.
 
-    python -m faregate.bench.features.endpoint SOCKET PORT
+python -m faregate.bench.features.endpoint SOCKET PORT
 """
 
 from __future__ import annotations

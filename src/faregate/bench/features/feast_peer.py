@@ -44,7 +44,9 @@ def python_of(environment: Path = Path(sys.prefix)) -> Path:
 def require_feast(python: Path) -> None:
     """Raise FeastMissing, with what to do about it, unless it is installed."""
     if not python.with_name("feast").exists():
-        raise FeastMissing(f"Feast is not installed at {python.parent}; `make bench NAME=features` installs it")
+        raise FeastMissing(
+            f"Feast is not installed at {python.parent}; `make bench NAME=features` installs it"
+        )
 
 
 class Feast:

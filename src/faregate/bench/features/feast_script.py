@@ -1,7 +1,7 @@
 """Runs under Feast's own interpreter, and imports nothing of ours: fills its online store, or reads from it directly.
 
-    python feast_script.py fill FOLDER       views and rows stand in FOLDER/wanted.json
-    python feast_script.py read FOLDER N     prints the seconds that each of N reads took, as JSON
+python feast_script.py fill FOLDER       views and rows stand in FOLDER/wanted.json
+python feast_script.py read FOLDER N     prints the seconds that each of N reads took, as JSON
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     if act == "fill":
         fill(folder, wanted)
     else:
-        print(json.dumps(read(folder, wanted, int(arguments[2]))))
+        sys.stdout.write(json.dumps(read(folder, wanted, int(arguments[2]))))
 
 
 def fill(folder: Path, wanted: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def fill(folder: Path, wanted: dict[str, Any]) -> None:
     entities = [Entity(name=name, join_keys=[name], value_type=ValueType.STRING) for name in views]
     service = FeatureService(name=SERVICE, features=list(views.values()))
     store.apply([*entities, *views.values(), service])
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     for name in views:
         rows = pd.DataFrame(wanted["rows"][name])
         rows["at"] = now

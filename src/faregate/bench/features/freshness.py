@@ -32,7 +32,10 @@ async def freshness(
     first: int = 0,
 ) -> Sequence[float]:
     """Report a failed login, look until a payment's features have it, again and again; return the seconds of each."""
-    return [await _one(session, features, url=url, token=token, number=number) for number in range(first, first + samples)]
+    return [
+        await _one(session, features, url=url, token=token, number=number)
+        for number in range(first, first + samples)
+    ]
 
 
 async def _one(

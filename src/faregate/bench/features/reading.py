@@ -1,4 +1,4 @@
-"""Reads the features of payments, ours and the peer's: over HTTP with one request under way, and with many; and directly."""
+"""Reads the features of payments, ours and the peer's: over HTTP, alone and many at once, and directly."""
 
 from __future__ import annotations
 
@@ -108,9 +108,7 @@ def _body(one: Asked) -> dict[str, Any]:
     }
 
 
-async def _measure(
-    url: str, path: str, body_of: Callable[[int], bytes], count: int, *, alone: int
-) -> Read:
+async def _measure(url: str, path: str, body_of: Callable[[int], bytes], count: int, *, alone: int) -> Read:
     host = urlsplit(url).netloc
 
     def request(number: int) -> bytes:

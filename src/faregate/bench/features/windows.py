@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from faregate.bench.features.reading import Read, of_seconds
 from faregate.bench.feature_events import batches_of_events, benchmark_events
+from faregate.bench.features.reading import Read, of_seconds
 from faregate.features.benchmark import BENCHMARK
 from faregate.features.declarations import Entity, Source, count, days, mean, minutes, total
 from faregate.features.facts import FeatureEvent

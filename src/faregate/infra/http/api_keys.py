@@ -26,6 +26,7 @@ KNOWN_SCOPES = frozenset(
         "audit:read",
         "credit:submit",
         "credit:read",
+        "fraud:events",
         "gateway:operate",
         "gateway:read",
         "members:read",
