@@ -24,7 +24,7 @@ from tests.features_oracle import oracle
 
 DAY_S = 86_400
 BEGINS = datetime(2024, 10, 4, tzinfo=UTC)
-SMALL = Layout(tail_max=20, cut=10, block_max=30)
+SMALL = Layout(tail_max=20, cut=10, block_max=30, few=1)
 Told = list[tuple[str, dict[str, Value] | None]]
 
 
