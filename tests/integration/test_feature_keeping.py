@@ -29,6 +29,7 @@ from faregate.features.keeping import (
     DISORDER,
     GROUP,
     HORIZON,
+    REVERSIBLE_S,
     TYPES,
     FeatureKeeper,
     FeaturesCold,
@@ -149,8 +150,8 @@ async def test_the_features_follow_the_log(log: Log, cache: Cache) -> None:
     assert await spent(features) == EXPECTED
 
 
-async def is_there(log: Log, count: int) -> bool:
-    [row] = await log.rows("select count(*) as n from eventlog.inbox where consumer_group = %s", GROUP)
+async def is_there(log: Log, count: int, *, group: str = GROUP) -> bool:
+    [row] = await log.rows("select count(*) as n from eventlog.inbox where consumer_group = %s", group)
     return bool(row["n"] == count)
 
 
@@ -403,16 +404,36 @@ async def test_what_no_window_reaches_is_passed_over_by_a_group_that_begins_with
     assert await spent(features) == (101, 2)
 
 
-async def test_another_version_of_the_set_has_a_group_and_keys_of_its_own_and_is_cold(cache: Cache) -> None:
-    """While a deployment goes on, each version of the code keeps its own set up to date."""
-    before, after = live_features(cache), OnlineFeatures(cache, replace_one_default())
-    await FeatureKeeper(before, cache).fill(nothing())
-    assert await before.is_warm()
-    assert not await after.is_warm()
-    await after.observe(asking(minutes=0))
-    assert await spent(before) == (1, 1)
-    assert before.declared.version[:8] in GROUP
-    assert before.prefix != after.prefix
+async def test_while_a_deployment_goes_on_each_version_keeps_a_set_of_its_own_up_to_date(
+    log: Log, cache: Cache, settings: Settings
+) -> None:
+    """The old code has handled everything before the new code begins: that takes nothing away from the new set."""
+    sets = [
+        OnlineFeatures(cache, declared, reversible_s=REVERSIBLE_S)
+        for declared in (PAYMENTS, replace_one_default())
+    ]
+    old, new = (FeatureKeeper(features, cache) for features in sets)
+    await old.fill(nothing())
+    async with running(member(log, old)):  # type: ignore[arg-type]
+        await log.append(*PAYMENTS_OF_A_DAY)
+        await eventually(lambda: is_there(log, len(PAYMENTS_OF_A_DAY)), what="the old set has all")
+        gate = WarmUp(new, log.admin)
+        with pytest.raises(FeaturesCold):
+            await gate.check()
+        await new.fill(events_of(log, settings))
+        with pytest.raises(ConsumersBehind):
+            await gate.check()
+        async with running(member(log, new)):  # type: ignore[arg-type]
+            await eventually(lambda: is_open(gate), what="the new set is complete")
+            await log.append(paid(50, minutes=4.5, amount=1_000))
+            await eventually(lambda: have(log, len(PAYMENTS_OF_A_DAY) + 1, old, new), what="both have it")
+    assert old.group != new.group
+    for features in sets:
+        assert await spent(features) == (EXPECTED[0] + 1_000, EXPECTED[1] + 1)
+
+
+async def have(log: Log, count: int, *keepers: FeatureKeeper) -> bool:
+    return all([await is_there(log, count, group=keeper.group) for keeper in keepers])
 
 
 def replace_one_default() -> FeatureSet:

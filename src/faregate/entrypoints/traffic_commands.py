@@ -34,9 +34,9 @@ Takeovers = Annotated[int, typer.Option(help="Accounts that are taken over.", mi
 
 
 class CardForm(BaseModel):
-    """A line of the file of cards."""
+    """A card in the file of cards, whatever else stands there about it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     member_id: str = Field(min_length=1, max_length=64)
     card_token: str = Field(min_length=1, max_length=64)
@@ -66,7 +66,7 @@ def replay_story(
         str,
         typer.Option(
             envvar="FAREGATE_TRAFFIC_TOKEN",
-            help="An API key with the scopes fraud:events and payments:authorize.",
+            help="An API key with the scopes fraud:events and payments:authorise.",
             show_default=False,
         ),
     ],

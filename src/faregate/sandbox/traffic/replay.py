@@ -194,7 +194,7 @@ class _Teller:
     async def _pay(self, number: int, act: Act, at: datetime) -> None:
         body = {**self._cast[act.member].card, **act.says, "occurred_at": at.isoformat()}
         answer = await self._post(PAYMENTS, body, key=f"{self._stage.run}-{number}")
-        said = f"{answer['status']}, flagged" if answer.get("is_flagged") else str(answer["status"])
+        said = f"{answer['status']}, flagged" if answer["flagged"] else str(answer["status"])
         self.told.payments += 1
         self.told.frauds += act.is_fraud
         self.told.answers[said] += 1
