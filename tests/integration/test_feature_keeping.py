@@ -19,8 +19,8 @@ from faregate.entrypoints.feature_commands import app
 from faregate.events import EVENT_TYPES
 from faregate.events.base import PublishedEvent
 from faregate.events.behaviour import DeviceSeen, LoginAttempted, PageClicked, PasswordChanged, SessionEnded
-from faregate.events.members import ProfileUpdated
-from faregate.events.payments import PaymentAuthorised, PaymentDeclined, PaymentReversed
+from faregate.events.members import ProfileUpdated, UserRegistered
+from faregate.events.payments import CardIssued, PaymentAuthorised, PaymentDeclined, PaymentReversed
 from faregate.features.declarations import Entity, pair
 from faregate.features.facts import FeatureEvent, Status
 from faregate.features.feature_set import FeatureSet
@@ -361,6 +361,14 @@ ACTS: Sequence[PublishedEvent] = [
     ProfileUpdated(member_id="mbr_1", fields=("phone",), version=2, updated_at=NOON + timedelta(minutes=1)),
     DeviceSeen(**WHO, seen_at=NOON),
     DeviceSeen(**WHO, seen_at=NOON + timedelta(minutes=2)),
+    UserRegistered(member_id="mbr_1", source="enrolment", registered_at=NOON - timedelta(hours=1)),
+    CardIssued(
+        card_token="crd_1",
+        member_id="mbr_1",
+        application_id=None,
+        product="cashback_card",
+        issued_at=NOON - timedelta(minutes=10),
+    ),
 ]
 
 
@@ -372,7 +380,12 @@ async def test_what_members_do_besides_shows_in_the_features_of_their_next_payme
     assert await FeatureKeeper(features, cache).apply(acts) == len(ACTS)
     payment = replace(
         asking(minutes=3),
-        entities={Entity.MEMBER: "mbr_1", Entity.IP: "ip_1", Entity.MEMBER_DEVICE: pair("mbr_1", "dev_1")},
+        entities={
+            Entity.CARD: "crd_1",
+            Entity.MEMBER: "mbr_1",
+            Entity.IP: "ip_1",
+            Entity.MEMBER_DEVICE: pair("mbr_1", "dev_1"),
+        },
     )
     values = (await features.observe(payment)).values
     assert values is not None
@@ -390,6 +403,8 @@ SEEN = {
     "member_profile_since_s": 120,
     "member_device_since_s": 60,
     "member_device_age_s": 180,
+    "member_age_s": 3_780,
+    "card_age_s": 780,
 }
 
 

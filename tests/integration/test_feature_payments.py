@@ -68,7 +68,12 @@ def an_act(draw: random.Random, number: int, at: datetime) -> FeatureEvent:
     """Something else that a member does, of any source of the set."""
     source = draw.choice(PAYMENTS.others)
     at_ms = round(at.timestamp() * 1_000)
-    names = {Entity.MEMBER: "abc", Entity.IP: ["i1", "i2"], Entity.MEMBER_DEVICE: ["a d1", "b d2"]}
+    names = {
+        Entity.MEMBER: "abc",
+        Entity.IP: ["i1", "i2"],
+        Entity.MEMBER_DEVICE: ["a d1", "b d2"],
+        Entity.CARD: "stuv",
+    }
     return FeatureEvent(
         id=f"act_{number}",
         source=source.name,
