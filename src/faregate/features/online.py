@@ -193,7 +193,8 @@ class OnlineFeatures:
         is_reversal = isinstance(fact, Reversal)
         if not is_reversal and (status := timeliness(event, source)) is not Status.APPLIED:
             return Observed(status=status, values=None)
-        remembered_s = 0 if is_reversal else self._remembered_s
+        # Of an event that does not ask there is no answer to remember, and its place tells whether it came before.
+        remembered_s = self._remembered_s if source is self.declared.asked_by and not is_reversal else 0
         arguments: list[str | bytes] = [
             self._numbers[event.source],
             event.id,
