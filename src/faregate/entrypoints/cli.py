@@ -38,6 +38,7 @@ PARTS: Mapping[str, str] = {
     "travel": "travel_commands:app",
     "fraud": "fraud_commands:app",
     "features": "feature_commands:app",
+    "traffic": "traffic_commands:app",
     "events": "event_commands:app",
     "archive": "archive_commands:app",
     "kafka": "kafka_commands:app",

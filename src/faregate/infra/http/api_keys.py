@@ -26,6 +26,7 @@ KNOWN_SCOPES = frozenset(
         "audit:read",
         "credit:submit",
         "credit:read",
+        "fraud:events",
         "fraud:manage",
         "fraud:read",
         "fraud:score",
