@@ -222,6 +222,23 @@ def bench_gateway(
     _bench(lambda home, say: benches.bench_gateway(plan, home=home, say=say), json_to=json_to)
 
 
+@app.command("rules", epilog="Example: faregate bench rules --rounds 15 --json -")
+def bench_rules(
+    payments: Annotated[int, typer.Option(help="Payments that are judged.", min=10)] = 500,
+    rounds: Annotated[int, typer.Option(help="Repetitions; the median counts.", min=1)] = 15,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure fifty traced rules of fraud beside the engine's evaluation of their graph for each payment."""
+    from faregate.bench import rules
+
+    plan = rules.RulesPlan(payments=payments, rounds=rounds)
+
+    async def measure(_: Path, say: Say) -> BenchResult:
+        return await asyncio.to_thread(rules.bench_rules, plan, say=say)
+
+    _bench(measure, json_to=json_to)
+
+
 @app.command("bus", epilog="Example: faregate bench bus --events 50000 --json -")
 def bench_bus(
     events: Annotated[int, typer.Option(help="Events in the log when consumers begin.", min=1000)] = 50_000,
