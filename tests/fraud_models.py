@@ -19,10 +19,10 @@ INPUTS = ("amount_minor", "member_count_1h", "member_mean_30d", "merchant_count_
 def made_up(seed: int = 0) -> Trained:
     """A model to which large amounts and many payments within the hour look like fraud."""
     draw = np.random.default_rng(seed)
-    amount = draw.integers(1, 200_000, ROWS)
+    amount = draw.integers(1, 30_000, ROWS)
     count = draw.integers(1, 12, ROWS)
     mean = np.where(draw.random(ROWS) < 0.3, np.nan, draw.random(ROWS) * 20_000)
-    is_fraud = amount / 200_000 + count / 12 + draw.normal(0, 0.1, ROWS) > 1.5
+    is_fraud = amount / 30_000 + count / 12 + draw.normal(0, 0.1, ROWS) > 1.5
     known = {
         "amount_minor": pa.array(amount),
         "member_count_1h": pa.array(count),

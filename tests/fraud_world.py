@@ -1,27 +1,32 @@
 """Fraud over real HTTP, as a process of its own serves it.
 
-    from tests.fraud_world import fraud_of_test  # noqa: F401
+    from tests.fraud_world import fraud_of_module  # noqa: F401
+    pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-`open_fraud_world` takes other settings.
+Each test takes payments of its own by `new_payment`. `open_fraud_world` takes other settings.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
+from pydantic import SecretStr
 
 from faregate.infra.cache import Cache
 from faregate.infra.settings import Settings
 from tests.credit_world import CreditWorld, Reply, open_credit_world
+from tests.servers import new_database
 
-__all__ = ["PATIENT", "SCORE", "FraudWorld", "fraud_of_test", "new_payment", "open_fraud_world"]
+__all__ = ["PATIENT", "SCORE", "FraudWorld", "fraud_of_module", "new_payment", "open_fraud_world"]
 
 PATIENT = {"fraud_features_ms_max": 5_000, "fraud_audit_ms_max": 5_000}
 
@@ -53,9 +58,11 @@ class FraudWorld:
     async def get(self, path: str, *, client: str = "payments") -> Reply:
         return await self.world.request("GET", "/api/fraud" + path, client=client)
 
-    async def rows(self) -> list[dict[str, Any]]:
-        """Return what is recorded, in its order."""
-        return await self.world.sql("select * from fraud.decision order by id")
+    async def rows(self, payment: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what is recorded of a payment."""
+        return await self.world.sql(
+            "select * from fraud.decision where payment_id = %(id)s", id=payment["payment_id"]
+        )
 
 
 def new_payment(**changes: Any) -> dict[str, Any]:
@@ -73,7 +80,7 @@ def new_payment(**changes: Any) -> dict[str, Any]:
         "country": "US",
         "terminal_id": None,
         "device_id": f"dev_{number}",
-        "ip": "203.0.113.7",
+        "ip": f"198.51.{number // 250 % 250}.{number % 250}",
         "occurred_at": datetime.now(UTC).isoformat(),
         **changes,
     }
@@ -87,8 +94,19 @@ async def open_fraud_world(settings: Settings, *, cache: Cache) -> AsyncIterator
         yield FraudWorld(world=world)
 
 
-@pytest.fixture(name="fraud")
-async def fraud_of_test(settings: Settings, cache: Cache) -> AsyncIterator[FraudWorld]:
-    """A fraud service on an empty database and an empty Valkey, which waits for both however loaded the machine is."""
-    async with open_fraud_world(settings.model_copy(update=PATIENT), cache=cache) as running:
-        yield running
+@pytest_asyncio.fixture(name="fraud", scope="module", loop_scope="module")
+async def fraud_of_module(
+    postgres_url: str, valkey_socket: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[FraudWorld]:
+    """A fraud service for all tests of a module, which waits for its servers however loaded the machine is."""
+    cache = await Cache.open(valkey_url := f"unix://{valkey_socket}", request_timeout_ms=5_000)
+    with new_database(postgres_url) as database_url:
+        settings = Settings(
+            _env_file=None,  # type: ignore[call-arg]
+            home=tmp_path_factory.mktemp("home"),
+            database_url=SecretStr(database_url),
+            valkey_url=SecretStr(valkey_url),
+        )
+        async with open_fraud_world(settings.model_copy(update=PATIENT), cache=cache) as running:
+            yield running
+    await cache.close()

@@ -3,7 +3,7 @@
 from faregate.infra.migrations import run_sql_beside
 
 revision = "0060"
-down_revision = "0036"
+down_revision = "0050"
 
 
 def upgrade() -> None:

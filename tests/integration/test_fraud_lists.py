@@ -182,10 +182,9 @@ async def test_what_cannot_be_put_on_a_list_is_refused(world: World, entries: Se
         ("country", "us"),
         ("country", "USA"),
         ("ip_token", "203.0.113.7"),
-        ("merchant", " mer"),
         ("merchant", "m\0"),
         ("device", "dev\n"),
-        ("member", "mbr_\u202e"),
+        ("device", "4111-1111-1111-1111"),
     ],
 )
 def test_a_value_that_nothing_of_the_kind_has_is_refused(kind: str, value: str) -> None:

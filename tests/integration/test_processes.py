@@ -98,7 +98,8 @@ async def test_an_api_of_one_context_opens_what_its_login_may_be_and_serves_noth
                 statuses[name] = answer.status
     assert ready == {
         "ready": True,
-        "checks": {f"database.{part}": "ok" for part in CONTEXTS[context].acts_as},
+        "checks": {f"database.{part}": "ok" for part in CONTEXTS[context].acts_as}
+        | ({"fraud.model": "ok: no model is active"} if context == "fraud" else {}),
     }
     assert statuses == {name: 401 if name == context else 404 for name in CONTEXTS}
 
@@ -111,6 +112,7 @@ PATHS = {
     "members": "/api/members/mbr_01",
     "points": "/api/points/operations/1",
     "travel": "/api/travel/redemptions/rdm_01",
+    "fraud": "/api/fraud/decisions",
 }
 
 

@@ -1,5 +1,5 @@
-"""The load generator as a process of its own, sending credit applications: a server must not wait for its
-generator.
+"""The load generator as a process of its own, sending credit applications or payments: a server must not wait for
+its generator.
 
     report = await generate_apart(load, run="2026-11-21-1", on_progress=show)
 
@@ -30,8 +30,10 @@ from faregate.bench.loadgen import (
     Progress,
     generate,
 )
+from faregate.bench.payment_load import payments
 from faregate.kernel.errors import UnavailableError
 
+APPLICATIONS, PAYMENTS = "applications", "payments"
 SUBMIT_PATH = "/api/credit-applications"
 ANSWER_BYTES_MAX = 1 << 20
 
@@ -40,12 +42,13 @@ class GeneratorDied(UnavailableError):
     """The generator's process ended without a report; its own words are in the detail."""
 
 
-async def generate_apart(load: Load, *, run: str, on_progress: OnProgress | None = None) -> LoadReport:
-    """Send `load.count` new credit applications from a process of its own and return what came of it.
+async def generate_apart(
+    load: Load, *, run: str, on_progress: OnProgress | None = None, what: str = APPLICATIONS
+) -> LoadReport:
+    """Send `load.count` new credit applications, or payments, from a process of its own; return what came of it.
 
-    `run` makes the idempotency keys and applicants of this run differ from those of any other. Raises
-    NobodyListens when no connection can be opened at the start, GeneratorDied when the process ends
-    without a report.
+    `run` makes the keys and applicants of this run differ from those of any other. Raises NobodyListens when no
+    connection can be opened at the start, GeneratorDied when the process ends without a report.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -58,7 +61,7 @@ async def generate_apart(load: Load, *, run: str, on_progress: OnProgress | None
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     try:
-        return await _converse(process, load, run, on_progress)
+        return await _converse(process, {"load": asdict(load), "run": run, "what": what}, on_progress)
     finally:
         if process.returncode is None:
             process.kill()
@@ -66,11 +69,11 @@ async def generate_apart(load: Load, *, run: str, on_progress: OnProgress | None
 
 
 async def _converse(
-    process: asyncio.subprocess.Process, load: Load, run: str, on_progress: OnProgress | None
+    process: asyncio.subprocess.Process, plan: Mapping[str, Any], on_progress: OnProgress | None
 ) -> LoadReport:
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise ValueError("the generator's process needs pipes")
-    process.stdin.write(json.dumps({"load": asdict(load), "run": run}).encode())
+    process.stdin.write(json.dumps(plan).encode())
     process.stdin.write_eof()
     async for line in process.stdout:
         message = orjson.loads(line)
@@ -115,19 +118,22 @@ def application(number: int, *, run: str) -> dict[str, Any]:
     }
 
 
+MAKERS = {APPLICATIONS: applications, PAYMENTS: payments}
+
+
 def main() -> None:
     """Read the plan, send it, write lines of JSON."""
     plan = json.load(sys.stdin)
     load = Load(**{**plan["load"], "urls": tuple(plan["load"]["urls"])})
-    uvloop.run(_main(load, plan["run"]))
+    uvloop.run(_main(load, MAKERS[plan["what"]](load, run=plan["run"])))
 
 
-async def _main(load: Load, run: str) -> None:
+async def _main(load: Load, request: MakeRequest) -> None:
     def progress(progress: Progress) -> None:
         _say({"progress": asdict(progress)})
 
     try:
-        report = await generate(load, applications(load, run=run), on_progress=progress)
+        report = await generate(load, request, on_progress=progress)
     except NobodyListens as error:
         _say({"nobody_listens": error.detail})
     else:

@@ -89,6 +89,8 @@ class LoadReport:
     latency_ms_p50: float
     latency_ms_p95: float
     latency_ms_p99: float
+    latency_ms_p999: float
+    latency_ms_p9999: float
     latency_ms_max: float
     statuses: Mapping[str, int]
     refusal_faults: Mapping[str, int]
@@ -337,6 +339,8 @@ class _Generator:
             latency_ms_p50=percentile_ms(latencies_s, 50),
             latency_ms_p95=percentile_ms(latencies_s, 95),
             latency_ms_p99=percentile_ms(latencies_s, 99),
+            latency_ms_p999=percentile_ms(latencies_s, 99.9),
+            latency_ms_p9999=percentile_ms(latencies_s, 99.99),
             latency_ms_max=percentile_ms(latencies_s, 100),
             statuses=dict(self._statuses),
             refusal_faults=dict(self._refusal_faults),

@@ -74,6 +74,29 @@ def bench_submit(
     _bench(measure, json_to=json_to)
 
 
+@app.command("score", epilog="Example: faregate bench score --loaded-seconds 60 --json -")
+def bench_score(
+    flat_out: Annotated[
+        float, typer.Option("--flat-out-seconds", help="How long it scores as fast as it can.", min=1)
+    ] = 20.0,
+    loaded: Annotated[
+        float, typer.Option("--loaded-seconds", help="How long it scores at 60 % of that rate.", min=1)
+    ] = 60.0,
+    connections: Annotated[int, typer.Option(help="Connections of the generator.", min=1)] = 16,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure scored payments a second of one process, latencies at 60 % of that, and where the time goes."""
+    from faregate.bench.score import ScorePlan
+    from faregate.entrypoints import bench_score as scores
+
+    plan = ScorePlan(flat_out_s=flat_out, loaded_s=loaded, connections=connections)
+
+    def measure(home: Path, say: Say) -> Coroutine[Any, Any, BenchResult]:
+        return scores.bench_score(plan, home=home, say=say)
+
+    _bench(measure, json_to=json_to)
+
+
 @app.command("credit", epilog="Example: faregate bench credit --burst 500 --seconds 60 --json -")
 def bench_credit(
     burst: Annotated[
@@ -197,6 +220,23 @@ def bench_gateway(
 
     plan = OverheadPlan(rounds=rounds, calls=calls)
     _bench(lambda home, say: benches.bench_gateway(plan, home=home, say=say), json_to=json_to)
+
+
+@app.command("rules", epilog="Example: faregate bench rules --rounds 15 --json -")
+def bench_rules(
+    payments: Annotated[int, typer.Option(help="Payments that are judged.", min=10)] = 500,
+    rounds: Annotated[int, typer.Option(help="Repetitions; the median counts.", min=1)] = 15,
+    json_to: JsonTarget = None,
+) -> None:
+    """Measure fifty traced rules of fraud beside the engine's evaluation of their graph for each payment."""
+    from faregate.bench import rules
+
+    plan = rules.RulesPlan(payments=payments, rounds=rounds)
+
+    async def measure(_: Path, say: Say) -> BenchResult:
+        return await asyncio.to_thread(rules.bench_rules, plan, say=say)
+
+    _bench(measure, json_to=json_to)
 
 
 @app.command("bus", epilog="Example: faregate bench bus --events 50000 --json -")

@@ -36,7 +36,7 @@ PARTS: Mapping[str, str] = {
     "points": "points_commands:app",
     "members": "member_commands:app",
     "travel": "travel_commands:app",
-    "fraud": "fraud_commands:app",
+    "fraud": "fraud_rule_commands:app",
     "features": "feature_commands:app",
     "traffic": "traffic_commands:app",
     "events": "event_commands:app",

@@ -182,10 +182,10 @@ class Settings(BaseSettings):
 
     # Fraud
     fraud_features_ms_max: int = Field(
-        default=15, gt=0, description="How long a payment waits for its features before it goes without."
+        default=25, gt=0, description="How long a payment waits for its features before it goes without."
     )
     fraud_audit_ms_max: int = Field(
-        default=25,
+        default=40,
         gt=0,
         description="How long an answer waits for PostgreSQL before its decision goes to the local spool.",
     )

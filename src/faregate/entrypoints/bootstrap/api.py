@@ -25,6 +25,7 @@ from faregate.entrypoints.bootstrap.credit import credit_api
 from faregate.entrypoints.bootstrap.decisions import known_adapters
 from faregate.entrypoints.bootstrap.fraud import fraud_api
 from faregate.entrypoints.bootstrap.fraud_events import ingestion_on
+from faregate.entrypoints.bootstrap.fraud_rules import rule_routers
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
 from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.members import members_on
@@ -37,7 +38,7 @@ from faregate.entrypoints.bootstrap.travel import travel_api
 from faregate.entrypoints.bootstrap.webhooks import CONNECTIONS_MAX, webhooks_on
 from faregate.fraud.api import FraudApi
 from faregate.fraud.handlers.ingest import Ingestion
-from faregate.fraud.routes import scoring_routes
+from faregate.fraud.routes import model_routes, scoring_routes
 from faregate.fraud.routes.events import event_routes
 from faregate.gateway.contracts import Adapter
 from faregate.gateway.routes import gateway_routes
@@ -129,6 +130,7 @@ def describe() -> dict[str, Any]:
                 search_s=0.0,
             ),
             *_fraud_routers(nothing, nothing, authenticator, nothing),
+            *rule_routers(nothing, authenticator=authenticator, gate=nothing),
         ],
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
@@ -310,7 +312,10 @@ async def _fraud(front: Front) -> list[APIRouter]:
     )
     gate = Gate(limits=front.limits, admission=admission)
     ingestion = ingestion_on(fraud.database, settings)
-    return _fraud_routers(fraud, ingestion, front.authenticator, gate)
+    return [
+        *_fraud_routers(fraud, ingestion, front.authenticator, gate),
+        *rule_routers(fraud.database, authenticator=front.authenticator, gate=gate),
+    ]
 
 
 def _fraud_routers(
@@ -318,6 +323,7 @@ def _fraud_routers(
 ) -> list[APIRouter]:
     return [
         scoring_routes(fraud=fraud, authenticator=authenticator, gate=gate, clock=SystemClock()),
+        model_routes(fraud=fraud, authenticator=authenticator, clock=SystemClock()),
         event_routes(ingestion=ingestion, authenticator=authenticator, gate=gate),
     ]
 

@@ -44,7 +44,7 @@ async def fraud_api(process: Process, *, loop_lag: LoopLag) -> FraudApi:
     site, stack = process.site, process.stack
     settings = site.settings
     database = await process.database("fraud", connections_max=CONNECTIONS_MAX)
-    cache = await Cache.open(site.valkey_url, request_timeout_ms=settings.fraud_features_ms_max)
+    cache = await Cache.open(site.valkey_url)
     stack.push_async_callback(cache.close)
     features, reasons = live_features(cache), load_reasons()
 
@@ -70,6 +70,7 @@ async def fraud_api(process: Process, *, loop_lag: LoopLag) -> FraudApi:
     return FraudApi(
         database=database,
         reader=DecisionReader(database=database, reasons=reasons),
+        registry=ModelRegistry(database=database, declared=PAYMENTS, reasons=reasons),
         pseudonyms=Pseudonyms(ring=key_rings(settings)["blind_index"]),
         scorer=Scorer(
             reader=reader,

@@ -9,20 +9,20 @@ from typing import Final
 from faregate.fraud.contracts.lists import ListKind, ListName
 from faregate.kernel.errors import InvalidError
 
-_TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+_WORDS: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,64}")
 _CARD_NUMBER: Final = re.compile(r"[\d -]{12,}")
 _FORMS: Final[Mapping[ListKind, tuple[re.Pattern[str], str]]] = {
-    ListKind.CARD: (_TOKEN, "a card is listed by its token, such as crd_01J3R2J7F1TQ0K6W6N8A4X9V7R"),
-    ListKind.MEMBER: (_TOKEN, "a member is listed by an id such as mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"),
-    ListKind.MERCHANT: (
-        re.compile(r"[^\s\x00-\x1f](?:[^\x00-\x1f]{0,62}[^\s\x00-\x1f])?"),
-        "a merchant has 1 to 64 characters",
+    ListKind.CARD: (
+        re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}"),
+        "a card is listed by its token, such as crd_01J3R2J7F1TQ0K6W6N8A4X9V7R",
     ),
+    ListKind.MEMBER: (_WORDS, "a member is listed by an id of 1 to 64 characters"),
+    ListKind.MERCHANT: (_WORDS, "a merchant is listed by an id of 1 to 64 characters"),
     ListKind.IP_TOKEN: (
         re.compile(r"ip_[0-9a-f]{24}"),
         "an address is listed by its pseudonym: ip_ and 24 hexadecimal digits",
     ),
-    ListKind.DEVICE: (_TOKEN, "a device is listed by an id of up to 64 letters, digits and -_.:"),
+    ListKind.DEVICE: (_WORDS, "a device is listed by an id of 1 to 64 characters"),
     ListKind.COUNTRY: (re.compile(r"[A-Z]{2}"), "a country is two capital letters, as in ISO 3166"),
 }
 
@@ -39,8 +39,8 @@ class ListValueInvalid(InvalidError):
 def require_value(kind: ListKind, value: str) -> None:
     """Raise ListValueInvalid for a value that nothing of this kind can have; it is not repeated."""
     form, says = _FORMS[kind]
-    if kind is ListKind.CARD and _CARD_NUMBER.fullmatch(value):
-        raise ListValueInvalid("a card is listed by its token, never by its number")
+    if kind in (ListKind.CARD, ListKind.MEMBER, ListKind.DEVICE) and _CARD_NUMBER.fullmatch(value):
+        raise ListValueInvalid("nothing is listed by the number of a card, only by its token")
     if form.fullmatch(value) is None:
         raise ListValueInvalid(says)
 

@@ -23,10 +23,9 @@ class Verdict:
 
 
 def facts_of(payment: Payment, *, features: Values | None, lists: Mapping[str, bool]) -> dict[str, Any]:
-    """Return what rules see of a payment. There is no rate of exchange: other currencies have no amount in USD."""
+    """Return what rules see of a payment. What they convert, such as amounts in other currencies, they add."""
     return {
         "amount_minor": payment.amount_minor,
-        "amount_usd_minor": payment.amount_minor if payment.currency == "USD" else None,
         "currency": payment.currency,
         "merchant": payment.merchant,
         "merchant_category": payment.merchant_category,

@@ -95,14 +95,14 @@ class ListSnapshot:
         """Read what was done since the last time, which is mostly nothing; all, the first time."""
         if self._version is None:
             version, standing = await store.everything(conn)
-            self._apply(standing)
+            self.apply(standing)
             self._version = version
         while changes := await store.changes(conn, after=self._version, limit=_CHANGES_PAGE):
-            self._apply(change for _, change in changes)
+            self.apply(change for _, change in changes)
             self._version = changes[-1][0]
             self._forget_expired(at - EXPIRED_FOR)
 
-    def _apply(self, changes: Iterable[Standing]) -> None:
+    def apply(self, changes: Iterable[Standing]) -> None:
         """Take changes over. What a reader holds meanwhile is replaced, never changed."""
         for change in changes:
             values = self._entries[change.kind]

@@ -11,18 +11,23 @@ from typing import Final
 
 import structlog
 
-from faregate.features.facts import FeatureEventInvalid, Status
-from faregate.features.online import OnlineFeatures
+from faregate.features.facts import FeatureEvent, FeatureEventInvalid, Status
+from faregate.features.online import Observed, OnlineFeatures
 from faregate.features.payments import payment_fact
 from faregate.fraud.contracts.scoring import FeaturesRead, Payment, Values
 from faregate.infra.cache import FunctionFailed
+from faregate.infra.coalescer import Coalescer
 from faregate.kernel.errors import UnavailableError
 
 _log = structlog.get_logger(__name__)
 
-LOOK_S: Final = 0.25
+LOOK_S: Final = 0.5
 """How often it is looked how fresh the features are."""
 LAG_S_MAX: Final = 1.0
+MISSES_MAX: Final = 5
+TRY_AGAIN_S: Final = 0.1
+BATCH_MAX: Final = 32
+WRITERS_MAX: Final = 2
 FORGOTTEN_S: Final = 2.0
 """A look that is older says nothing any more."""
 
@@ -42,7 +47,13 @@ class FeatureReader:
     """The features of payments as the scorer asks them."""
 
     def __init__(self, *, features: OnlineFeatures, look: Look, wait_s: float) -> None:
-        self._features, self._look, self._wait_s = features, look, wait_s
+        self._look, self._wait_s = look, wait_s
+        # Payments that come together share a round trip: the client's own work is most of what one costs.
+        self._coalescer = Coalescer[FeatureEvent, Observed](
+            write=features.apply, batch_max=BATCH_MAX, writers_max=WRITERS_MAX
+        )
+        self._misses = 0
+        self._try_again_at = 0.0
         self._freshness: Freshness | None = None
         self._looked_at = 0.0
         self.version = features.declared.version
@@ -67,15 +78,29 @@ class FeatureReader:
             country=payment.country,
             channel=payment.channel,
         )
-        try:
-            async with asyncio.timeout(self._wait_s):
-                observed = await self._features.observe(fact)
-        except (TimeoutError, UnavailableError):
-            return self._read(None), None
-        except (FunctionFailed, FeatureEventInvalid) as error:
-            _log.warning("fraud_features_refused", payment_id=payment.payment_id, why=error.detail)
+        observed = await self._observed(fact)
+        if observed is None:
             return self._read(None), None
         return self._read(observed.values), observed.status
+
+    async def _observed(self, fact: FeatureEvent) -> Observed | None:
+        """Return what Valkey says in time. After some silence in a row it is left alone, but for a try now and then."""
+        now = asyncio.get_running_loop().time
+        if self._misses >= MISSES_MAX:
+            if now() < self._try_again_at:
+                return None
+            self._try_again_at = now() + TRY_AGAIN_S
+        try:
+            async with asyncio.timeout(self._wait_s):
+                observed = await self._coalescer.submit(fact)
+        except (TimeoutError, UnavailableError):
+            self._misses += 1
+            return None
+        except (FunctionFailed, FeatureEventInvalid) as error:
+            _log.warning("fraud_features_refused", payment_id=fact.id, why=error.detail)
+            return None
+        self._misses = 0
+        return observed
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:

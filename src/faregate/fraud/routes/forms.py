@@ -96,8 +96,8 @@ class ScoreFeatures(BaseModel):
     fresh_ms: int | None
 
 
-class ScoreAnswer(BaseModel):
-    """A decision. `score` is null where rules decided or the model could not be asked; `degraded` names what was missing."""
+class FraudScoreAnswer(BaseModel):
+    """A decision. `score` is null where the model was not asked or could not be; `degraded` names what was missing."""
 
     decision_id: str
     payment_id: str
@@ -154,4 +154,4 @@ class FraudDecisionAnswer(BaseModel):
 
     decided_at: str
     counts: bool = Field(description="False: another decision of the payment was there first.")
-    answer: ScoreAnswer
+    answer: FraudScoreAnswer

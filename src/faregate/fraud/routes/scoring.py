@@ -27,7 +27,7 @@ from faregate.fraud.routes.forms import (
     DecisionsQuery,
     FraudDecisionAnswer,
     FraudDecisionsAnswer,
-    ScoreAnswer,
+    FraudScoreAnswer,
     ScoreForm,
     ScoreQuery,
 )
@@ -44,7 +44,7 @@ from faregate.infra.spool import SpoolBroken, SpoolFull
 from faregate.kernel.clock import Clock
 from faregate.kernel.errors import InvalidError
 
-SCORE_SCOPE, READ_SCOPE = "fraud:score", "fraud:read"
+SCORE_SCOPE, READ_SCOPE, MANAGE_SCOPE = "fraud:score", "fraud:read", "fraud:manage"
 DEADLINE_HEADER = "x-deadline-ms"
 AHEAD: Final = timedelta(seconds=60)
 FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -97,7 +97,7 @@ _SCORE = operation(
     answers={
         200: Answer(
             description="Decided, and kept",
-            model=ScoreAnswer,
+            model=FraudScoreAnswer,
             links={"decision": link(_DECISIONS + "/{decision_id}", decision_id="decision_id")},
         )
     },

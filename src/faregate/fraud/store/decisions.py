@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+import orjson
 import psycopg
 
 from faregate.fraud.contracts.scoring import DecisionFilter, ListedDecision, StoredDecision
@@ -93,7 +95,7 @@ def row_of(decision: StoredDecision) -> dict[str, Any]:
         "id": decision.id,
         "decided_at": decision.decided_at.isoformat(),
         "payment_id": payment.payment_id,
-        "digest": decision.digest.hex(),
+        "hex": decision.digest.hex(),
         "action": decision.action,
         "score": decision.score,
         "amount_minor": payment.amount_minor,
@@ -148,6 +150,23 @@ async def records(conn: Connection, ids: Sequence[str]) -> list[tuple[str, str]]
     return [(row["id"], row["record"]) for row in rows]
 
 
+async def tally(conn: Connection) -> dict[str, Any]:
+    """Count all decisions: how many, how many with a score, by action, and by what they went without."""
+    rows = await (await conn.execute(_Q["tally"])).fetchall()
+    by_action: Counter[str] = Counter()
+    degraded: Counter[str] = Counter()
+    for row in rows:
+        by_action[row["action"]] += row["decisions"]
+        for name in row["degraded"]:
+            degraded[name] += row["decisions"]
+    return {
+        "decisions": by_action.total(),
+        "scored": sum(row["scored"] for row in rows),
+        "by_action": dict(by_action),
+        "degraded": dict(degraded),
+    }
+
+
 async def _with_months(
     database: Database, act: Callable[[], Awaitable[Result]], instants: Sequence[datetime]
 ) -> Result:
@@ -160,6 +179,6 @@ async def _with_months(
 
 
 async def _inserted(conn: Connection, query: str, rows: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
-    given: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-    given["digest"] = [bytes.fromhex(digest) for digest in given["digest"]]
-    return await (await conn.execute(_Q[query], given)).fetchall()
+    # One document and not an array a column: quoting records for an array took a quarter of the service's time.
+    document = orjson.dumps([{**row, "record": orjson.Fragment(row["record"])} for row in rows])
+    return await (await conn.execute(_Q[query], {"rows": document.decode()})).fetchall()

@@ -1,11 +1,10 @@
 -- name: write_decisions
 -- Writes decisions, as far as their payments have none yet; says which were written.
 with given as (
-    select * from unnest(
-        %(id)s::text[], %(decided_at)s::timestamptz[], %(payment_id)s::text[], %(digest)s::bytea[], %(action)s::text[],
-        %(score)s::float8[], %(amount_minor)s::bigint[], %(currency)s::text[], %(card_token)s::text[],
-        %(degraded)s::text[], %(record)s::text[]
-    ) as g (id, decided_at, payment_id, digest, action, score, amount_minor, currency, card_token, degraded, record)
+    select g.*, decode(hex, 'hex') as digest from json_to_recordset(%(rows)s::json) as g (
+        id text, decided_at timestamptz, payment_id text, hex text, action text, score float8, amount_minor bigint,
+        currency text, card_token text, degraded text, record json
+    )
 ),
 first as (
     insert into fraud.scored_payment (payment_id, decision_id, digest)
@@ -17,18 +16,17 @@ insert into fraud.decision (
     id, decided_at, payment_id, is_first, action, score, amount_minor, currency, card_token, degraded, record
 )
 select id, decided_at, payment_id, true, action, score, amount_minor, currency, card_token,
-    string_to_array(degraded, ','), record::json
+    string_to_array(degraded, ','), record
 from given where id in (select decision_id from first)
 returning id
 
 -- name: ship_decisions
 -- Writes decisions that were answered already, each once, whether their payments have one or not.
 with given as (
-    select * from unnest(
-        %(id)s::text[], %(decided_at)s::timestamptz[], %(payment_id)s::text[], %(digest)s::bytea[], %(action)s::text[],
-        %(score)s::float8[], %(amount_minor)s::bigint[], %(currency)s::text[], %(card_token)s::text[],
-        %(degraded)s::text[], %(record)s::text[]
-    ) as g (id, decided_at, payment_id, digest, action, score, amount_minor, currency, card_token, degraded, record)
+    select g.*, decode(hex, 'hex') as digest from json_to_recordset(%(rows)s::json) as g (
+        id text, decided_at timestamptz, payment_id text, hex text, action text, score float8, amount_minor bigint,
+        currency text, card_token text, degraded text, record json
+    )
 ),
 first as (
     insert into fraud.scored_payment (payment_id, decision_id, digest)
@@ -40,7 +38,7 @@ insert into fraud.decision (
     id, decided_at, payment_id, is_first, action, score, amount_minor, currency, card_token, degraded, record
 )
 select id, decided_at, payment_id, id in (select decision_id from first), action, score, amount_minor, currency,
-    card_token, string_to_array(degraded, ','), record::json
+    card_token, string_to_array(degraded, ','), record
 from given
 on conflict (id, decided_at) do nothing
 returning id, is_first
@@ -80,6 +78,10 @@ limit %(limit)s
 -- name: newest_decisions
 -- The ids of the newest decisions.
 select id from fraud.decision order by id desc limit %(limit)s
+
+-- name: tally
+-- All decisions, counted.
+select action, degraded, count(*) as decisions, count(score) as scored from fraud.decision group by action, degraded
 
 -- name: records_of
 -- What was recorded of decisions.
