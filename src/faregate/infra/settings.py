@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     )
     travel_key: SecretStr | None = Field(
         default=None,
-        description="API key of client `travel` for both, with scopes points:write and members:read.",
+        description="API key of client `travel` for these, with the scopes that it says it needs.",
     )
     transfer_drop: Path | None = Field(
         default=None, description="Folder for the files of partners that take points; unset: one in the home."
@@ -178,6 +178,20 @@ class Settings(BaseSettings):
     partner_policies: Path | None = Field(
         default=None,
         description="TOML file that declares how partners are treated; unset: the one that comes along.",
+    )
+
+    # Payments
+    scorer_url: str | None = Field(
+        default=None,
+        description="Where payments ask for scores, as `serve fraud` answers; unset: FAREGATE_PUBLIC_URL.",
+    )
+    scorer_key: SecretStr | None = Field(
+        default=None,
+        description="API key for that, with scope fraud:score; unset: one that this home makes for itself.",
+    )
+    payments_url: str | None = Field(
+        default=None,
+        description="Where travel asks `serve payments` for cash; unset: it uses payments in its process.",
     )
 
     # Credit
