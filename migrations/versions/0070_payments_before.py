@@ -3,7 +3,7 @@
 from faregate.infra.migrations import run_sql_beside
 
 revision = "0070"
-down_revision = "0036"
+down_revision = "0037"
 
 
 def upgrade() -> None:
