@@ -1,27 +1,44 @@
 """Payments over real HTTP, with a scorer that a test scripts.
 
-from tests.payments_world import payments_of_test  # noqa: F401
+from tests.payments_world import payments_of_module, payments_of_test, shared_payments  # noqa: F401
+
+`payments` is a test's own; `shared` serves a whole module (`pytestmark = pytest.mark.asyncio(loop_scope="module")`).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
+from pydantic import SecretStr
 
 from faregate.infra.cache import Cache
 from faregate.infra.settings import Settings
 from tests.credit_world import CreditWorld, Reply, new_key, open_credit_world
 from tests.scorer_twin import ScorerTwin
+from tests.servers import new_database
 
-__all__ = ["ATTEMPT", "PAYMENTS", "PaymentsWorld", "payments_of_test"]
+__all__ = [
+    "ATTEMPT",
+    "PATIENT_MS",
+    "PAYMENTS",
+    "PaymentsWorld",
+    "open_payments",
+    "payments_of_module",
+    "payments_of_test",
+    "shared_payments",
+]
 
 PAYMENTS = "/api/payments"
 NETWORK = "network"
+PATIENT_MS = 9_000
 SCOPES = ["payments:authorise", "payments:read", "payments:write", "payments:cards", "payments:policy"]
 ATTEMPT: Mapping[str, Any] = {
     "amount_minor": 4_250,
@@ -85,9 +102,46 @@ class PaymentsWorld:
 
 @pytest.fixture(name="payments")
 async def payments_of_test(settings: Settings, cache: Cache) -> AsyncIterator[PaymentsWorld]:
-    """Payments with the client `network`, and a scorer that approves everything until it is told otherwise."""
+    """Payments of a test's own."""
+    async with open_payments(settings, cache) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def payments_of_module(
+    postgres_url: str, valkey_socket: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[PaymentsWorld]:
+    """Payments for all tests of a module."""
+    cache = await Cache.open(valkey_url := f"unix://{valkey_socket}")
+    with new_database(postgres_url) as database_url:
+        settings = Settings(
+            _env_file=None,  # type: ignore[call-arg]
+            home=tmp_path_factory.mktemp("home"),
+            database_url=SecretStr(database_url),
+            valkey_url=SecretStr(valkey_url),
+        )
+        async with open_payments(settings, cache) as running:
+            yield running
+    await cache.close()
+
+
+@pytest_asyncio.fixture(name="shared", loop_scope="module")
+async def shared_payments(payments_of_module: PaymentsWorld) -> PaymentsWorld:
+    """The same, with a scorer that was told nothing yet."""
+    await payments_of_module.scorer.forget()
+    return payments_of_module
+
+
+@asynccontextmanager
+async def open_payments(
+    settings: Settings, cache: Cache, *, deadline_ms: int = PATIENT_MS
+) -> AsyncIterator[PaymentsWorld]:
+    """Serve payments with the client `network`, and a scorer that approves everything until it is told otherwise.
+
+    As a rule the scorer is waited for as long as it takes: how busy the machine is decides nothing.
+    """
     async with ScorerTwin().serving() as scorer:
-        own = settings.model_copy(update={"scorer_url": scorer.url})
+        own = settings.model_copy(update={"scorer_url": scorer.url, "scorer_deadline_ms": deadline_ms})
         async with open_credit_world(own, cache=cache) as world:
             await world.add_key(NETWORK, client=NETWORK, scopes=SCOPES)
             yield PaymentsWorld(world=world, scorer=scorer)

@@ -40,19 +40,50 @@ class ScorerTwin:
     is_silent: bool = False
     asked: list[dict[str, Any]] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
-    url: str = ""
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    connections: int = 0
+    port: int = 0
     _server: asyncio.Server | None = None
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[ScorerTwin]:
         """Answer on a port of its own."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        host, port = self._server.sockets[0].getsockname()
-        self.url = f"http://{host}:{port}"
-        async with self._server:
+        await self.start()
+        try:
             yield self
+        finally:
+            await self.stop()
+
+    async def forget(self) -> None:
+        """Answer again as at the beginning."""
+        self.changes, self.delay_s, self.status, self.raw, self.is_silent = {}, 0.0, 200, None, False
+        self.asked.clear()
+        self.heads.clear()
+        if self._server is None:
+            await self.start()
+
+    async def start(self) -> None:
+        """Listen, on the port of before if there was one."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuse connections, and cut those that there are."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._open):
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._open.add(writer)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -64,6 +95,7 @@ class ScorerTwin:
                 asked = orjson.loads(await reader.readexactly(length))
                 self.asked.append(asked)
                 self.heads.append(head)
+                self.was_asked.set()
                 await asyncio.sleep(self.delay_s)
                 if self.is_silent:
                     await reader.read()
@@ -78,4 +110,5 @@ class ScorerTwin:
                     % (self.status, len(body), body)
                 )
                 await writer.drain()
+        self._open.discard(writer)
         writer.close()

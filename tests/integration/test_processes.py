@@ -111,6 +111,7 @@ PATHS = {
     "members": "/api/members/mbr_01",
     "points": "/api/points/operations/1",
     "travel": "/api/travel/redemptions/rdm_01",
+    "payments": "/api/payments/authorizations/pay_01",
 }
 
 

@@ -189,6 +189,12 @@ class Settings(BaseSettings):
         default=None,
         description="API key for that, with scope fraud:score; unset: one that this home makes for itself.",
     )
+    scorer_deadline_ms: int = Field(
+        default=80,
+        ge=1,
+        le=60_000,
+        description="How long a payment waits for its score, connecting included.",
+    )
     payments_url: str | None = Field(
         default=None,
         description="Where travel asks `serve payments` for cash; unset: it uses payments in its process.",

@@ -86,7 +86,10 @@ async def http_scorer(stack: AsyncExitStack, settings: Settings) -> HttpScorer:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)
     session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
     return HttpScorer(
-        session=session, base_url=settings.scorer_url or settings.public_url, key=scorer_token(settings)
+        session=session,
+        base_url=settings.scorer_url or settings.public_url,
+        key=scorer_token(settings),
+        deadline_s=settings.scorer_deadline_ms / 1000,
     )
 
 

@@ -1,4 +1,4 @@
-"""A payment after its authorisation: captured once, wholly or in part, or reversed; refunded out of what was captured."""
+"""A payment after its authorisation: captured once, wholly or in part, or reversed; refunded out of the capture."""
 
 from __future__ import annotations
 
