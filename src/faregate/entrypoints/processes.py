@@ -53,8 +53,8 @@ ROLES: Mapping[str, Purpose] = {
     ),
     "runs": Purpose(
         says="executes the runs of applications and redemptions",
-        acts_as=("credit", "points", "travel", "workflow"),
-        may_be_asked=("points",),
+        acts_as=("credit", "payments", "points", "travel", "workflow"),
+        may_be_asked=("payments", "points"),
     ),
     "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
     "partners": Purpose(

@@ -169,6 +169,11 @@ class Settings(BaseSettings):
         default=None,
         description="API key of client `travel` for these, with the scopes that it says it needs.",
     )
+    travel_country: str = Field(
+        default="US",
+        pattern="^[A-Z]{2}$",
+        description="Country (ISO 3166) in which the cash part of a trip is paid.",
+    )
     transfer_drop: Path | None = Field(
         default=None, description="Folder for the files of partners that take points; unset: one in the home."
     )
@@ -358,10 +363,6 @@ class Settings(BaseSettings):
     hotel_d_url: str | None = Field(default=None, description="Hotel D; unset: the sandbox's.")
     hotel_d_key: SecretStr = Field(
         default=SecretStr("sandbox-hotel-d-key"), description="API key for hotel D."
-    )
-    cards_url: str | None = Field(default=None, description="Card processor; unset: the sandbox's.")
-    cards_key: SecretStr = Field(
-        default=SecretStr("sandbox-cards-key"), description="API key for the card processor."
     )
 
     def provider_url(self, provider: str) -> str:

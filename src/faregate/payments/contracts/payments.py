@@ -32,7 +32,10 @@ class PaymentStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What is to be paid. `card_token` is None where no card is known; `ip` is scored and kept nowhere."""
+    """What is to be paid. `card_token` is None where no card is known; `ip` is scored and kept nowhere.
+
+    `member_id` is who is to pay with whatever card there is, and then whose card it is.
+    """
 
     card_token: str | None
     member_id: str | None

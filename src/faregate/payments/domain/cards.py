@@ -103,6 +103,8 @@ def knock_out(
 
     The guards are read in order; the first that holds is the reason. `spending` is that of the payment's currency.
     """
+    if card is None and attempt.member_id is not None:
+        return _because("NO_CARD", "The member has no card that pays in this currency")
     if card is None:
         return _because("CARD_UNKNOWN", "There is no such card")
     if card.status is CardStatus.BLOCKED:

@@ -185,7 +185,7 @@ class Writer:
 
 def _held_by(attempt: Attempt, card: Card | None) -> Attempt:
     if card is None:
-        return replace(attempt, card_token=None, member_id=None)
+        return replace(attempt, card_token=None)
     return replace(attempt, member_id=card.member_id)
 
 

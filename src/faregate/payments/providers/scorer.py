@@ -57,7 +57,7 @@ class _Answer(_Answered):
 class HttpScorer:
     """The fraud service as payments ask it. `session` keeps its connections; it is the scorer's alone.
 
-    Two clocks hold to the deadline: `timer_s` (the same unless a test says otherwise) ends a call that waits, `monotonic`
+    Two clocks hold to the deadline: a timer (`timer_s` where a test wants another) ends a call that waits, `monotonic`
     says of an answer that came whether it was in time, should the process have been late to look.
     """
 

@@ -25,7 +25,7 @@ from faregate.infra.http.openapi import Answer, link, operation
 from faregate.infra.http.routing import make_router
 from faregate.infra.security.pseudonym import AddressInvalid
 from faregate.kernel.errors import FaregateError, InvalidError
-from faregate.payments.api import METHOD, ROUTE, PaymentExists, payment_document
+from faregate.payments.api import METHOD, ROUTE, PaymentExists, PaymentsApi, payment_document
 from faregate.payments.contracts.payments import Attempt, Payment
 from faregate.payments.domain.cards import CardNumberInvalid
 from faregate.payments.domain.lifecycle import (
@@ -37,7 +37,7 @@ from faregate.payments.domain.lifecycle import (
     RefundTooLarge,
 )
 from faregate.payments.routes import forms
-from faregate.payments.routes.edge import AUTHORISE_SCOPE, READ_SCOPE, WRITE_SCOPE, PaymentsEdge
+from faregate.payments.routes.edge import AUTHORISE_SCOPE, READ_SCOPE, WRITE_SCOPE, Id, PaymentsEdge
 from faregate.payments.routes.forms import AuthorisationAnswer, AuthorisationForm
 
 AHEAD: Final = timedelta(seconds=60)
@@ -146,9 +146,7 @@ def authorisation_routes(*, edge: PaymentsEdge) -> APIRouter:
         now = edge.clock.now()
         _check_time(form, now=now)
         ip_token = None if form.ip is None else edge.pseudonyms.address(form.ip)
-        token = form.card_token
-        if form.card_number is not None:
-            token = await payments.token_of(form.card_number)
+        token = await _token(payments, form)
         keyed = _keyed(caller, key, body, token)
         try:
             await edge.enter(request, caller)
@@ -161,8 +159,9 @@ def authorisation_routes(*, edge: PaymentsEdge) -> APIRouter:
 
     @router.get(ONE, **_GET)
     async def read(request: Request) -> Response:
+        payment_id = _id(request)
         caller = await edge.reader(request)
-        payment = await payments.payment(_payment_id(request), client_id=caller.client_id)
+        payment = await payments.payment(_payment(payment_id), client_id=caller.client_id)
         return Response(orjson.dumps(payment_document(payment)), media_type="application/json")
 
     _add_acts(router, edge)
@@ -174,9 +173,11 @@ def _add_acts(router: APIRouter, edge: PaymentsEdge) -> None:
 
     @router.post(ONE + "/capture", **_CAPTURE)
     async def capture(request: Request) -> Response:
+        payment_id = _id(request)
+
         async def work(conn: Connection, form: forms.CaptureForm, by: str) -> AuthorisationAnswer:
             done = await acts.capture(
-                conn, _payment_id(request), amount_minor=form.amount_minor, client_id=_client(by)
+                conn, _payment(payment_id), amount_minor=form.amount_minor, client_id=_client(by)
             )
             return _answer(done)
 
@@ -184,16 +185,20 @@ def _add_acts(router: APIRouter, edge: PaymentsEdge) -> None:
 
     @router.post(ONE + "/reversal", **_REVERSE)
     async def reverse(request: Request) -> Response:
+        payment_id = _id(request)
+
         async def work(conn: Connection, by: str) -> AuthorisationAnswer:
-            return _answer(await acts.reverse(conn, _payment_id(request), client_id=_client(by)))
+            return _answer(await acts.reverse(conn, _payment(payment_id), client_id=_client(by)))
 
         return await edge.once_without_body(request, work)
 
     @router.post(ONE + "/refunds", **_REFUND)
     async def refund(request: Request) -> Response:
+        payment_id = _id(request)
+
         async def work(conn: Connection, form: forms.RefundForm, by: str) -> forms.RefundAnswer:
             done, refund_id = await acts.refund(
-                conn, _payment_id(request), amount_minor=form.amount_minor, client_id=_client(by), by=by
+                conn, _payment(payment_id), amount_minor=form.amount_minor, client_id=_client(by), by=by
             )
             return forms.RefundAnswer(refund_id=refund_id, payment=_answer(done))
 
@@ -209,9 +214,18 @@ def _check_time(form: AuthorisationForm, *, now: datetime) -> None:
         raise AttemptBeforeTime("occurred_at lies before 1970")
 
 
+async def _token(payments: PaymentsApi, form: AuthorisationForm) -> str | None:
+    """Return the card that is meant, None if there is no such card. Its number goes no further than this."""
+    if form.card_number is not None:
+        return await payments.token_of(form.card_number)
+    if form.member_id is not None:
+        return await payments.paying_card(form.member_id, form.currency)
+    return form.card_token
+
+
 def _keyed(caller: Caller, key: str, body: Any, token: str | None) -> KeyAttempt:
     """Return the request under its key. What is hashed names the card by its token: a number would be found again."""
-    content = {**{name: value for name, value in body.items() if name != "card_number"}, "card_token": token}
+    content = {**body, "card_number": token} if "card_number" in body else body
     scope = KeyScope(caller.client_id, METHOD, ROUTE, key)
     return KeyAttempt(scope, fingerprint(method=METHOD, route=ROUTE, body=content))
 
@@ -228,7 +242,7 @@ async def _known(edge: PaymentsEdge, keyed: KeyAttempt, refusal: FaregateError) 
 def _attempt(form: AuthorisationForm, token: str | None, ip_token: str | None, *, now: datetime) -> Attempt:
     return Attempt(
         card_token=token,
-        member_id=None,
+        member_id=form.member_id,
         amount_minor=form.amount_minor,
         currency=form.currency,
         merchant=form.merchant,
@@ -247,11 +261,15 @@ def _answer(payment: Payment) -> AuthorisationAnswer:
     return AuthorisationAnswer.model_validate(payment_document(payment))
 
 
-def _payment_id(request: Request) -> str:
-    given = str(request.path_params["payment_id"])
-    if not _PAYMENT_ID.fullmatch(given):
+def _id(request: Request) -> Id:
+    """Return the payment that the path names, as the first thing of all."""
+    return Id.of(request, "payment_id", _PAYMENT_ID)
+
+
+def _payment(payment_id: Id) -> str:
+    if payment_id.given is None:
         raise PaymentNotFound("there is no payment of this id")
-    return given
+    return payment_id.given
 
 
 def _client(by: str) -> str:

@@ -23,7 +23,7 @@ from faregate.payments.domain.cards import (
     checked_number,
 )
 from faregate.payments.routes import forms
-from faregate.payments.routes.edge import CARDS_SCOPE, READ_SCOPE, PaymentsEdge
+from faregate.payments.routes.edge import CARDS_SCOPE, READ_SCOPE, Id, PaymentsEdge
 from faregate.payments.routes.forms import CardAnswer
 
 ALL = "/api/payments/cards"
@@ -128,15 +128,16 @@ def card_routes(*, edge: PaymentsEdge) -> APIRouter:
 
     @router.get(ONE, **_GET)
     async def read(request: Request) -> Response:
+        token = _token(request)
         await edge.reader(request)
-        return to_json(CardAnswer.of(await payments.card(_token(request))))
+        return to_json(CardAnswer.of(await payments.card(_card(token))))
 
     @router.get(ONE + "/record", **_RECORD)
     async def record(request: Request) -> Response:
-        await edge.reader(request)
         token = _token(request)
-        await payments.card(token)
-        entries = [forms.CardRecordEntryAnswer.of(entry) for entry in await payments.card_record(token)]
+        await edge.reader(request)
+        card = await payments.card(_card(token))
+        entries = [forms.CardRecordEntryAnswer.of(entry) for entry in await payments.card_record(card.token)]
         return to_json(forms.CardRecordAnswer(entries=entries))
 
     _add_changes(router, edge)
@@ -148,33 +149,43 @@ def _add_changes(router: APIRouter, edge: PaymentsEdge) -> None:
 
     @router.post(ONE + "/status", **_STATUS)
     async def set_status(request: Request) -> Response:
+        token = _token(request)
+
         async def work(conn: Connection, form: forms.CardStatusForm, by: str) -> CardAnswer:
-            done = await desk.set_status(conn, _token(request), form.act, reason=form.reason, by=by)
+            done = await desk.set_status(conn, _card(token), form.act, reason=form.reason, by=by)
             return CardAnswer.of(done)
 
         return await edge.once(request, forms.CardStatusForm, work)
 
     @router.post(ONE + "/limits", **_LIMITS)
     async def set_limits(request: Request) -> Response:
+        token = _token(request)
+
         async def work(conn: Connection, form: forms.LimitsForm, by: str) -> CardAnswer:
             limits = [limit.limit() for limit in form.limits]
-            return CardAnswer.of(await desk.set_limits(conn, _token(request), limits, by=by))
+            return CardAnswer.of(await desk.set_limits(conn, _card(token), limits, by=by))
 
         return await edge.once(request, forms.LimitsForm, work)
 
     @router.post(ONE + "/number", **_NUMBER)
     async def give_number(request: Request) -> Response:
+        token = _token(request)
+
         async def work(conn: Connection, form: forms.CardNumberForm, by: str) -> CardAnswer:
             number = checked_number(form.card_number)
-            return CardAnswer.of(await desk.give_number(conn, _token(request), number, by=by))
+            return CardAnswer.of(await desk.give_number(conn, _card(token), number, by=by))
 
         return await edge.once(
             request, forms.CardNumberForm, work, hashed=lambda form: desk.stand_in(form.card_number)
         )
 
 
-def _token(request: Request) -> str:
-    given = str(request.path_params["card_token"])
-    if not _TOKEN.fullmatch(given):
+def _token(request: Request) -> Id:
+    """Return the card that the path names, as the first thing of all."""
+    return Id.of(request, "card_token", _TOKEN)
+
+
+def _card(token: Id) -> str:
+    if token.given is None:
         raise CardNotFound("there is no card of this token")
-    return given
+    return token.given

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import Self
+
 from starlette.requests import Request
 
 from faregate.infra.admission import Work
@@ -9,6 +13,7 @@ from faregate.infra.http.acts import ActEdge
 from faregate.infra.http.authentication import Authenticator, Caller
 from faregate.infra.http.client_limits import SUBMIT
 from faregate.infra.http.gate import Gate
+from faregate.infra.http.idempotent_route import route_template
 from faregate.infra.security.pseudonym import Pseudonyms
 from faregate.kernel.clock import Clock
 from faregate.payments.api import PaymentsApi
@@ -16,6 +21,22 @@ from faregate.payments.api import PaymentsApi
 AUTHORISE_SCOPE = "payments:authorise"
 READ_SCOPE, WRITE_SCOPE = "payments:read", "payments:write"
 CARDS_SCOPE, POLICY_SCOPE = "payments:cards", "payments:policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """An id that a path names; None for what has not its form."""
+
+    given: str | None
+
+    @classmethod
+    def of(cls, request: Request, name: str, form: re.Pattern[str]) -> Self:
+        """Return the id. What is none may be a card's number: the path is forgotten, and problems name the route's."""
+        given = str(request.path_params[name])
+        if form.fullmatch(given):
+            return cls(given)
+        request.scope["path"] = route_template(request)
+        return cls(None)
 
 
 class PaymentsEdge(ActEdge):

@@ -53,12 +53,14 @@ def _check_currency(code: str) -> None:
 
 
 class AuthorisationForm(BaseModel):
-    """What is to be paid, with which card: its token, or its number, which is turned into the token at once."""
+    """What is to be paid, with which card: its token; or its number, which becomes the token at once; or a member's."""
 
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        json_schema_extra={"oneOf": [{"required": ["card_token"]}, {"required": ["card_number"]}]},
+        json_schema_extra={
+            "oneOf": [{"required": [name]} for name in ("card_token", "card_number", "member_id")]
+        },
     )
 
     card_token: str | None = Field(default=None, pattern=CARD_TOKEN_PATTERN)
@@ -68,6 +70,11 @@ class AuthorisationForm(BaseModel):
         description="Kept nowhere.",
         examples=["9999990000000004"],
         repr=False,
+    )
+    member_id: str | None = Field(
+        default=None,
+        pattern=MEMBER_ID_PATTERN,
+        description="Pays with the active card that was issued first and pays in this currency.",
     )
     amount_minor: _Amount = Field(description="In the minor unit of the currency.", examples=[4_250])
     currency: _Currency = Field(examples=["USD"])
@@ -89,8 +96,8 @@ class AuthorisationForm(BaseModel):
 
     @model_validator(mode="after")
     def _one_card(self) -> Self:
-        if (self.card_token is None) == (self.card_number is None):
-            raise ValueError("say either card_token or card_number")
+        if [self.card_token, self.card_number, self.member_id].count(None) != 2:
+            raise ValueError("say one of card_token, card_number and member_id")
         _check_currency(self.currency)
         return self
 
