@@ -45,9 +45,10 @@ create table payments.issuance (
     application_id text primary key,
     traceparent text,
     approved_at timestamptz not null,
+    next_at timestamptz not null, -- when it is asked again who its member is; the longer it waited, the later
     card_token text references payments.card (token)
 );
-create index issuance_waiting on payments.issuance (approved_at) where card_token is null;
+create index issuance_waiting on payments.issuance (next_at) where card_token is null;
 
 -- Versions of the payment policy: a version never changes, the newest counts. Going back is a further version.
 create table payments.policy (

@@ -36,6 +36,7 @@ PARTS: Mapping[str, str] = {
     "points": "points_commands:app",
     "members": "member_commands:app",
     "travel": "travel_commands:app",
+    "payments": "payment_commands:app",
     "features": "feature_commands:app",
     "events": "event_commands:app",
     "archive": "archive_commands:app",

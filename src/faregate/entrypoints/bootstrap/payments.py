@@ -15,7 +15,7 @@ from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CO
 from faregate.entrypoints.bootstrap.members import members_on
 from faregate.entrypoints.bootstrap.own_key import own_token
 from faregate.entrypoints.bootstrap.process import Opened, Process
-from faregate.entrypoints.bootstrap.site import identity_vault, key_rings
+from faregate.entrypoints.bootstrap.site import Site, identity_vault, key_rings
 from faregate.infra.clock import SystemClock
 from faregate.infra.coalescer import Coalescer
 from faregate.infra.database import Database
@@ -54,6 +54,15 @@ async def payments_api(process: Process) -> PaymentsApi:
     await publish_first_policy(database, clock=SystemClock())
     api, writes = payments_on(database, process.site.settings, scorer=scorer, metrics=process.metrics)
     process.stack.push_async_callback(writes.close)
+    return api
+
+
+async def operators_payments(stack: AsyncExitStack, site: Site) -> PaymentsApi:
+    """Open what operators use."""
+    database = await site.database(stack, "payments", connections_max=2)
+    scorer = await http_scorer(stack, site.settings)
+    api, writes = payments_on(database, site.settings, scorer=scorer, metrics=Metrics())
+    stack.push_async_callback(writes.close)
     return api
 
 

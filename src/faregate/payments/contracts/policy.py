@@ -75,6 +75,7 @@ class Policy:
     sanctioned_countries: frozenset[str]
     review: CellAction
     decline_message: str
+    """For the cardholder, where no cell has a message of its own."""
     tables: Sequence[BandTable]
 
 

@@ -7,13 +7,24 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 
+from faregate.kernel.currencies import CURRENCIES
 from faregate.kernel.errors import ConflictError, InvalidError, NotFoundError
-from faregate.payments.contracts.cards import Card, CardAct, CardNumber, CardStatus, Limit, Spending
+from faregate.payments.contracts.cards import (
+    Card,
+    CardAct,
+    CardNumber,
+    CardStatus,
+    Limit,
+    NewCard,
+    Spending,
+)
 from faregate.payments.contracts.payments import AMOUNT_MAX, Attempt
 from faregate.payments.contracts.scoring import Reason
 
 TEST_PREFIX: Final = "999999"
 """Begins the numbers that are made here: no network routes them."""
+MEMBER_ID_PATTERN: Final = r"^mbr_[0-9A-Z]{26}$"
+PRODUCT_PATTERN: Final = r"^[a-z][a-z0-9_]{0,63}$"
 NUMBER_DIGITS: Final = 16
 NUMBER_PATTERN: Final = r"^[0-9]{12,19}$"
 _NUMBER: Final = re.compile(r"[0-9]{12,19}")
@@ -39,7 +50,11 @@ class CardNumberTaken(ConflictError):
 
 
 class LimitsInvalid(InvalidError):
-    """A card has at most one limit a currency, and a day's is not below that of one transaction."""
+    """A card has at most one limit a currency (ISO 4217), and a day's is not below that of one transaction."""
+
+
+class CardInvalid(InvalidError):
+    """A card is issued to a member, by a product that is named in lower case."""
 
 
 _AFTER: Final = {
@@ -85,10 +100,20 @@ def check_limits(limits: Sequence[Limit]) -> None:
         if limit.currency in seen:
             raise LimitsInvalid(f"{limit.currency} has two limits")
         seen.add(limit.currency)
+        if limit.currency not in CURRENCIES:
+            raise LimitsInvalid(f"{limit.currency} is no active currency of ISO 4217")
         if not 0 <= limit.transaction_minor_max <= limit.day_minor_max <= AMOUNT_MAX:
             raise LimitsInvalid(
                 f"{limit.currency}: the limit of a transaction is not within that of a day, up to {AMOUNT_MAX}"
             )
+
+
+def check_new(new: NewCard) -> None:
+    """Raise CardInvalid for a card that could not be issued."""
+    if not re.fullmatch(MEMBER_ID_PATTERN, new.member_id):
+        raise CardInvalid("a member is mbr_ and 26 digits and letters")
+    if not re.fullmatch(PRODUCT_PATTERN, new.product):
+        raise CardInvalid("a product is lower-case letters, digits and _, 64 at most, a letter first")
 
 
 def knock_out(

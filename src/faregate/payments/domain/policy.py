@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import combinations
 from typing import Any, Final, Literal
 
@@ -32,6 +33,10 @@ class PolicyInvalid(InvalidError):
     Every table has bands from 0 on without a gap or an overlap, the last without an end; every band has a cell for each
     state; one table is for everything that no other is for.
     """
+
+
+class CurrencyUnknown(InvalidError):
+    """The currency is no active code of ISO 4217."""
 
 
 class PolicyVersionUnknown(NotFoundError):
@@ -112,6 +117,29 @@ def table_of(policy: Policy, attempt: Attempt) -> BandTable:
 def band_of(table: BandTable, amount_minor: int) -> Band:
     """Return the band that an amount is in."""
     return next(band for band in table.bands if band.holds(amount_minor))
+
+
+def trial_attempt(
+    *, amount_minor: int, currency: str, merchant_category: int, channel: PaymentChannel, at: datetime
+) -> Attempt:
+    """Return a payment that nobody makes, by which a policy is tried. Raises CurrencyUnknown."""
+    if currency not in CURRENCIES:
+        raise CurrencyUnknown(f"{currency} is no active currency of ISO 4217")
+    return Attempt(
+        card_token=None,
+        member_id=None,
+        amount_minor=amount_minor,
+        currency=currency,
+        merchant="",
+        merchant_category=merchant_category,
+        channel=channel,
+        country="",
+        terminal_id=None,
+        device_id=None,
+        ip=None,
+        ip_token=None,
+        occurred_at=at,
+    )
 
 
 def _table(said: TableDocument) -> BandTable:

@@ -17,7 +17,7 @@ from faregate.infra.eventlog import append
 from faregate.infra.security import blind_index
 from faregate.infra.security.blind_index import BlindIndex
 from faregate.payments.contracts.cards import Card, CardAct, CardNumber, Limit, NewCard
-from faregate.payments.domain.cards import check_limits, made_number, status_after
+from faregate.payments.domain.cards import check_limits, check_new, made_number, status_after
 from faregate.payments.handlers.tools import Tools
 from faregate.payments.store import cards as store
 from faregate.payments.store.cards import CardEntry, IssuedCard
@@ -49,7 +49,8 @@ class CardDesk:
         return token
 
     async def issue(self, conn: Connection, new: NewCard, *, by: str) -> Card:
-        """Issue a card. Raises LimitsInvalid."""
+        """Issue a card. Raises CardInvalid or LimitsInvalid."""
+        check_new(new)
         limits = product_limits(new.product) if new.limits is None else new.limits
         check_limits(limits)
         now = self.tools.clock.now()

@@ -27,6 +27,7 @@ class Issuer:
     desk: CardDesk
     approvals: Approvals
     holders: Holders
+    batch_max: int = _BATCH_MAX
 
     async def note(self, conn: Connection, traceparents: Mapping[str, str | None]) -> None:
         """Note approved applications, given with the trace of each, and issue what can be issued."""
@@ -35,13 +36,14 @@ class Issuer:
 
     async def issue_waiting(self, conn: Connection) -> int:
         """Issue a card for each application whose applicant is a member by now; return how many."""
-        waiting = await store.waiting_issuances(conn, limit=_BATCH_MAX)
+        now = self.desk.tools.clock.now()
+        waiting = await store.waiting_issuances(conn, now=now, limit=self.batch_max)
         if not waiting:
             return 0
         products = await self.approvals.products(list(waiting))
         await store.drop_issuances(conn, [one for one in waiting if one not in products])
         members = await self.holders.members_of(list(products))
-        now = self.desk.tools.clock.now()
+        await store.postpone_issuances(conn, [one for one in products if one not in members], now=now)
         new = [
             IssuedCard(
                 token=self.desk.tools.new_id("crd", now=now),

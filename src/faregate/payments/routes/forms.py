@@ -14,12 +14,11 @@ from faregate.payments.contracts.cards import Card, CardAct, CardRecordEntry, Ca
 from faregate.payments.contracts.payments import AMOUNT_MAX, Attempt, PaymentChannel, PaymentStatus
 from faregate.payments.contracts.policy import CellAction, PolicyVersion, ScorerState
 from faregate.payments.contracts.scoring import ScorerAction
-from faregate.payments.domain.cards import NUMBER_PATTERN
-from faregate.payments.domain.policy import COUNTRY_PATTERN, PaymentPolicyDocument
+from faregate.payments.domain.cards import MEMBER_ID_PATTERN, NUMBER_PATTERN, PRODUCT_PATTERN
+from faregate.payments.domain.policy import COUNTRY_PATTERN, PaymentPolicyDocument, trial_attempt
 from faregate.payments.domain.verdict import Verdict
 
 CARD_TOKEN_PATTERN = r"^crd_[0-9A-Z]{26}$"  # noqa: S105 - the form of a name, not a secret
-MEMBER_ID_PATTERN = r"^mbr_[0-9A-Z]{26}$"
 _WORDS = r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,64}$"
 _CURRENCIES: dict[str, Any] = {"enum": sorted(CURRENCIES)}
 
@@ -189,7 +188,7 @@ class CardForm(_Form):
     """A card that is to be issued; left out: the limits of its product. Its number comes by a route of its own."""
 
     member_id: str = Field(pattern=MEMBER_ID_PATTERN)
-    product: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["cashback_card"])
+    product: str = Field(pattern=PRODUCT_PATTERN, examples=["cashback_card"])
     limits: list[LimitForm] | None = Field(default=None, max_length=50)
 
 
@@ -309,20 +308,12 @@ class PaymentPolicyTryForm(_Form):
 
     def attempt(self, now: datetime) -> Attempt:
         """Return the payment that is not made."""
-        return Attempt(
-            card_token=None,
-            member_id=None,
+        return trial_attempt(
             amount_minor=self.amount_minor,
             currency=self.currency,
-            merchant="",
             merchant_category=self.merchant_category,
             channel=self.channel,
-            country="",
-            terminal_id=None,
-            device_id=None,
-            ip=None,
-            ip_token=None,
-            occurred_at=now,
+            at=now,
         )
 
 

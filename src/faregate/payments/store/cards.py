@@ -188,10 +188,15 @@ async def insert_issuances(
     await conn.execute(_Q["insert_issuances"], given)
 
 
-async def waiting_issuances(conn: Connection, *, limit: int) -> Mapping[str, str | None]:
-    """Return applications that wait for their card, locked, with the trace of each."""
-    cursor = await conn.execute(_Q["waiting_issuances"], {"limit": limit})
+async def waiting_issuances(conn: Connection, *, now: datetime, limit: int) -> Mapping[str, str | None]:
+    """Return applications that wait for their card and are due, locked, with the trace of each."""
+    cursor = await conn.execute(_Q["waiting_issuances"], {"now": now, "limit": limit})
     return {row["application_id"]: row["traceparent"] for row in await cursor.fetchall()}
+
+
+async def postpone_issuances(conn: Connection, application_ids: Sequence[str], *, now: datetime) -> None:
+    """Let applications wait on, the longer the longer they did."""
+    await conn.execute(_Q["postpone_issuances"], {"application_ids": list(application_ids), "now": now})
 
 
 async def drop_issuances(conn: Connection, application_ids: Sequence[str]) -> None:

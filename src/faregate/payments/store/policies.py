@@ -28,7 +28,9 @@ async def version_of(conn: Connection, version: int | None) -> PolicyVersion:
     row: Any = await (await conn.execute(_Q["policy"], {"version": version})).fetchone()
     if row is None:
         raise PolicyVersionUnknown(
-            "there is no policy yet" if version is None else f"there is no version {version}"
+            "there is no policy yet: the first process that decides payments sets one"
+            if version is None
+            else f"there is no version {version}"
         )
     return PolicyVersion(
         version=row["version"],

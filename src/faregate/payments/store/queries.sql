@@ -192,16 +192,21 @@ select at, by, act, details from payments.card_record where card_token = %(token
 
 -- name: insert_issuances
 -- Approved applications, which wait for their card; one that is known stays as it is.
-insert into payments.issuance (application_id, traceparent, approved_at)
-select application_id, traceparent, %(now)s
+insert into payments.issuance (application_id, traceparent, approved_at, next_at)
+select application_id, traceparent, %(now)s, %(now)s
 from unnest(%(application_ids)s::text[], %(traceparents)s::text[]) as w (application_id, traceparent)
 order by application_id
 on conflict do nothing;
 
 -- name: waiting_issuances
 -- Applications that wait for their card, locked; those that somebody else works on are left to them.
-select application_id, traceparent from payments.issuance where card_token is null
-order by approved_at limit %(limit)s for update skip locked;
+select application_id, traceparent from payments.issuance where card_token is null and next_at <= %(now)s
+order by next_at limit %(limit)s for update skip locked;
+
+-- name: postpone_issuances
+-- Applications without a member yet: asked again after a tenth of the time that they waited, a minute at most.
+update payments.issuance set next_at = %(now)s + least((%(now)s - approved_at) / 10, interval '1 minute')
+where application_id = any(%(application_ids)s::text[]) and card_token is null;
 
 -- name: drop_issuances
 -- Applications that are not approved any more wait for nothing.
