@@ -151,7 +151,7 @@ class AuthorisationAnswer(BaseModel):
 class CaptureForm(_Form):
     """How much is taken; left out: all. What is not taken is released."""
 
-    amount_minor: int | None = Field(default=None, ge=0, le=AMOUNT_MAX)
+    amount_minor: int | None = Field(default=None, ge=1, le=AMOUNT_MAX)
 
 
 class RefundForm(_Form):
