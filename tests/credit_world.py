@@ -76,7 +76,7 @@ _numbers = itertools.count(1)
 _TABLES = """
 select format('%I.%I', schemaname, tablename) as name from pg_tables
 where schemaname in (
-    'access', 'credit', 'eventlog', 'fraud', 'gateway', 'members', 'points', 'rules', 'travel', 'workflow'
+    'access', 'credit', 'eventlog', 'fraud', 'gateway', 'members', 'payments', 'points', 'rules', 'travel', 'workflow'
 )
 """
 

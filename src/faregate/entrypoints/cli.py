@@ -37,6 +37,7 @@ PARTS: Mapping[str, str] = {
     "members": "member_commands:app",
     "travel": "travel_commands:app",
     "fraud": "fraud_rule_commands:app",
+    "payments": "payment_commands:app",
     "features": "feature_commands:app",
     "traffic": "traffic_commands:app",
     "events": "event_commands:app",
