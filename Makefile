@@ -62,7 +62,7 @@ seeds: $(VENV)/ready ## Random histories of the points ledger beside its model (
 sagas: $(VENV)/ready ## Redemptions against model partners under a virtual clock (ARGS="--seeds 10000")
 	@$(BIN)/python -m tools.saga_seeds $(ARGS)
 
-bench: $(VENV)/ready-bench ## Measure against a peer: NAME=submit, credit, ledger, gateway, scale or isolation
+bench: $(VENV)/ready-bench $(if $(filter features,$(NAME)),$(VENV)/ready-feast) ## Measure against a peer: NAME=submit, credit, ledger, features, gateway, scale or isolation
 	@$(BIN)/faregate bench $(NAME) $(ARGS)
 
 clean: ## Stop this folder's own servers, then remove .venv, caches and .faregate (its data too)
@@ -80,15 +80,15 @@ $(BIN)/python:
 	@if ! $(PYTHON) -m venv $(VENV); then rm -rf $(VENV); \
 		echo "python3 lacks the venv module: install it (Debian and Ubuntu: python3-venv)" >&2; exit 1; fi
 
-# $(call install,LOCKED FILE): uv is several times faster; pip does the same where there is none.
+# $(call install,LOCKED FILE,PROGRAMS): uv is several times faster; pip does the same where there is none.
 define install
 	@echo "· installing $$(grep -c '^[a-z].*==' $(1)) locked packages of $(1), once"
-	@{ command -v uv >/dev/null && uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1); } \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+	@{ command -v uv >/dev/null && uv pip install --quiet --python $(2)/python --require-hashes -r $(1); } \
+		|| $(2)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
 endef
 
 $(VENV)/locked: requirements/dev.txt | $(BIN)/python
-	$(call install,$<)
+	$(call install,$<,$(BIN))
 	@touch $@
 
 $(VENV)/ready: pyproject.toml $(VENV)/locked
@@ -97,5 +97,11 @@ $(VENV)/ready: pyproject.toml $(VENV)/locked
 	@touch $@
 
 $(VENV)/ready-bench: requirements/bench.txt $(VENV)/ready
-	$(call install,$<)
+	$(call install,$<,$(BIN))
+	@touch $@
+
+# Feast's pins contradict ours: the peer has an environment of its own inside ours.
+$(VENV)/ready-feast: requirements/feast.txt $(VENV)/ready
+	@$(BIN)/python -m venv $(VENV)/peers/feast
+	$(call install,$<,$(VENV)/peers/feast/bin)
 	@touch $@

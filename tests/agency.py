@@ -38,6 +38,7 @@ from tests.credit_world import Reply, new_key, open_credit_world
 from tests.partners import partner_settings
 from tests.processes import Command
 from tests.sandbox import Sandbox, open_sandbox, until
+from tests.scorer_twin import ScorerTwin
 from tests.servers import free_ports, new_database
 from tests.travel_world import ENDS, work_of
 
@@ -47,6 +48,7 @@ SCOPES = [
     "gateway:operate",
     "gateway:read",
     "members:write",
+    "payments:cards",
     "points:read",
     "points:write",
     "travel:operate",
@@ -59,12 +61,13 @@ HOTEL = {"destination": "ZRH", "on": "2027-03-01", "until": "2027-03-04"}
 APART: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "members": (("serve", "members"), ("access", "members")),
     "points": (("serve", "points"), ("access", "points")),
+    "payments": (("serve", "payments"), ("access", "payments")),
     "travel": (("serve", "travel"), ("access", "travel")),
     "redemptions": (("work", "runs", "partners"), ("credit", "travel", "workflow")),
     "accounts": (("work", "consumers.points.accounts"), ("credit", "members", "points")),
     "bus": (("work", "sequencer", "relay"), ("eventlog",)),
 }
-"""Each process: what it runs, and the parts as which it may act. Who travels may be neither points nor members."""
+"""Each process: what it runs, and the parts as which it may act. Who travels may be no other part."""
 _numbers = itertools.count(1)
 
 
@@ -80,6 +83,7 @@ class Agency:
     session: aiohttp.ClientSession
     sandbox: Sandbox
     open_account: Callable[[str], Awaitable[None]]
+    connection: Connection
     processes: Mapping[str, Command] = field(default_factory=dict)
 
     async def request(
@@ -105,7 +109,7 @@ class Agency:
         return reply.json
 
     async def member(self, points: int = WELCOME) -> str:
-        """Register a member over HTTP, with points."""
+        """Register a member over HTTP, with points and a card."""
         profile = {"name": "Ada Byron", "email": f"ada{next(_numbers)}@example.org"}
         member = str((await self.post("/api/members", profile)).json["member_id"])
         await self.open_account(member)
@@ -113,6 +117,8 @@ class Agency:
             "/api/points/operations", {"kind": "earn", "member_id": member, "amount": points}
         )
         assert earned.status == 201, earned.body
+        card = await self.post("/api/payments/cards", {"member_id": member, "product": "travel_card"})
+        assert card.status == 201, card.body
         return member
 
     async def offers(self, member: str, wanted: Mapping[str, Any]) -> Any:
@@ -137,9 +143,13 @@ class Agency:
         return await self.post("/api/travel/redemptions", body, key=key)
 
     async def charges(self, member: str) -> list[tuple[str, int, int]]:
-        """Return what the card processor has of a member: state, amount, and what was given back."""
-        found = (await self.sandbox.get("/admin/charges", customer=member))["charges"]
-        return [(one["state"], one["amount_minor"], one["refunded_minor"]) for one in found]
+        """Return what payments have of a member: status, amount, and what was given back."""
+        found = await self.connection.execute(
+            "select status, amount_minor, refunded_minor from payments.payment "
+            "where member_id = %s order by decided_at",
+            (member,),
+        )
+        return [(row["status"], row["amount_minor"], row["refunded_minor"]) for row in await found.fetchall()]
 
     async def begun(self, member: str, *offers: Mapping[str, Any]) -> str:
         reply = await self.redeem(member, *offers)
@@ -237,7 +247,10 @@ async def open_agency(
             "travel_search_s": 1.0,
             "travel_send_s": 20.0,
         }
-        settings = partner_settings(sandbox.url).model_copy(update=servers)
+        scorer = await stack.enter_async_context(ScorerTwin().serving())
+        settings = partner_settings(sandbox.url).model_copy(
+            update={**servers, "scorer_url": scorer.url, "scorer_deadline_ms": 4_000}
+        )
         opened = (
             together(settings, sandbox=sandbox)
             if kafka is None
@@ -265,11 +278,12 @@ async def together(settings: Settings, *, sandbox: Sandbox) -> AsyncIterator[Age
             )
 
         yield Agency(
-            urls=dict.fromkeys(("gateway", "members", "points", "travel"), world.url),
+            urls=dict.fromkeys(("gateway", "members", "payments", "points", "travel"), world.url),
             token=world.tokens["agency"],
             session=world.session,
             sandbox=sandbox,
             open_account=open_account,
+            connection=world.connection,
         )
 
 
@@ -294,7 +308,10 @@ async def apart(settings: Settings, *, sandbox: Sandbox, kafka: str) -> AsyncIte
             "FAREGATE_KAFKA_TOPIC_PREFIX": f"t{uuid4().hex[:12]}.",
             "FAREGATE_POINTS_URL": urls["points"],
             "FAREGATE_MEMBERS_URL": urls["members"],
-            "FAREGATE_TRAVEL_KEY": await _key(connection, "travel", ["points:write", "members:read"]),
+            "FAREGATE_PAYMENTS_URL": urls["payments"],
+            "FAREGATE_TRAVEL_KEY": await _key(
+                connection, "travel", ["points:write", "members:read", "payments:authorise", "payments:write"]
+            ),
         }
         token = await _key(connection, "agency", SCOPES)
         processes = {}
@@ -320,6 +337,7 @@ async def apart(settings: Settings, *, sandbox: Sandbox, kafka: str) -> AsyncIte
             session=session,
             sandbox=sandbox,
             open_account=has_account,
+            connection=connection,
             processes=processes,
         )
         await running.until_ready(*APART)

@@ -75,7 +75,9 @@ _SECRETS = ("zyx", "quillfeather", "1961-02-03", "7391")
 _numbers = itertools.count(1)
 _TABLES = """
 select format('%I.%I', schemaname, tablename) as name from pg_tables
-where schemaname in ('access', 'credit', 'eventlog', 'fraud', 'gateway', 'members', 'points', 'rules', 'travel', 'workflow')
+where schemaname in (
+    'access', 'credit', 'eventlog', 'fraud', 'gateway', 'members', 'payments', 'points', 'rules', 'travel', 'workflow'
+)
 """
 
 

@@ -1,6 +1,6 @@
 """Fraud over real HTTP, as a process of its own serves it.
 
-    from tests.fraud_world import fraud  # noqa: F401
+    from tests.fraud_world import fraud_of_module  # noqa: F401
     pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Each test takes payments of its own by `new_payment`. `open_fraud_world` takes other settings.
@@ -26,7 +26,7 @@ from faregate.infra.settings import Settings
 from tests.credit_world import CreditWorld, Reply, open_credit_world
 from tests.servers import new_database
 
-__all__ = ["PATIENT", "SCORE", "FraudWorld", "fraud", "new_payment", "open_fraud_world"]
+__all__ = ["PATIENT", "SCORE", "FraudWorld", "fraud_of_module", "new_payment", "open_fraud_world"]
 
 PATIENT = {"fraud_features_ms_max": 5_000, "fraud_audit_ms_max": 5_000}
 
@@ -94,8 +94,8 @@ async def open_fraud_world(settings: Settings, *, cache: Cache) -> AsyncIterator
         yield FraudWorld(world=world)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fraud(
+@pytest_asyncio.fixture(name="fraud", scope="module", loop_scope="module")
+async def fraud_of_module(
     postgres_url: str, valkey_socket: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[FraudWorld]:
     """A fraud service for all tests of a module, which waits for its servers however loaded the machine is."""

@@ -41,7 +41,6 @@ def partner_settings(sandbox_url: str) -> Settings:
         hotel_c_key=SecretStr(CREDENTIALS.hotel_c_key),
         hotel_c_secret=SecretStr(CREDENTIALS.hotel_c_secret),
         hotel_d_key=SecretStr(CREDENTIALS.hotel_d_key),
-        cards_key=SecretStr(CREDENTIALS.cards_key),
     )
 
 

@@ -17,6 +17,7 @@ from faregate.infra.settings import Settings
 INT_MAX = str(2**63 - 1)
 WHY = ["--reason", "why"]
 BY_ANN = [*WHY, "--by", "ann"]
+MEMBER = "mbr_01J3R2J7F1TQ0K6W6N8A4X9V7R"
 BUREAU = ["gateway", "policy", "set", "bureau"]
 ANCHORS = ["--anchors", "/nowhere/anchors.jsonl"]
 
@@ -58,6 +59,21 @@ TABLE: list[tuple[list[str], str]] = [
     (["members", "erase", "mbr_nowhere", "--reason", "left", "--yes"], "there is no member mbr_nowhere"),
     (["travel", "show", "rdm_nowhere"], "there is no redemption of this id"),
     (["travel", "retry", "rdm_nowhere"], "there is no redemption of this id"),
+    (["payments", "show", "pay_nowhere"], "there is no payment of this id"),
+    (["payments", "card", "crd_nowhere"], "there is no card of this token"),
+    (["payments", "block", "crd_nowhere", *WHY], "there is no card of this token"),
+    (["payments", "number", "crd_nowhere", "--generate"], "there is no card of this token"),
+    (["payments", "limits", "crd_nowhere", "USD:1"], "is no limit: write USD:200000:500000"),
+    (["payments", "limits", "crd_nowhere", "USD:2:1"], "USD: the limit of a transaction is not within"),
+    (["payments", "limits", "crd_nowhere", "XXX:1:2"], "XXX is no active currency"),
+    (["payments", "limits", "crd_nowhere", "USD:1:2", "USD:1:3"], "USD has two limits"),
+    (["payments", "limits", "crd_nowhere", f"USD:1:{INT_MAX}9"], "not within that of a day, up to"),
+    (["payments", "issue", "nobody", "--product", "gold"], "a member is mbr_ and 26 digits and letters"),
+    (["payments", "issue", MEMBER, "--product", "Go ld"], "a product is lower-case letters"),
+    (["payments", "policy", "show"], "there is no policy yet"),
+    (["payments", "policy", "roll-back", "7", *WHY], "there is no version 7"),
+    (["payments", "policy", "set", __file__, *WHY], "cannot be read"),
+    (["payments", "policy", "try", "--amount", "1", "--currency", "XXX"], "XXX is no active currency"),
     (["webhooks", "show", "whe_nowhere"], "there is no webhook endpoint whe_nowhere"),
     (["webhooks", "create", "a client", "https://hooks.example.com/x"], "a client id is 1 to 64 letters"),
     (["events", "replay", "nobody", "--from-seq", INT_MAX], "there is no consumer group 'nobody'"),

@@ -19,8 +19,8 @@ from faregate.entrypoints.feature_commands import app
 from faregate.events import EVENT_TYPES
 from faregate.events.base import PublishedEvent
 from faregate.events.behaviour import DeviceSeen, LoginAttempted, PageClicked, PasswordChanged, SessionEnded
-from faregate.events.members import ProfileUpdated
-from faregate.events.payments import PaymentAuthorised, PaymentDeclined, PaymentReversed
+from faregate.events.members import ProfileUpdated, UserRegistered
+from faregate.events.payments import CardIssued, PaymentAuthorised, PaymentDeclined, PaymentReversed
 from faregate.features.declarations import Entity, pair
 from faregate.features.facts import FeatureEvent, Status
 from faregate.features.feature_set import FeatureSet
@@ -29,6 +29,7 @@ from faregate.features.keeping import (
     DISORDER,
     GROUP,
     HORIZON,
+    REVERSIBLE_S,
     TYPES,
     FeatureKeeper,
     FeaturesCold,
@@ -149,8 +150,8 @@ async def test_the_features_follow_the_log(log: Log, cache: Cache) -> None:
     assert await spent(features) == EXPECTED
 
 
-async def is_there(log: Log, count: int) -> bool:
-    [row] = await log.rows("select count(*) as n from eventlog.inbox where consumer_group = %s", GROUP)
+async def is_there(log: Log, count: int, *, group: str = GROUP) -> bool:
+    [row] = await log.rows("select count(*) as n from eventlog.inbox where consumer_group = %s", group)
     return bool(row["n"] == count)
 
 
@@ -360,6 +361,14 @@ ACTS: Sequence[PublishedEvent] = [
     ProfileUpdated(member_id="mbr_1", fields=("phone",), version=2, updated_at=NOON + timedelta(minutes=1)),
     DeviceSeen(**WHO, seen_at=NOON),
     DeviceSeen(**WHO, seen_at=NOON + timedelta(minutes=2)),
+    UserRegistered(member_id="mbr_1", source="enrolment", registered_at=NOON - timedelta(hours=1)),
+    CardIssued(
+        card_token="crd_1",
+        member_id="mbr_1",
+        application_id=None,
+        product="cashback_card",
+        issued_at=NOON - timedelta(minutes=10),
+    ),
 ]
 
 
@@ -371,7 +380,12 @@ async def test_what_members_do_besides_shows_in_the_features_of_their_next_payme
     assert await FeatureKeeper(features, cache).apply(acts) == len(ACTS)
     payment = replace(
         asking(minutes=3),
-        entities={Entity.MEMBER: "mbr_1", Entity.IP: "ip_1", Entity.MEMBER_DEVICE: pair("mbr_1", "dev_1")},
+        entities={
+            Entity.CARD: "crd_1",
+            Entity.MEMBER: "mbr_1",
+            Entity.IP: "ip_1",
+            Entity.MEMBER_DEVICE: pair("mbr_1", "dev_1"),
+        },
     )
     values = (await features.observe(payment)).values
     assert values is not None
@@ -389,6 +403,8 @@ SEEN = {
     "member_profile_since_s": 120,
     "member_device_since_s": 60,
     "member_device_age_s": 180,
+    "member_age_s": 3_780,
+    "card_age_s": 780,
 }
 
 
@@ -403,16 +419,36 @@ async def test_what_no_window_reaches_is_passed_over_by_a_group_that_begins_with
     assert await spent(features) == (101, 2)
 
 
-async def test_another_version_of_the_set_has_a_group_and_keys_of_its_own_and_is_cold(cache: Cache) -> None:
-    """While a deployment goes on, each version of the code keeps its own set up to date."""
-    before, after = live_features(cache), OnlineFeatures(cache, replace_one_default())
-    await FeatureKeeper(before, cache).fill(nothing())
-    assert await before.is_warm()
-    assert not await after.is_warm()
-    await after.observe(asking(minutes=0))
-    assert await spent(before) == (1, 1)
-    assert before.declared.version[:8] in GROUP
-    assert before.prefix != after.prefix
+async def test_while_a_deployment_goes_on_each_version_keeps_a_set_of_its_own_up_to_date(
+    log: Log, cache: Cache, settings: Settings
+) -> None:
+    """The old code has handled everything before the new code begins: that takes nothing away from the new set."""
+    sets = [
+        OnlineFeatures(cache, declared, reversible_s=REVERSIBLE_S)
+        for declared in (PAYMENTS, replace_one_default())
+    ]
+    old, new = (FeatureKeeper(features, cache) for features in sets)
+    await old.fill(nothing())
+    async with running(member(log, old)):  # type: ignore[arg-type]
+        await log.append(*PAYMENTS_OF_A_DAY)
+        await eventually(lambda: is_there(log, len(PAYMENTS_OF_A_DAY)), what="the old set has all")
+        gate = WarmUp(new, log.admin)
+        with pytest.raises(FeaturesCold):
+            await gate.check()
+        await new.fill(events_of(log, settings))
+        with pytest.raises(ConsumersBehind):
+            await gate.check()
+        async with running(member(log, new)):  # type: ignore[arg-type]
+            await eventually(lambda: is_open(gate), what="the new set is complete")
+            await log.append(paid(50, minutes=4.5, amount=1_000))
+            await eventually(lambda: have(log, len(PAYMENTS_OF_A_DAY) + 1, old, new), what="both have it")
+    assert old.group != new.group
+    for features in sets:
+        assert await spent(features) == (EXPECTED[0] + 1_000, EXPECTED[1] + 1)
+
+
+async def have(log: Log, count: int, *keepers: FeatureKeeper) -> bool:
+    return all([await is_there(log, count, group=keeper.group) for keeper in keepers])
 
 
 def replace_one_default() -> FeatureSet:

@@ -24,7 +24,7 @@ from tests.features_oracle import oracle
 
 DAY_S = 86_400
 BEGINS = datetime(2024, 10, 4, tzinfo=UTC)
-SMALL = Layout(tail_max=20, cut=10, block_max=30)
+SMALL = Layout(tail_max=20, cut=10, block_max=30, few=1)
 Told = list[tuple[str, dict[str, Value] | None]]
 
 
@@ -68,7 +68,12 @@ def an_act(draw: random.Random, number: int, at: datetime) -> FeatureEvent:
     """Something else that a member does, of any source of the set."""
     source = draw.choice(PAYMENTS.others)
     at_ms = round(at.timestamp() * 1_000)
-    names = {Entity.MEMBER: "abc", Entity.IP: ["i1", "i2"], Entity.MEMBER_DEVICE: ["a d1", "b d2"]}
+    names = {
+        Entity.MEMBER: "abc",
+        Entity.IP: ["i1", "i2"],
+        Entity.MEMBER_DEVICE: ["a d1", "b d2"],
+        Entity.CARD: "stuv",
+    }
     return FeatureEvent(
         id=f"act_{number}",
         source=source.name,

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.fraud_world import FraudWorld, fraud, new_payment  # noqa: F401
+from tests.fraud_world import FraudWorld, fraud_of_module, new_payment  # noqa: F401
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

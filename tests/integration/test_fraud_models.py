@@ -19,7 +19,7 @@ from faregate.fraud.handlers.registry import ModelNameInvalid, previous
 from faregate.fraud.handlers.training import Trained
 from tests.credit_world import Reply
 from tests.fraud_models import made_up
-from tests.fraud_world import FraudWorld, fraud, new_payment  # noqa: F401
+from tests.fraud_world import FraudWorld, fraud_of_module, new_payment  # noqa: F401
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

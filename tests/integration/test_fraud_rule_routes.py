@@ -93,7 +93,9 @@ async def test_a_merchant_on_the_block_list_is_declined_until_it_is_taken_off(fr
     reply = await post(fraud, f"{LISTS}/block/entries", {"entries": [MERCHANT], "reason": "a shell"})
     assert reply.status == 200, reply.body
     found = await until_decided(fraud, "decline", merchant="mer_bad", ip=None)
-    assert [(reason["code"], reason["source"]) for reason in found["reasons"]] == [("BLOCKED_MERCHANT", "rule")]
+    assert [(reason["code"], reason["source"]) for reason in found["reasons"]] == [
+        ("BLOCKED_MERCHANT", "rule")
+    ]
     shown = await got(fraud, f"{LISTS}?list=block&kind=merchant")
     assert [(one["value"], one["added_by"], one["reason"]) for one in shown["entries"]] == [
         ("mer_bad", "client:operator", "a shell")

@@ -113,6 +113,7 @@ PATHS = {
     "points": "/api/points/operations/1",
     "travel": "/api/travel/redemptions/rdm_01",
     "fraud": "/api/fraud/decisions",
+    "payments": "/api/payments/authorizations/pay_01",
 }
 
 

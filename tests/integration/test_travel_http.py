@@ -71,7 +71,7 @@ async def test_cash_that_fails_with_the_rest_is_released(agency: Agency) -> None
     ended = await agency.until(redemption)
     assert ended["status"] == "failed"
     assert await agency.balance(member) == (10, 0)
-    assert {state for state, _, _ in await agency.charges(member)} <= {"voided"}
+    assert {state for state, _, _ in await agency.charges(member)} <= {"reversed"}
 
 
 @pytest.mark.requirement("L7")

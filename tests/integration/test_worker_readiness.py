@@ -45,7 +45,17 @@ async def test_a_whole_worker_says_what_it_needs_by_name(settings: Settings) -> 
     async with AsyncExitStack() as stack:
         opened = await worker(stack, site)
         found = await readiness_of(readiness(opened, LoopKeeper(opened.loops)))
-    parts = ("credit", "eventlog", "gateway", "members", "points", "travel", "webhooks", "workflow")
+    parts = (
+        "credit",
+        "eventlog",
+        "gateway",
+        "members",
+        "payments",
+        "points",
+        "travel",
+        "webhooks",
+        "workflow",
+    )
     databases = [f"database.{part}" for part in parts]
     assert sorted(name for name, said in found.items() if said == "ok") == [*databases, "engine", "loops"]
     behind = {f"lag.credit.{name}" for name in ("runs", "signals", "snapshots", "webhooks")}

@@ -1,4 +1,4 @@
-"""Models: scored as the library scores, to the last bit; explained by a table that is whole; trained alike each time."""
+"""Models score as the library does, to the last bit, are explained by a table that is whole, and trained alike."""
 
 from __future__ import annotations
 

@@ -24,8 +24,12 @@ async def spooled(folder: Path, records: list[bytes]) -> Path:
     spool.open()
     await asyncio.gather(*(spool.append(one) for one in records))
     spool.close()
-    [file] = folder.glob("*.spool")
+    [file] = files_in(folder)
     return file
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
 
 
 async def taken(folder: Path) -> tuple[list[bytes], bool]:
@@ -44,7 +48,7 @@ async def test_what_was_appended_is_taken_by_the_next_process_in_its_order(tmp_p
     records = [str(number).encode() * number for number in range(300)]
     await spooled(tmp_path, records)
     assert await taken(tmp_path) == (records, False)
-    assert list(tmp_path.iterdir()) == []
+    assert files_in(tmp_path) == []
 
 
 @given(records=st.lists(st.binary(max_size=60), min_size=1, max_size=8), data=st.data())
@@ -76,7 +80,7 @@ async def test_a_flipped_bit_never_gives_a_record_that_nobody_wrote_and_the_file
     assert found == records[: len(found)]
     assert len(found) < len(records)
     assert is_damaged
-    [kept] = folder.glob("*.damaged")
+    [kept] = [one for one in files_in(folder) if one.suffix == ".damaged"]
     assert kept.read_bytes() == content
 
 
@@ -144,14 +148,19 @@ asyncio.run(main())
 
 
 async def test_what_was_confirmed_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        confirmed = 0
-        for line in writer.stdout:
-            confirmed = int(line)
-            if confirmed > 100:
-                writer.send_signal(signal.SIGKILL)
-                break
+    confirmed = await asyncio.to_thread(killed_writer, tmp_path)
     found, _ = await taken(tmp_path)
     assert len(found) >= confirmed
     assert found == [str(number).encode() for number in range(len(found))]
+
+
+def killed_writer(folder: Path) -> int:
+    """Let a process append until it is killed; return how many records it had been told are there."""
+    command = [sys.executable, "-c", WRITER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            if int(line) > 100:
+                writer.send_signal(signal.SIGKILL)
+                return int(line)
+    raise AssertionError("it ended by itself")

@@ -1,4 +1,4 @@
-"""Payments as a load: those of some thousand members, each request another payment that happens now."""
+"""Payments as a load: those of fifty thousand members, each request another payment that happens now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 from faregate.bench.loadgen import Load, MakeRequest
 
 SCORE_PATH: Final = "/api/fraud/score"
-MEMBERS: Final = 5_000
+MEMBERS: Final = 50_000
 MERCHANTS: Final = 2_000
 CHANNELS: Final = ("online", "in_store", "atm", "recurring")
 LARGE_SHARE: Final = 0.02
@@ -51,6 +51,6 @@ def payment(number: int, *, run: str, draw: random.Random, at: datetime) -> dict
         "country": "US" if draw.random() < 0.97 else "MX",
         "terminal_id": f"ter_{member % 700}" if channel == "in_store" else None,
         "device_id": f"dev_{member}" if channel == "online" else None,
-        "ip": f"198.51.{member // 250}.{member % 250}" if channel == "online" else None,
+        "ip": f"198.{member // 62_500}.{member // 250 % 250}.{member % 250}" if channel == "online" else None,
         "occurred_at": at.isoformat(),
     }

@@ -27,7 +27,7 @@ class ScorePlan:
 
     flat_out_s: float = 20.0
     loaded_s: float = 60.0
-    connections: int = 32
+    connections: int = 16
     warm: int = 2_000
 
 
@@ -124,7 +124,7 @@ def result_of(found: ScoreLoad, kept: Kept, *, stages: Mapping[str, float]) -> B
             "generator_cpu_share": round(flat_out.generator_cpu_s / max(flat_out.seconds, 1e-9), 2),
             "cpu_us_a_payment": _each(found.cpu_s, flat_out),
             "loaded_cpu_us_a_payment": _each(found.loaded_cpu_s, loaded),
-            "stages_us": dict(stages),
+            **{f"alone_{name.replace(' ', '_').replace(',', '')}_us": took for name, took in stages.items()},
             "decisions": asdict(kept),
             "flat_out": _rounded(flat_out),
             "loaded": _rounded(loaded),

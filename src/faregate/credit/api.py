@@ -142,6 +142,11 @@ class ApplicantApi:
         """Return the applicant of each of these applications that is approved now, by application."""
         return await approved_applicants(self.database, application_ids, vault=self.vault)
 
+    async def approved_products(self, application_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the product of each of these applications that is approved now; nothing personal is read."""
+        async with self.database.connection() as conn:
+            return await applications.approved_products(conn, application_ids)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CreditApi:

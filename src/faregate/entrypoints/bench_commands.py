@@ -82,7 +82,7 @@ def bench_score(
     loaded: Annotated[
         float, typer.Option("--loaded-seconds", help="How long it scores at 60 % of that rate.", min=1)
     ] = 60.0,
-    connections: Annotated[int, typer.Option(help="Connections of the generator.", min=1)] = 32,
+    connections: Annotated[int, typer.Option(help="Connections of the generator.", min=1)] = 16,
     json_to: JsonTarget = None,
 ) -> None:
     """Measure scored payments a second of one process, latencies at 60 % of that, and where the time goes."""

@@ -1,7 +1,8 @@
-"""Runs `bench.features`: reads beside Feast on one Valkey, then windows and bytes, then freshness on a system of its own."""
+"""Runs `bench.features`: reads beside Feast on one Valkey, windows and bytes, then freshness on a system of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -56,7 +57,7 @@ class _Reads:
 async def bench_features(wanted: FeaturesBench, *, home: Path, say: Say) -> BenchResult:
     """Measure everything; the peer has to be installed. Raises FeastMissing."""
     require_feast(wanted.feast)
-    home.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
     with embedded_servers(home / "reads", wanted={"valkey"}, end_with_us=True) as servers:
         reads = await _reads(wanted, socket=servers.valkey_socket, folder=home / "feast", say=say)
     with embedded_servers(home / "windows", wanted={"valkey"}, end_with_us=True) as servers:

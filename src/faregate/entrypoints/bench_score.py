@@ -11,13 +11,16 @@ from faregate.bench.cpu import cpu_seconds
 from faregate.bench.loadgen import Progress
 from faregate.bench.report import BenchResult
 from faregate.bench.score import Kept, ScorePlan, measure_score, result_of
-from faregate.entrypoints.bootstrap.fraud import fraud_registry
+from faregate.bench.score_stages import measure_stages
+from faregate.entrypoints.bootstrap.fraud import fraud_api, fraud_registry
 from faregate.entrypoints.bootstrap.fraud_training import train_on_benchmark
+from faregate.entrypoints.bootstrap.process import Process
 from faregate.entrypoints.bootstrap.site import Site
 from faregate.entrypoints.local_client import new_token, site_of_system
 from faregate.fraud.api import Doing
 from faregate.fraud.handlers.training import Aims
 from faregate.fraud.store.decisions import tally
+from faregate.infra.admission import LoopLag
 from faregate.infra.clock import SystemClock
 from faregate.infra.local_system import Plan, local_system
 
@@ -56,7 +59,10 @@ async def bench_score(plan: ScorePlan, *, home: Path, say: Say) -> BenchResult:
             cpu_now=lambda: cpu_seconds(system.pids()),
             on_progress=progress,
         )
-        return result_of(found, await kept(stack, site), stages={})
+        counted = await kept(stack, site)
+        say("each stage alone")
+        fraud = await fraud_api(Process(stack, site), loop_lag=LoopLag())
+        return result_of(found, counted, stages=await measure_stages(fraud, run=uuid4().hex[:8]))
 
 
 async def kept(stack: AsyncExitStack, site: Site) -> Kept:

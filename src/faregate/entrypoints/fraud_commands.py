@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -50,6 +50,10 @@ def train(
     review_share: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Share of payments that people look at besides.")
     ] = 0.01,
+    features: Annotated[
+        Literal["payments", "fraud_benchmark"],
+        typer.Option(help="Those of live payments, or the benchmark's own, which is measured only."),
+    ] = "payments",
     activate: Annotated[bool, typer.Option("--activate", help="Let it decide at once.")] = False,
     by: By = "operator",
     as_json: Json = False,
@@ -60,12 +64,18 @@ def train(
     model, which is registered once. With all customers it takes one or two minutes.
     """
     from faregate.entrypoints.bootstrap.fraud_training import train_on_benchmark
+    from faregate.entrypoints.feature_commands import SETS
+    from faregate.features.payments import PAYMENTS
     from faregate.fraud.handlers.registry import require_name
     from faregate.fraud.handlers.training import Aims
 
     require_name(name)
     aims = Aims(decline_precision=decline_precision, review_share=review_share)
-    trained = train_on_benchmark(customers=customers, aims=aims, say=_say)
+    declared = SETS[features]
+    trained = train_on_benchmark(customers=customers, aims=aims, say=_say, declared=declared)
+    if declared is not PAYMENTS:
+        print_rows([{"features": features, **trained.release.metrics}], as_json=as_json)
+        return
 
     async def put(registry: ModelRegistry) -> tuple[ModelVersion, ModelsInForce]:
         version = await registry.register(trained, name=name, doing=_doing(by, "trained"))

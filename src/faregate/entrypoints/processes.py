@@ -43,6 +43,7 @@ CONTEXTS: Mapping[str, Purpose] = {
     "fraud": Purpose(
         says="decides whether a payment is fraud; takes events of behaviour", acts_as=("access", "fraud")
     ),
+    "payments": Purpose(says="cards, payments, their policy", acts_as=("access", "payments")),
 }
 """The routes that a process may serve, in the order of their documentation."""
 
@@ -50,12 +51,13 @@ ROLES: Mapping[str, Purpose] = {
     "sequencer": Purpose(says="gives committed events their place in the log", acts_as=("eventlog",)),
     RELAY: Purpose(says="passes the log on to another bus, where there is one", acts_as=("eventlog",)),
     "consumers": Purpose(
-        says="handles events; one group alone: consumers.GROUP", acts_as=("credit", "members", "points")
+        says="handles events; one group alone: consumers.GROUP",
+        acts_as=("credit", "members", "payments", "points"),
     ),
     "runs": Purpose(
         says="executes the runs of applications and redemptions",
-        acts_as=("credit", "points", "travel", "workflow"),
-        may_be_asked=("points",),
+        acts_as=("credit", "payments", "points", "travel", "workflow"),
+        may_be_asked=("payments", "points"),
     ),
     "providers": Purpose(says="calls providers, settles their callbacks", acts_as=("credit", "gateway")),
     "partners": Purpose(
@@ -66,6 +68,10 @@ ROLES: Mapping[str, Purpose] = {
     "audit": Purpose(says="seals the record, notes the end of its chain", acts_as=("credit",)),
     "webhooks": Purpose(says="delivers to clients' endpoints", acts_as=("webhooks",)),
     "points": Purpose(says="releases holds, lets points expire, seals the ledger", acts_as=("points",)),
+    "payments": Purpose(
+        says="issues cards that wait for their member, reverses authorisations that expired",
+        acts_as=("credit", "members", "payments"),
+    ),
     "features": Purpose(says="keeps the features of payments up to date", acts_as=("eventlog",)),
     "housekeeping": Purpose(
         says="decides what is overdue, forgets what is due", acts_as=("credit", "eventlog")

@@ -1,4 +1,4 @@
-"""What members do besides paying, as features see it: clicks, sessions, logins, changes, devices.
+"""What members do besides paying, as features see it: clicks, sessions, logins, changes, devices; and how it began.
 
 The events are published by whoever takes them in; each becomes one fact under an id of its own. What is made of them
 stands in `payments.py`.
@@ -18,7 +18,8 @@ from faregate.events.behaviour import (
     PasswordChanged,
     SessionEnded,
 )
-from faregate.events.members import ProfileUpdated
+from faregate.events.members import ProfileUpdated, UserRegistered
+from faregate.events.payments import CardIssued
 from faregate.features.declarations import Entity, Source, days, pair
 from faregate.features.facts import FeatureEvent, milliseconds
 from faregate.kernel.event import Event
@@ -37,6 +38,8 @@ LOGIN_FAILED: Final = _of_behaviour(
 PROFILE_CHANGE: Final = _of_behaviour(name="profile_change", entities=(Entity.MEMBER,))
 PASSWORD_CHANGE: Final = _of_behaviour(name="password_change", entities=(Entity.MEMBER,))
 DEVICE_SEEN: Final = _of_behaviour(name="device_seen", entities=(Entity.MEMBER_DEVICE,))
+REGISTRATION: Final = _of_behaviour(name="registration", entities=(Entity.MEMBER,))
+CARD_ISSUED: Final = _of_behaviour(name="card_issued", entities=(Entity.CARD,))
 
 
 def behaviour_fact(event: Event) -> FeatureEvent | None:
@@ -80,6 +83,14 @@ def _device(event: Event, data: Mapping[str, Any]) -> FeatureEvent:
     return _fact(event, DEVICE_SEEN, at=data["seen_at"], entities={Entity.MEMBER_DEVICE: held})
 
 
+def _registration(event: Event, data: Mapping[str, Any]) -> FeatureEvent:
+    return _fact(event, REGISTRATION, at=data["registered_at"], member=data["member_id"])
+
+
+def _card(event: Event, data: Mapping[str, Any]) -> FeatureEvent:
+    return _fact(event, CARD_ISSUED, at=data["issued_at"], entities={Entity.CARD: data["card_token"]})
+
+
 _READ: Final[Mapping[str, Callable[[Event, Mapping[str, Any]], FeatureEvent]]] = {
     PageClicked.type: _click,
     SessionEnded.type: _session,
@@ -87,6 +98,8 @@ _READ: Final[Mapping[str, Callable[[Event, Mapping[str, Any]], FeatureEvent]]] =
     PasswordChanged.type: _password,
     DeviceSeen.type: _device,
     ProfileUpdated.type: _profile,
+    UserRegistered.type: _registration,
+    CardIssued.type: _card,
 }
 
 TYPES: Final = tuple(_READ)

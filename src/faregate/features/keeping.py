@@ -26,6 +26,7 @@ from faregate.features.facts import (
     milliseconds,
     source_of,
 )
+from faregate.features.feature_set import FeatureSet
 from faregate.features.online import Observed, OnlineFeatures
 from faregate.features.payments import PAYMENT, PAYMENTS, payment_fact
 from faregate.features.plan import plan_of
@@ -39,8 +40,6 @@ from faregate.kernel.event import Event
 
 _log = structlog.get_logger(__name__)
 
-GROUP: Final = f"features.payments.{PAYMENTS.version[:8]}"
-"""A group a version: while two versions of the code run, each brings its own set up to date."""
 TYPES: Final = (PaymentAuthorised.type, PaymentDeclined.type, PaymentReversed.type, *BEHAVIOUR_TYPES)
 REVERSIBLE_S: Final = 8 * 86_400
 """So long after it an authorisation can be reversed by its id; card schemes let it end after seven days."""
@@ -58,6 +57,17 @@ class FeaturesCold(NotReady):
 
 class FillTakenOver(ConflictError):
     """Somebody else began to fill the features, or Valkey lost them once more."""
+
+
+def group_of(declared: FeatureSet) -> str:
+    """Return the name of the group that keeps a set up to date.
+
+    A group a version: while two versions of the code run, neither takes events away from the other.
+    """
+    return f"features.{declared.name}.{declared.version[:8]}"
+
+
+GROUP: Final = group_of(PAYMENTS)
 
 
 def live_features(cache: Cache) -> OnlineFeatures:
@@ -102,6 +112,7 @@ class FeatureKeeper:
     """Applies events to the features, and knows whether everything was applied."""
 
     def __init__(self, features: OnlineFeatures, cache: Cache) -> None:
+        self.group = group_of(features.declared)
         self._features = features
         self._cache = cache
 
@@ -115,7 +126,7 @@ class FeatureKeeper:
             begins = clock.now() - HORIZON - DISORDER
             await self.apply([event for event in events if event.time >= begins])
 
-        return ConsumerGroup(name=GROUP, types=TYPES, handler=handle)
+        return ConsumerGroup(name=self.group, types=TYPES, handler=handle)
 
     async def apply(self, events: Sequence[Event]) -> int:
         """Apply events, and return how many had a part in features. One that cannot be applied is logged."""
@@ -195,7 +206,7 @@ class WarmUp:
 
     def __init__(self, keeper: FeatureKeeper, database: Database, *, lag_s_max: float = LAG_S_MAX) -> None:
         self._keeper = keeper
-        self._caught_up = CaughtUp(database=database, group=GROUP, lag_s_max=lag_s_max)
+        self._caught_up = CaughtUp(database=database, group=keeper.group, lag_s_max=lag_s_max)
 
     async def check(self) -> None:
         """Return if the features can be trusted. Raises FeaturesCold, ConsumersBehind and CacheUnavailable."""

@@ -26,18 +26,30 @@ local function read_first(run, block, k)
   return NOTHING, second
 end
 
+-- The whole panes from one to another: of an entity with few events the hash holds fewer than a window has.
+local function whole_panes(key, first, last)
+  local found = {}
+  if call('HLEN', key) <= last - first + 1 then
+    local known = call('HGETALL', key)
+    for index = 1, #known, 2 do
+      local pane = tonumber(known[index])
+      if pane >= first and pane <= last then found[#found + 1] = known[index + 1] end
+    end
+    return found
+  end
+  local fields = {}
+  for pane = last, first, -1 do fields[#fields + 1] = string.format('%d', pane) end
+  if #fields > 0 then found = call('HMGET', key, unpack(fields)) end
+  return found
+end
+
 -- The panes of a window. Only the last may have events in it that are not to be seen: then they are looked at one by one.
 local function panes_of(run, reading, first, second, within, through)
   local spec = run.spec.panes[reading.pane]
   local from, to = floor(first / reading.grain), floor(second / reading.grain)
   local whole = measure(run, to * reading.grain + reading.grain - 1, 4294967295, true)
   local partial = whole ~= measure(run, second, within, through)
-  local fields = {}
-  for pane = to - (partial and 1 or 0), math.max(from, 0), -1 do
-    fields[#fields + 1] = string.format('%d', pane)
-  end
-  local found = {}
-  if #fields > 0 then found = call('HMGET', pane_key(run, reading.pane), unpack(fields)) end
+  local found = whole_panes(pane_key(run, reading.pane), math.max(from, 0), to - (partial and 1 or 0))
   if partial then
     found[#found + 1] = gathered(run, spec, math.max(first, to * reading.grain), second, within, through) or false
   end

@@ -3,7 +3,7 @@
 -- A run is a string: a head, then a record an event, in the order of events.
 --   head    events and total before the first record, the origin of the running totals, how many blocks were cut off
 --   record  second, place within it; then the running total of a number, or the code of a text, or nothing
--- It takes 16 bytes, and 8 where events are only counted: `holds` of a run says which of the three it is.
+-- `holds` of a run says which of the three it is: a record takes 15, 16 or 8 bytes.
 -- What is between two places is the difference of two totals, found by halving: no window is ever walked through.
 -- Of a run with many events the older ones are cut off into blocks under keys of their own; a directory says what is
 -- before the first record of each, so that one block is read, however many there are. Totals inside a block count from
@@ -14,7 +14,8 @@ local PLAN = @PLAN@
 local PREFIX = '@PREFIX@'
 local APPLIED, DUPLICATE, REVERSED, CONFLICT = 0, 1, 2, 3
 local HEAD, ENTRY = 28, 36
-local TAIL_MAX, CUT, BLOCK_MAX = @LAYOUT@
+local TAIL_MAX, CUT, BLOCK_MAX, FEW = @LAYOUT@
+local SIZES = { totals = 15, codes = 16, places = 8 }
 local PANES_SPARE = 16
 local TOTAL_MAX = 9007199254740991
 local NOTHING = 0 / 0
@@ -35,7 +36,7 @@ end
 
 local function total_at(block, index)
   if index < 0 then return block.base_s - block.origin end
-  return (unpack_bytes('<d', block.text, block.at + index * block.size + 8))
+  return (unpack_bytes('<i7', block.text, block.at + index * block.size + 8))
 end
 
 local function code_at(block, index)
@@ -67,7 +68,7 @@ local function open_run(number, entity)
   local spec = PLAN.runs[number]
   local run = { spec = spec, number = PREFIX .. number, entity = ':' .. entity, blocks = 0 }
   run.codes, run.totals = spec.holds == 'codes', spec.holds == 'totals'
-  run.size = spec.holds == 'places' and 8 or 16
+  run.size = SIZES[spec.holds]
   run.key, run.directory = run.number .. run.entity, run.number .. 'd' .. run.entity
   local text = call('GET', run.key)
   local tail = { is_tail = true, size = run.size, at = HEAD + 1, n = 0, base_n = 0, base_s = 0, origin = 0, text = '' }
@@ -187,8 +188,8 @@ local function shifted(run, records, by)
   if not run.totals or by == 0 or records == '' then return records end
   local parts = {}
   for index = 0, #records / run.size - 1 do
-    local s, w, total = unpack_bytes('<I4I4d', records, index * run.size + 1)
-    parts[index + 1] = pack('<I4I4d', s, w, total + by)
+    local s, w, total = unpack_bytes('<I4I4i7', records, index * run.size + 1)
+    parts[index + 1] = pack('<I4I4i7', s, w, total + by)
   end
   return table.concat(parts)
 end
@@ -210,7 +211,7 @@ local function save_block(run, block, records, count, by)
   if rest then
     local entry = { base_n = block.base_n + #records / run.size, base_s = 0, origin = block.origin }
     if run.totals then
-      entry.base_s = block.origin + unpack_bytes('<d', records, #records - 7)
+      entry.base_s = block.origin + unpack_bytes('<i7', records, #records - 6)
     end
     entry.second, entry.within = unpack_bytes('<I4I4', rest)
     run.blocks = run.blocks + 1
@@ -303,16 +304,29 @@ end
 
 -- Events come and go.
 
+-- Puts records of the tail behind those of the last block: of an entity with many events a block is nearly full.
+local function lengthen(run, block, records)
+  local text = block.text .. shifted(run, records, run.tail.origin - block.origin)
+  call('SET', block_key(run, block.number), text, 'EX', run.spec.ttl)
+end
+
+local function begin_block(run, records)
+  local tail = run.tail
+  local s, w = record_at(tail, 0)
+  run.blocks = run.blocks + 1
+  local entry = { second = s, within = w, base_n = tail.base_n, base_s = tail.base_s, origin = tail.origin, number = run.blocks }
+  call('SET', block_key(run, entry.number), records, 'EX', run.spec.ttl)
+  call('APPEND', run.directory, line_text(entry))
+  run.lines = nil
+end
+
 -- Cuts old records off a tail that grew, and forgets blocks that no window reaches any more.
 local function cut(run, oldest)
   local tail = run.tail
   local records = records_of(tail)
-  local s, w = record_at(tail, 0)
-  run.blocks = run.blocks + 1
-  local entry = { second = s, within = w, base_n = tail.base_n, base_s = tail.base_s, origin = tail.origin, number = run.blocks }
-  call('SET', block_key(run, entry.number), string.sub(records, 1, CUT * run.size), 'EX', run.spec.ttl)
-  call('APPEND', run.directory, line_text(entry))
-  run.lines = nil
+  local old = string.sub(records, 1, CUT * run.size)
+  local last = lines(run) >= FEW and block_of(run, lines(run))
+  if last and last.n + CUT <= BLOCK_MAX then lengthen(run, last, old) else begin_block(run, old) end
   local forgotten = 0
   while lines(run) - forgotten >= 2 and line(run, forgotten + 2).second < oldest do
     forgotten = forgotten + 1
@@ -352,7 +366,7 @@ local function insert(run, second, within, value, oldest)
   if run.codes then
     record = record .. value
   elseif run.totals then
-    record, by = record .. pack('<d', total_at(block, k - 1) + value), value
+    record, by = record .. pack('<i7', total_at(block, k - 1) + value), value
   end
   local border = block.at + k * run.size
   local earlier, later = string.sub(block.text, block.at, border - 1), string.sub(block.text, border)

@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Final
 
 from faregate.features.behaviour import (
+    CARD_ISSUED,
     CLICK,
     DEVICE_SEEN,
     LOGIN,
     LOGIN_FAILED,
     PASSWORD_CHANGE,
     PROFILE_CHANGE,
+    REGISTRATION,
     SESSION,
 )
 from faregate.features.declarations import (
@@ -53,7 +55,17 @@ PAYMENT: Final = Source(
 PAYMENTS: Final = FeatureSet(
     name="payments",
     asked_by=PAYMENT,
-    others=(CLICK, SESSION, LOGIN, LOGIN_FAILED, PROFILE_CHANGE, PASSWORD_CHANGE, DEVICE_SEEN),
+    others=(
+        CLICK,
+        SESSION,
+        LOGIN,
+        LOGIN_FAILED,
+        PROFILE_CHANGE,
+        PASSWORD_CHANGE,
+        DEVICE_SEEN,
+        REGISTRATION,
+        CARD_ISSUED,
+    ),
     features=(
         own("amount_minor", "amount_minor"),
         is_weekend("is_weekend"),
@@ -65,6 +77,7 @@ PAYMENTS: Final = FeatureSet(
         total("card_spent_1d", "amount_minor", by=CARD, of=PAYMENT, over=days(1)),
         mean("card_mean_30d", "amount_minor", by=CARD, of=PAYMENT, over=days(30), counts_itself=False),
         time_since("card_since_s", by=CARD, of=PAYMENT, over=days(30)),
+        time_since("card_age_s", by=CARD, of=CARD_ISSUED, over=days(30)),
         distinct("card_countries_1d", "country", by=CARD, of=PAYMENT, over=days(1), grain_s=hours(1), cap=8),
         # The member.
         count("member_count_1m", by=MEMBER, of=PAYMENT, over=minutes(1)),
@@ -89,6 +102,7 @@ PAYMENTS: Final = FeatureSet(
         distinct(
             "member_categories_30d", "category", by=MEMBER, of=PAYMENT, over=days(30), grain_s=days(1), cap=32
         ),
+        time_since("member_age_s", by=MEMBER, of=REGISTRATION, over=days(30)),
         # What the member does besides: how an account is taken over shows here first.
         count("member_clicks_1h", by=MEMBER, of=CLICK, over=hours(1)),
         mean("member_session_mean_30d", "duration_s", by=MEMBER, of=SESSION, over=days(30)),

@@ -1,8 +1,8 @@
 """What the online engine keeps for a set of features, and what it reads: declarations compiled, without I/O.
 
 A *run* holds the events of one source for one entity in their order, each with its place and the running total of a
-number or the code of a text: sixteen bytes, or eight where neither is asked for. A *reading* is two numbers that one look at a run gives; a feature is made of
-one or two. What a run looks like in Valkey does not belong here; see `online_runs.lua`.
+number or the code of a text: 15 or 16 bytes, or 8 where neither is asked for. A *reading* is two numbers that one look
+at a run gives; a feature is made of one or two. What a run looks like in Valkey stands in `online_runs.lua`.
 """
 
 from __future__ import annotations

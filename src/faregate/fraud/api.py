@@ -1,4 +1,4 @@
-"""Fraud as others use it: payments are decided, decisions read. Nothing else of this context is imported from outside."""
+"""Fraud as others use it: payments are decided, decisions are read, models are managed."""
 
 from __future__ import annotations
 

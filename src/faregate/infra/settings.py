@@ -167,7 +167,12 @@ class Settings(BaseSettings):
     )
     travel_key: SecretStr | None = Field(
         default=None,
-        description="API key of client `travel` for both, with scopes points:write and members:read.",
+        description="API key of client `travel` for these, with the scopes that it says it needs.",
+    )
+    travel_country: str = Field(
+        default="US",
+        pattern="^[A-Z]{2}$",
+        description="Country (ISO 3166) in which the cash part of a trip is paid.",
     )
     transfer_drop: Path | None = Field(
         default=None, description="Folder for the files of partners that take points; unset: one in the home."
@@ -182,15 +187,35 @@ class Settings(BaseSettings):
 
     # Fraud
     fraud_features_ms_max: int = Field(
-        default=15, gt=0, description="How long a payment waits for its features before it goes without."
+        default=25, gt=0, description="How long a payment waits for its features before it goes without."
     )
     fraud_audit_ms_max: int = Field(
-        default=25,
+        default=40,
         gt=0,
         description="How long an answer waits for PostgreSQL before its decision goes to the local spool.",
     )
     fraud_spool_bytes_max: int = Field(
         default=1024**3, gt=0, description="Most bytes of decisions in the local spool, in the home folder."
+    )
+
+    # Payments
+    scorer_url: str | None = Field(
+        default=None,
+        description="Where payments ask for scores, as `serve fraud` answers; unset: FAREGATE_PUBLIC_URL.",
+    )
+    scorer_key: SecretStr | None = Field(
+        default=None,
+        description="API key for that, with scope fraud:score; unset: one that this home makes for itself.",
+    )
+    scorer_deadline_ms: int = Field(
+        default=80,
+        ge=1,
+        le=60_000,
+        description="How long a payment waits for its score, connecting included.",
+    )
+    payments_url: str | None = Field(
+        default=None,
+        description="Where travel asks `serve payments` for cash; unset: it uses payments in its process.",
     )
 
     # Credit
@@ -351,10 +376,6 @@ class Settings(BaseSettings):
     hotel_d_url: str | None = Field(default=None, description="Hotel D; unset: the sandbox's.")
     hotel_d_key: SecretStr = Field(
         default=SecretStr("sandbox-hotel-d-key"), description="API key for hotel D."
-    )
-    cards_url: str | None = Field(default=None, description="Card processor; unset: the sandbox's.")
-    cards_key: SecretStr = Field(
-        default=SecretStr("sandbox-cards-key"), description="API key for the card processor."
     )
 
     def provider_url(self, provider: str) -> str:

@@ -1,9 +1,10 @@
 """Records in local files for as long as the place where they belong cannot be reached. What they are is the caller's.
 
-A record is on the disk when `append` returns. A file begins with `MAGIC`; each record in it is its length, the CRC-32 of
-its bytes, the CRC-32 of these two, and its bytes: so a file that ends too early is told from one that was damaged. Whoever writes a file holds its lock, so that a process finds those that another one
-left behind when it was killed, and takes them over. A file is deleted once its records arrived; whoever takes records
-must be able to take them twice, because a process may die in between.
+A record is on the disk when `append` returns. A file begins with `MAGIC`; each record in it is its length, the CRC-32
+of its bytes, the CRC-32 of these two, and its bytes: so a file that ends too early is told from one that was damaged.
+Whoever writes a file holds its lock, so that a process finds those that another one left behind when it was killed, and
+takes them over. A file is deleted once its records arrived; whoever takes records must be able to take them twice,
+because a process may die in between.
 """
 
 from __future__ import annotations

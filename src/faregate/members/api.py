@@ -5,7 +5,7 @@ Functions that take a connection join its transaction. Do not import other modul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from faregate.infra.database import Connection, Database
@@ -61,6 +61,11 @@ class MembersApi:
         """Return status and tier of those of the members that there are; nothing personal is read."""
         async with self.database.connection() as conn:
             return await store.standings_of(conn, member_ids)
+
+    async def enrolled(self, application_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the active member that each of these applications led to, by application; nothing personal is read."""
+        async with self.database.connection() as conn:
+            return await store.members_of_applications(conn, application_ids)
 
     async def ids(self, *, limit: int) -> Sequence[str]:
         """Return the active members who joined first."""

@@ -29,7 +29,6 @@ class SandboxCredentials:
     hotel_c_key: str
     hotel_c_secret: str
     hotel_d_key: str
-    cards_key: str
 
     @classmethod
     def derived(cls, seed: str) -> SandboxCredentials:
@@ -54,5 +53,4 @@ class SandboxCredentials:
             hotel_c_key=secret("hotel_c key"),
             hotel_c_secret=secret("hotel_c"),
             hotel_d_key=secret("hotel_d"),
-            cards_key=secret("cards"),
         )

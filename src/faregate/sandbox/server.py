@@ -91,7 +91,6 @@ def _app(world: World) -> web.Application:
     add_provider_routes(app, world)
     for partner in world.partners.values():
         partner.add_routes(app)
-    world.cards.add_routes(app)
     add_admin_routes(app, world)
     return app
 

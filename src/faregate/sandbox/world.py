@@ -16,7 +16,6 @@ import aiohttp
 from faregate.kernel.clock import Clock
 from faregate.kernel.errors import InvalidError
 from faregate.sandbox.callbacks import Callbacks
-from faregate.sandbox.cards import CardProcessor
 from faregate.sandbox.credentials import SandboxCredentials
 from faregate.sandbox.executions import Execution, Executions, Order
 from faregate.sandbox.faults import Fault, FaultPlan, Faults, Latency, ProviderFaults, Script, Stage
@@ -85,7 +84,6 @@ class World:
             called=self._called,
         )
         self.partners = all_partners(backstage, credentials)
-        self.cards = CardProcessor(*booked, api_key=credentials.cards_key)
         self.transfers = TransferE(
             transfer_drop, journal=booked[0], records=booked[1], faults=lambda: self.faults
         )

@@ -1,1 +1,1 @@
-"""Measures the features of live payments beside Feast, on the same Valkey: reads, the length of windows, bytes, freshness."""
+"""Measures the features of live payments: reads beside Feast on one Valkey, the length of windows, bytes, freshness."""

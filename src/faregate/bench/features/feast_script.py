@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     if act == "fill":
         fill(folder, wanted)
     else:
-        print(json.dumps(read(folder, wanted, int(arguments[2]))))
+        sys.stdout.write(json.dumps(read(folder, wanted, int(arguments[2]))))
 
 
 def fill(folder: Path, wanted: dict[str, Any]) -> None:

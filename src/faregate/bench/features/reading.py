@@ -1,4 +1,4 @@
-"""Reads the features of payments, ours and the peer's: over HTTP with one request under way, and with many; and directly."""
+"""Reads the features of payments, ours and the peer's: over HTTP, alone and many at once, and directly."""
 
 from __future__ import annotations
 

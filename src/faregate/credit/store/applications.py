@@ -317,6 +317,12 @@ async def approved_identities(
     ]
 
 
+async def approved_products(conn: Connection, application_ids: Sequence[str]) -> dict[str, str]:
+    """Return the product of each of those of the applications that are approved now."""
+    cursor = await conn.execute(_Q["approved_products"], {"ids": list(application_ids)})
+    return {row["id"]: row["product_type"] for row in await cursor.fetchall()}
+
+
 async def identities_after(conn: Connection, *, after_id: str, limit: int) -> list[tuple[str, bytes]]:
     """Return a page of encrypted identities in id order."""
     cursor = await conn.execute(_Q["identities_under_other_keys"], {"after_id": after_id, "limit": limit})

@@ -126,6 +126,11 @@ from credit.application where id = any(%(ids)s::text[]);
 select id, applicant_id, identity_encrypted from credit.application
 where id = any(%(ids)s::text[]) and status = 'approved' order by id;
 
+-- name: approved_products
+-- For which products those of the applications are that are approved now.
+select id, product_type from credit.application
+where id = any(%(ids)s::text[]) and status = 'approved' order by id;
+
 -- name: upsert_signals
 -- The newest outcome of each check; an answer replaces "unknown" and "not done", never the reverse. An answer itself is
 -- replaced only by that of an awaited attempt or a later one, which an authorised new pull made.

@@ -29,10 +29,12 @@ from faregate.entrypoints.bootstrap.fraud_rules import rule_routers
 from faregate.entrypoints.bootstrap.gateway import gateway_desk
 from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.members import members_on
+from faregate.entrypoints.bootstrap.own_key import keep_own_token
+from faregate.entrypoints.bootstrap.payments import payments_api, scorer_token
 from faregate.entrypoints.bootstrap.points import points_api
 from faregate.entrypoints.bootstrap.process import Process
 from faregate.entrypoints.bootstrap.review import count_reviews, review_api
-from faregate.entrypoints.bootstrap.site import Site
+from faregate.entrypoints.bootstrap.site import Site, key_rings
 from faregate.entrypoints.bootstrap.travel import CONNECTIONS_MAX as TRAVEL_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.travel import travel_api
 from faregate.entrypoints.bootstrap.webhooks import CONNECTIONS_MAX, webhooks_on
@@ -53,11 +55,21 @@ from faregate.infra.http.gate import Gate
 from faregate.infra.http.health import METRICS_SCOPE
 from faregate.infra.http.idempotent_route import AnswerOnce
 from faregate.infra.rate import Rate
+from faregate.infra.security.pseudonym import Pseudonyms
 from faregate.infra.settings import Settings
 from faregate.infra.telemetry.metrics import Metrics
 from faregate.infra.token_bucket import TokenBuckets
 from faregate.members.api import MembersApi
 from faregate.members.routes import Edge, household_routes, member_routes
+from faregate.payments.api import PaymentsApi
+from faregate.payments.routes import (
+    CARDS_SCOPE,
+    POLICY_SCOPE,
+    PaymentsEdge,
+    authorisation_routes,
+    card_routes,
+    policy_routes,
+)
 from faregate.points.routes import ledger_routes
 from faregate.travel.api import TravelApi
 from faregate.travel.routes import travel_routes
@@ -131,6 +143,12 @@ def describe() -> dict[str, Any]:
             ),
             *_fraud_routers(nothing, nothing, authenticator, nothing),
             *rule_routers(nothing, authenticator=authenticator, gate=nothing),
+            *_payment_routers(
+                PaymentsApi(database=nothing, authoriser=nothing, acts=nothing, desk=nothing, policy=nothing),
+                authenticator,
+                nothing,
+                nothing,
+            ),
         ],
         metrics_need=authenticator.require(METRICS_SCOPE),
     ).openapi()
@@ -328,6 +346,49 @@ def _fraud_routers(
     ]
 
 
+async def _payments(front: Front) -> list[APIRouter]:
+    process, settings = front.process, front.process.site.settings
+    payments = await payments_api(process)
+    if settings.scorer_key is None:
+        await keep_own_token(await process.database("access"), scorer_token(settings))
+    admission = Admission(
+        delay_s_max=settings.admission_delay_s_max,
+        signals=[
+            Signal(name="event_loop", delay_s=front.lag.standing_s, works=tuple(Work)),
+            Signal(
+                name="payments_database",
+                delay_s=payments.database.waited_s,
+                works=(Work.SUBMIT, Work.DATABASE_READ),
+            ),
+            Signal(name="payments_writer", delay_s=payments.authoriser.writes.delay_s, works=(Work.SUBMIT,)),
+        ],
+        metrics=process.metrics,
+    )
+    gate = Gate(limits=front.limits, admission=admission)
+    pseudonyms = Pseudonyms(ring=key_rings(settings)["blind_index"])
+    return _payment_routers(payments, front.authenticator, gate, pseudonyms)
+
+
+def _payment_routers(
+    payments: PaymentsApi, authenticator: Authenticator, gate: Gate, pseudonyms: Pseudonyms
+) -> list[APIRouter]:
+    def edge(**scopes: str) -> PaymentsEdge:
+        return PaymentsEdge(
+            payments=payments,
+            authenticator=authenticator,
+            gate=gate,
+            clock=SystemClock(),
+            pseudonyms=pseudonyms,
+            **scopes,
+        )
+
+    return [
+        authorisation_routes(edge=edge()),
+        card_routes(edge=edge(write_scope=CARDS_SCOPE)),
+        policy_routes(edge=edge(write_scope=POLICY_SCOPE)),
+    ]
+
+
 OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "credit": _credit,
     "webhooks": _webhooks,
@@ -337,4 +398,5 @@ OPENS: Mapping[str, Callable[[Front], Awaitable[list[APIRouter]]]] = {
     "points": _points,
     "travel": _travel,
     "fraud": _fraud,
+    "payments": _payments,
 }

@@ -12,6 +12,7 @@ from faregate.entrypoints.bootstrap.decisions import decision_service
 from faregate.entrypoints.bootstrap.events import event_source, partitions
 from faregate.entrypoints.bootstrap.members import CONNECTIONS_MAX as MEMBERS_CONNECTIONS_MAX
 from faregate.entrypoints.bootstrap.members import enroller_on, members_on
+from faregate.entrypoints.bootstrap.payments import issuer
 from faregate.entrypoints.bootstrap.points import payment_earning, points_api, tier_keeper
 from faregate.entrypoints.bootstrap.process import Loop, Opened, Process
 from faregate.infra.database import Database
@@ -19,6 +20,7 @@ from faregate.infra.eventlog import CaughtUp, ConsumerGroup, EventSource
 from faregate.infra.http.health import Check
 from faregate.infra.settings import Settings
 from faregate.members import consumers as members
+from faregate.payments import consumers as payments
 from faregate.points import consumers as points
 
 URGENT_CONNECTIONS_MAX = 4
@@ -34,6 +36,7 @@ def group_names() -> Sequence[str]:
     known = [
         *credit.consumer_groups(service=nothing, snapshots=nothing),
         *members.consumer_groups(members=nothing, enroller=nothing),
+        *payments.consumer_groups(issuer=nothing),
         *points.consumer_groups(points=nothing, earning=nothing, tiers=nothing),
     ]
     return [group.name for group in known]
@@ -79,6 +82,12 @@ async def _of_members(process: Process) -> Served:
     return [(group, database) for group in groups]
 
 
+async def _of_payments(process: Process) -> Served:
+    database = await process.database("payments")
+    groups = payments.consumer_groups(issuer=await process.once(issuer))
+    return [(group, database) for group in groups]
+
+
 async def _of_points(process: Process) -> Served:
     database = await process.database("points")
     api = await points_api(process.stack, process.site, database=database)
@@ -92,6 +101,7 @@ async def _of_points(process: Process) -> Served:
 GROUPS: Mapping[str, Callable[[Process], Awaitable[Served]]] = {
     "credit": _of_credit,
     "members": _of_members,
+    "payments": _of_payments,
     "points": _of_points,
 }
 """What opens the groups of each context."""

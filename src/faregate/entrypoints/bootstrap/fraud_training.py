@@ -7,13 +7,16 @@ has it. It knows nothing of categories, countries, channels, devices and address
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from faregate.bench.feature_events import benchmark_events
+from faregate.features.benchmark import BENCHMARK
 from faregate.features.event_table import schema_of
-from faregate.features.facts import tie_of
+from faregate.features.feature_set import FeatureSet
 from faregate.features.offline import backfill
 from faregate.features.payments import PAYMENT, PAYMENTS
 from faregate.fraud.domain.protocol import DELAY_DAYS, TEST_DAYS, TRAIN_DAYS, single_split
@@ -22,58 +25,77 @@ from faregate.sandbox.traffic.benchmark import BEGINS, Payments, benchmark_payme
 
 TRAIN_BEGINS: Final = 115
 """2018-07-25, the day on which the training of the benchmark begins."""
-WINDOW_DAYS: Final = 31
+REACH_DAYS: Final = 38
+"""So far back windows and the delay of labels reach."""
 _CUSTOMER, _TERMINAL = ("card", "member"), ("terminal", "merchant")
 
 
-def train_on_benchmark(*, customers: int, aims: Aims, say: Callable[[str], None]) -> Trained:
-    """Train a model for live payments on the simulated ones. Raises NothingToLearn."""
+def train_on_benchmark(
+    *, customers: int, aims: Aims, say: Callable[[str], None], declared: FeatureSet = PAYMENTS
+) -> Trained:
+    """Train a model on the simulated payments, with the live features or those of the benchmark itself.
+
+    Raises NothingToLearn.
+    """
     say("simulating payments")
-    payments, _ = benchmark_payments(customers=customers)
+    everything, _ = benchmark_payments(customers=customers)
     until = TRAIN_BEGINS + TRAIN_DAYS + DELAY_DAYS + TEST_DAYS
-    wanted = np.flatnonzero((payments.day >= TRAIN_BEGINS - WINDOW_DAYS) & (payments.day < until))
-    say(f"computing features of {len(wanted):,} payments")
-    values = backfill(live_events(payments, wanted), PAYMENTS)
+    payments = of_days(everything, TRAIN_BEGINS - REACH_DAYS, until)
+    say(f"computing features of {len(payments):,} payments")
+    events = benchmark_events(payments) if declared is BENCHMARK else live_events(payments)
+    values = backfill(events, declared)
+    row = np.array(values["id"].cast(pa.int64()))
     rows = Rows(
         values=values,
-        day=payments.day[wanted],
-        card=payments.customer[wanted].astype(np.int64),
-        is_fraud=payments.is_fraud[wanted],
+        day=payments.day[row],
+        card=payments.customer[row].astype(np.int64),
+        is_fraud=payments.is_fraud[row],
     )
     split = single_split(day=rows.day, card=rows.card, is_fraud=rows.is_fraud, begins=TRAIN_BEGINS)
     say(f"training on {split.train.sum():,} payments")
     described = {
         "data": "simulated: fraud benchmark",
         "customers": customers,
-        "train_begins": str((BEGINS + np.timedelta64(TRAIN_BEGINS, "D").astype(object)).date()),
+        "train_begins": (BEGINS + timedelta(days=TRAIN_BEGINS)).date().isoformat(),
         "train_days": TRAIN_DAYS,
         "delay_days": DELAY_DAYS,
         "test_days": TEST_DAYS,
     }
-    return train(rows, split, PAYMENTS, aims=aims, described=described)
+    return train(rows, split, declared, aims=aims, described=described)
 
 
-def live_events(payments: Payments, wanted: np.ndarray) -> pa.Table:
-    """Return payments as events of the live feature set, in their order; what the benchmark does not know is null."""
-    at_ms = (payments.at_s[wanted] + int(BEGINS.timestamp())) * 1_000
-    ids = [f"sim_{number}" for number in wanted.tolist()]
-    customer = pa.array([f"sim_{number}" for number in payments.customer[wanted].tolist()])
-    terminal = pa.array([f"sim_{number}" for number in payments.terminal[wanted].tolist()])
+def of_days(payments: Payments, first: int, until: int) -> Payments:
+    """Return the payments of some days."""
+    wanted = (payments.day >= first) & (payments.day < until)
+    return Payments(
+        at_s=payments.at_s[wanted],
+        customer=payments.customer[wanted],
+        terminal=payments.terminal[wanted],
+        amount_minor=payments.amount_minor[wanted],
+        scenario=payments.scenario[wanted],
+    )
+
+
+def live_events(payments: Payments) -> pa.Table:
+    """Return payments as events of the live feature set, by their row; what the benchmark does not know is null."""
+    at_ms = (payments.at_s + int(BEGINS.timestamp())) * 1_000
+    row = np.arange(len(payments))
+    customer, terminal = (pa.array(of).cast(pa.string()) for of in (payments.customer, payments.terminal))
     columns = {
-        "seq": pa.array(np.arange(len(wanted))),
-        "is_reversal": pa.array(np.zeros(len(wanted), dtype=bool)),
-        "source": pa.array([PAYMENT.name] * len(wanted)),
-        "id": pa.array(ids),
-        "tie": pa.array([tie_of(one) for one in ids]),
+        "seq": pa.array(row),
+        "is_reversal": pa.array(np.zeros(len(row), dtype=bool)),
+        "source": pa.array([PAYMENT.name] * len(row)),
+        "id": pa.array(row).cast(pa.string()),
+        "tie": pa.array(row),
         "at_ms": pa.array(at_ms),
         "observed_ms": pa.array(at_ms),
         **dict.fromkeys(_CUSTOMER, customer),
         **dict.fromkeys(_TERMINAL, terminal),
-        "amount_minor": pa.array(payments.amount_minor[wanted]),
+        "amount_minor": pa.array(payments.amount_minor),
         "merchant_id": terminal,
         "card_token": customer,
     }
     schema = schema_of(PAYMENTS)
     return pa.table(
-        [columns.get(field.name, pa.nulls(len(wanted), field.type)) for field in schema], schema=schema
+        [columns.get(field.name, pa.nulls(len(row), field.type)) for field in schema], schema=schema
     )

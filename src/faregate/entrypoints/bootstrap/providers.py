@@ -44,7 +44,6 @@ def sandbox_credentials(settings: Settings) -> SandboxCredentials:
         hotel_c_key=settings.hotel_c_key.get_secret_value(),
         hotel_c_secret=settings.hotel_c_secret.get_secret_value(),
         hotel_d_key=settings.hotel_d_key.get_secret_value(),
-        cards_key=settings.cards_key.get_secret_value(),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import uuid4
 
+from faregate.entrypoints.bootstrap.cash import cash_desk
 from faregate.entrypoints.bootstrap.gateway import NAME
 from faregate.entrypoints.bootstrap.partners import partner_declarations, partners
 from faregate.entrypoints.bootstrap.process import GATHER_S, Opened, Process, instance
@@ -36,7 +37,6 @@ from faregate.infra.workflow import Workflow
 from faregate.travel.api import Money, PartnerHooks, Redeeming, SagaDesk, Tools, TravelApi
 from faregate.travel.contracts.partners import Partner
 from faregate.travel.domain.course import Terms
-from faregate.travel.partners.cards import CardDesk
 from faregate.travel.workflows import redemption_workflow
 
 CONNECTIONS_MAX = 8
@@ -72,19 +72,9 @@ async def redemptions(process: Process) -> Workflow:
     database = await process.database("travel", connections_max=CONNECTIONS_MAX)
     return redemption_workflow(
         desk=saga_desk(process.site.settings, await process.once(known_partners)),
-        money=Money(points=LedgerPoints(await ledger(process)), payments=await card_desk(process)),
+        money=Money(points=LedgerPoints(await ledger(process)), payments=await cash_desk(process)),
         database=database,
         working_max=process.site.settings.working_steps_max,
-    )
-
-
-async def card_desk(process: Process) -> CardDesk:
-    """Return the cash desk, with connections of its own."""
-    settings = process.site.settings
-    return CardDesk(
-        session=await provider_session(process.stack),
-        base_url=settings.provider_url("cards"),
-        api_key=settings.cards_key.get_secret_value(),
     )
 
 

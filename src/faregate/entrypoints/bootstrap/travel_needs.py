@@ -78,15 +78,20 @@ async def apart_session(process: Process) -> ApartSession:
     key = process.site.settings.travel_key
     if key is None:
         raise ApartIncomplete(
-            "FAREGATE_POINTS_URL and FAREGATE_MEMBERS_URL need FAREGATE_TRAVEL_KEY: make one with "
-            f"`faregate keys create {CLIENT} --scope points:write --scope members:read`"
+            "FAREGATE_POINTS_URL, FAREGATE_MEMBERS_URL and FAREGATE_PAYMENTS_URL need FAREGATE_TRAVEL_KEY: make one "
+            f"with `faregate keys create {CLIENT} --scope points:write --scope members:read "
+            "--scope payments:authorise --scope payments:write`"
         )
     return ApartSession(session=await provider_session(process.stack), key=key.get_secret_value())
 
 
 def parts_apart(settings: Settings) -> tuple[str, ...]:
     """Return the parts that travel asks over HTTP."""
-    urls = {"members": settings.members_url, "points": settings.points_url}
+    urls = {
+        "members": settings.members_url,
+        "payments": settings.payments_url,
+        "points": settings.points_url,
+    }
     return tuple(part for part, url in urls.items() if url is not None)
 
 

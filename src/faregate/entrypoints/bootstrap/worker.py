@@ -12,6 +12,7 @@ from faregate.entrypoints.bootstrap.consumers import consumers, group_names
 from faregate.entrypoints.bootstrap.features import features
 from faregate.entrypoints.bootstrap.gateway import providers
 from faregate.entrypoints.bootstrap.housekeeping import housekeeping
+from faregate.entrypoints.bootstrap.payments import payments
 from faregate.entrypoints.bootstrap.points import points
 from faregate.entrypoints.bootstrap.process import Loop, Opened, Process
 from faregate.entrypoints.bootstrap.runs import runs
@@ -37,6 +38,7 @@ OPENS: Mapping[str, Open] = {
     "audit": audit,
     "webhooks": deliveries,
     "points": points,
+    "payments": payments,
     "features": features,
     "housekeeping": housekeeping,
 }

@@ -23,7 +23,7 @@ class Verdict:
 
 
 def facts_of(payment: Payment, *, features: Values | None, lists: Mapping[str, bool]) -> dict[str, Any]:
-    """Return what rules see of a payment; what they convert, such as amounts in other currencies, they add themselves."""
+    """Return what rules see of a payment. What they convert, such as amounts in other currencies, they add."""
     return {
         "amount_minor": payment.amount_minor,
         "currency": payment.currency,

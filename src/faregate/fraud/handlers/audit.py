@@ -48,7 +48,7 @@ class PaymentIdReused(ConflictError):
 class AuditOptions:
     """How long an answer waits for PostgreSQL, and how decisions are gathered."""
 
-    wait_s: float = 0.025
+    wait_s: float = 0.04
     batch_max: int = 200
     writers_max: int = 2
     every_s: float = 0.0
@@ -165,10 +165,13 @@ class DecisionLog:
         """
         shipped = 0
         for part in await self._spool.take():
-            for begin in range(0, len(part.records), SHIP_MAX):
-                shipped += await self._ship_some(part.records[begin : begin + SHIP_MAX])
+            rows = [orjson.loads(record) for record in part.records]
+            for begin in range(0, len(rows), SHIP_MAX):
+                shipped += await self._ship_some(rows[begin : begin + SHIP_MAX])
             self._spool.forget(part)
-            self._forget_spooled(part)
+            for row in rows:
+                if self._spooled.pop(row["payment_id"], None) is not None:
+                    self._remember(row["payment_id"], _of_row(row))
         return shipped
 
     async def _make_months(self) -> None:
@@ -194,16 +197,16 @@ class DecisionLog:
             _log.info("fraud_spool_shipped", decisions=shipped)
             self._wake.set()  # look again at once: what came meanwhile, or that nothing is left
 
-    async def _ship_some(self, records: Sequence[bytes]) -> int:
+    async def _ship_some(self, rows: Sequence[Mapping[str, Any]]) -> int:
         try:
-            return await store.ship(self._database, [orjson.loads(record) for record in records])
+            return await store.ship(self._database, rows)
         except DecisionUnwritable:
-            if len(records) > 1:
-                middle = len(records) // 2
-                return await self._ship_some(records[:middle]) + await self._ship_some(records[middle:])
-            self._spool.set_aside(records[0])
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                return await self._ship_some(rows[:middle]) + await self._ship_some(rows[middle:])
+            self._spool.set_aside(orjson.dumps(rows[0]))
             self._refused.inc()
-            _log.exception("fraud_decision_refused", record=orjson.loads(records[0])["id"])
+            _log.exception("fraud_decision_refused", decision_id=rows[0]["id"])
             return 0
 
     async def _write(self, decisions: Sequence[StoredDecision]) -> Sequence[Decided | None]:
@@ -247,12 +250,6 @@ class DecisionLog:
             row = orjson.loads(record)
             kept = _of_row(row)
             self._spooled[row["payment_id"]] = replace(kept, answer=_saying_spooled(kept.answer))
-
-    def _forget_spooled(self, part: Part) -> None:
-        for record in part.records:
-            row = orjson.loads(record)
-            if self._spooled.pop(row["payment_id"], None) is not None:
-                self._remember(row["payment_id"], _of_row(row))
 
 
 def with_spooled(decision: StoredDecision) -> StoredDecision:

@@ -72,13 +72,13 @@ class Booster:
 
     def score(self, row: list[float]) -> float:
         """Return the probability of fraud."""
-        self._row[:] = row
+        self._row[:] = row  # type: ignore[assignment] # it is copied: what it could hold besides does not matter
         self._require(self._predict(self._score, *self._arguments))
         return self._out[0]
 
     def contributions(self, row: list[float]) -> list[float]:
         """Return what each input adds to the log-odds. It costs some fifty times a score."""
-        self._row[:] = row
+        self._row[:] = row  # type: ignore[assignment] # it is copied: what it could hold besides does not matter
         self._require(self._predict(self._contributions, *self._arguments))
         return self._out[: self.inputs]
 

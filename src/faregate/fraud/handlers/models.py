@@ -1,4 +1,4 @@
-"""The models that decide and watch: loaded from the registry, followed within a second, swapped between two payments."""
+"""The models that decide and watch: loaded from the registry, followed within a second, swapped between payments."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Scorer:
         random: Callable[[int], bytes],
         loop_lag_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._reader, self._rules, self._models, self._log = reader, rules, models, log
+        self.reader, self.rules, self.models, self.log = reader, rules, models, log
         self._clock, self._random, self._loop_lag_s = clock, random, loop_lag_s
         self._usual_s = USUAL_S
 
@@ -104,19 +104,19 @@ class Scorer:
         """
         began = asyncio.get_running_loop().time()
         digest = digest_of(payment)
-        if (known := self._log.remembered(payment.payment_id, digest)) is not None:
+        if (known := self.log.remembered(payment.payment_id, digest)) is not None:
             return known
         self._require_time(deadline_s)
         now = self._clock.now()
-        features, status = await self._reader.read(payment, now=now)
+        features, status = await self.reader.read(payment, now=now)
         if status in _STANDING:
-            if (known := await self._log.look_up(payment.payment_id, digest)) is not None:
+            if (known := await self.log.look_up(payment.payment_id, digest)) is not None:
                 return known
             if status is Status.CONFLICT:
                 raise PaymentIdReused("another payment was told under this id a moment ago")
         outcome = self.decide(payment, features, explain=explain, at=now)
         decision_id = prefixed_id("dec", now=now, random=self._random(RANDOM_BYTES))
-        answer = await self._log.keep(
+        answer = await self.log.keep(
             stored(outcome, decision_id=decision_id, decided_at=now, digest=digest, client_id=client_id)
         )
         self._usual_s += _NEWEST_WEIGHT * (asyncio.get_running_loop().time() - began - self._usual_s)
@@ -124,8 +124,8 @@ class Scorer:
 
     def decide(self, payment: Payment, features: FeaturesRead, *, explain: bool, at: datetime) -> Outcome:
         """Return what a payment leads to with these features, by what is in force now."""
-        lists = self._rules.memberships(payment, at=at)
-        ruleset, model = self._rules.active(payment), self._models.active
+        lists = self.rules.memberships(payment, at=at)
+        ruleset, model = self.rules.active(payment), self.models.active
         facts = facts_of(payment, features=features.values, lists=lists)
         evaluated = None if ruleset is None else ruleset.evaluate(facts)
         judged = judge(features, evaluated, ruleset, model, explain=explain)
@@ -146,11 +146,11 @@ class Scorer:
     def _watched(self, facts: Mapping[str, Any], features: FeaturesRead) -> Mapping[str, Any] | None:
         """Return what those that watch make of it: it is recorded and never answered."""
         seen: dict[str, Any] = {}
-        if (model := self._models.shadow) is not None and features.values is not None:
+        if (model := self.models.shadow) is not None and features.values is not None:
             score = model.score(features.values)
             action = verdict_of_score(score, model.thresholds).action
             seen["model"] = {**model.named(), "score": score, "action": action}
-        if (ruleset := self._rules.shadow()) is not None:
+        if (ruleset := self.rules.shadow()) is not None:
             verdict = verdict_of_rules(evaluated := ruleset.evaluate(facts))
             seen["ruleset"] = {
                 **_named(ruleset),
@@ -163,7 +163,7 @@ class Scorer:
         """Raise DeadlineCannotBeMet if what stands before this payment takes longer than its caller waits."""
         if deadline_s is None:
             return
-        expected_s = self._loop_lag_s() + max(self._usual_s, self._log.delay_s())
+        expected_s = self._loop_lag_s() + max(self._usual_s, self.log.delay_s())
         if expected_s > deadline_s:
             raise DeadlineCannotBeMet(
                 f"an answer takes {expected_s * 1_000:.0f} ms", expected_ms=round(expected_s * 1_000)

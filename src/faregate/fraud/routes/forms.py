@@ -97,7 +97,7 @@ class ScoreFeatures(BaseModel):
 
 
 class FraudScoreAnswer(BaseModel):
-    """A decision. `score` is null where rules decided or the model could not be asked; `degraded` names what was missing."""
+    """A decision. `score` is null where the model was not asked or could not be; `degraded` names what was missing."""
 
     decision_id: str
     payment_id: str

@@ -67,14 +67,18 @@ class ActEdge:
         *,
         status: int = 200,
         prepare: Callable[[Form], Awaitable[None]] | None = None,
+        hashed: Callable[[Form], object] | None = None,
     ) -> Response:
         """Answer an act once a key. What contradicts the present state is an answer too, and kept.
 
-        `prepare` is done before, outside of any transaction, unless the key has its answer already.
+        `prepare` is done before, outside of any transaction, unless the key has its answer already. `hashed` gives what
+        is hashed in place of a body that could be guessed from its hash.
         """
         caller = await self.writer(request)
         body = await read_json(request)
         said = validate(form, body)
+        if hashed is not None:
+            body = hashed(said)
         if prepare is not None:
             known = await self._answers.known(request, caller=caller, body=body)
             if known is not None:

@@ -35,6 +35,11 @@ KNOWN_SCOPES = frozenset(
         "members:read",
         "members:write",
         "metrics:read",
+        "payments:authorise",
+        "payments:cards",
+        "payments:policy",
+        "payments:read",
+        "payments:write",
         "points:adjust",
         "points:approve",
         "points:read",
@@ -70,6 +75,10 @@ class ScopeMalformed(InvalidError):
 
 class ScopeUnknown(InvalidError):
     """No route asks for this scope."""
+
+
+class TokenMalformed(InvalidError):
+    """An API key's token is `fg_<id>_<secret>`."""
 
 
 class ClientIdMalformed(InvalidError):
@@ -124,6 +133,23 @@ async def create_api_key(
     row = {"id": key_id, "client_id": client_id, "scopes": sorted(set(scopes)), "note": note, "now": now}
     await connection.execute(_queries["create_key"], {**row, "secret_hash": hash_secret(secret)})
     return NewApiKey(id=key_id, token=f"fg_{key_id}_{secret}")
+
+
+def make_token(random: Random = os.urandom) -> str:
+    """Return the token of a key that nobody knows yet (`keep_api_key`)."""
+    return f"fg_{random(_ID_BYTES).hex()}_{random(_SECRET_BYTES).hex()}"
+
+
+async def keep_api_key(
+    connection: Connection, token: str, *, client_id: str, scopes: Sequence[str], now: datetime, note: str
+) -> None:
+    """Let a token be a key of a client; one that is known stays as it is, also if it was revoked."""
+    parsed = parse_token(token)
+    if parsed is None:
+        raise TokenMalformed("not a token of an API key")
+    key_id, secret = parsed
+    row = {"id": key_id, "client_id": client_id, "scopes": sorted(set(scopes)), "note": note, "now": now}
+    await connection.execute(_queries["keep_key"], {**row, "secret_hash": hash_secret(secret)})
 
 
 def require_client_id(client_id: str) -> None:

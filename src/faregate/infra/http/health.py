@@ -29,7 +29,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Each check by name: `ok`, perhaps with what is absent; or the kind of failure, with the reason if that is no secret."""
+    """Each check by name: `ok`, perhaps with what is absent, or the kind of failure, with what may be told of it."""
 
     ready: bool
     checks: dict[str, str]

@@ -15,6 +15,12 @@ select access.idempotency_prune(%(older_than)s) as pruned;
 insert into access.api_key (id, client_id, secret_hash, scopes, note, created_at)
 values (%(id)s, %(client_id)s, %(secret_hash)s, %(scopes)s, %(note)s, %(now)s);
 
+-- name: keep_key
+-- Adds a key whose token was made elsewhere; one that is known stays as it is.
+insert into access.api_key (id, client_id, secret_hash, scopes, note, created_at)
+values (%(id)s, %(client_id)s, %(secret_hash)s, %(scopes)s, %(note)s, %(now)s)
+on conflict (id) do nothing;
+
 -- name: revoke_key
 -- Ends a key for ever. A second call changes nothing and keeps the first instant.
 update access.api_key

@@ -280,6 +280,12 @@ async def not_enrolled(conn: Connection, application_ids: Sequence[str]) -> list
     return [row["id"] for row in await cursor.fetchall()]
 
 
+async def members_of_applications(conn: Connection, application_ids: Sequence[str]) -> dict[str, str]:
+    """Return the active member that each of those of the applications led to that led to one."""
+    cursor = await conn.execute(_Q["members_of_applications"], {"ids": list(application_ids)})
+    return {row["application_id"]: row["member_id"] for row in await cursor.fetchall()}
+
+
 async def members_of_applicants(conn: Connection, applicant_ids: Sequence[str]) -> dict[str, str]:
     """Return the member that each of these people is, by applicant."""
     cursor = await conn.execute(_Q["members_of_applicants"], {"applicant_ids": list(applicant_ids)})

@@ -126,6 +126,11 @@ select at, by, act, details from members.record where member_id = %(id)s order b
 select w.id from unnest(%(ids)s::text[]) as w (id)
 where not exists (select from members.enrolment e where e.application_id = w.id)
 
+-- name: members_of_applications
+-- The members that applications led to and who are active.
+select e.application_id, e.member_id from members.enrolment e join members.member m on m.id = e.member_id
+where e.application_id = any(%(ids)s::text[]) and m.status = 'active';
+
 -- name: members_of_applicants
 -- The members that people are already, by the id that their applications have in common.
 select id, applicant_id from members.member where applicant_id = any(%(applicant_ids)s::text[])

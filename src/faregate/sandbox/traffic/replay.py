@@ -27,6 +27,7 @@ EVENTS: Final = "/api/fraud/events"
 PAYMENTS: Final = "/api/payments/authorizations"
 BATCH: Final = 200
 TRIES_MAX: Final = 20
+PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 5.0
 _BUSY: Final = (429, 503)
 
@@ -52,7 +53,7 @@ class Played:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Where a story is told. `run` makes its ids and keys those of this run; the same run again has no second effect."""
+    """Where a story is told. Ids and keys begin with `run`: the same run again has no second effect."""
 
     url: str
     token: str = field(repr=False)
@@ -96,15 +97,15 @@ async def replay(
 ) -> Told:
     """Tell the story, whose member n is played by the nth of the cast. Raises StoryRefused.
 
-    `between` is awaited, flat out, once all behaviour was told and no payment yet. `say` hears how many payments are done.
+    `between` is awaited, flat out, once all behaviour was told and no payment yet. `say` hears how many were paid.
     """
     teller = _Teller(story, cast, stage, session=session, clock=clock, say=say)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    if stage.speed is None:
-        await teller.flat_out(between)
-    else:
-        await teller.at_speed(stage.speed)
+    try:
+        await (teller.flat_out(between) if stage.speed is None else teller.at_speed(stage.speed))
+    except* StoryRefused as refused:
+        raise refused.exceptions[0] from None
     teller.told.seconds = loop.time() - began
     return teller.told
 
@@ -193,7 +194,7 @@ class _Teller:
     async def _pay(self, number: int, act: Act, at: datetime) -> None:
         body = {**self._cast[act.member].card, **act.says, "occurred_at": at.isoformat()}
         answer = await self._post(PAYMENTS, body, key=f"{self._stage.run}-{number}")
-        said = str(answer["status"])
+        said = f"{answer['status']}, flagged" if answer["flagged"] else str(answer["status"])
         self.told.payments += 1
         self.told.frauds += act.is_fraud
         self.told.answers[said] += 1
@@ -202,20 +203,30 @@ class _Teller:
         self._say(self.told.payments)
 
     async def _post(self, path: str, body: Any, *, key: str | None) -> Any:
-        """Send until it is answered: what is refused as too much is sent again when the answer says so."""
+        """Send until it is answered: once more after a while where there was too much to do, or nobody to answer.
+
+        That may happen twice to the system, under one key or one id.
+        """
         headers = {"Authorization": f"Bearer {self._stage.token}"}
         if key is not None:
             headers["Idempotency-Key"] = key
         for _ in range(TRIES_MAX):
-            async with self._session.post(self._stage.url + path, json=body, headers=headers) as answer:
-                if answer.status in _BUSY:
-                    await asyncio.sleep(min(PAUSE_S_MAX, float(answer.headers.get("Retry-After", "1"))))
-                    continue
-                said = await answer.json(content_type=None)
-                if answer.ok:
-                    return said
-                raise StoryRefused(f"{path} answered {answer.status}: {said.get('detail')}")
-        raise StoryRefused(f"{path} had too much to do, {TRIES_MAX} times")
+            try:
+                async with self._session.post(self._stage.url + path, json=body, headers=headers) as answer:
+                    if answer.status not in _BUSY:
+                        return await _said(answer, path)
+                    pause_s = float(answer.headers.get("Retry-After", PAUSE_S))
+            except aiohttp.ClientError:
+                pause_s = PAUSE_S
+            await asyncio.sleep(min(pause_s, PAUSE_S_MAX))
+        raise StoryRefused(f"{path} had too much to do, or was not there, {TRIES_MAX} times")
+
+
+async def _said(answer: aiohttp.ClientResponse, path: str) -> Any:
+    said = await answer.json(content_type=None)
+    if not answer.ok:
+        raise StoryRefused(f"{path} answered {answer.status}: {said.get('detail')}")
+    return said
 
 
 def _pays(act: Act) -> bool:

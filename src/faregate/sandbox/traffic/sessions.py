@@ -32,6 +32,8 @@ TRIES: Final = range(4, 12)
 """So many passwords are tried before one fits."""
 STRIKES: Final = range(2, 6)
 """So many payments are made before somebody notices."""
+CHANGED: Final = 0.7
+"""In so many accounts the password is changed before anything is bought."""
 FORGETFUL: Final = 0.08
 IN_SHOPS: Final = 0.4
 
@@ -93,7 +95,9 @@ class _Scene:
     at_s: float
     acts: list[Act] = field(default_factory=list)
 
-    def act(self, kind: str, *, after_s: float = 0.0, is_fraud: bool = False, **says: Any) -> None:
+    def act(
+        self, kind: str, says: Mapping[str, Any], *, after_s: float = 0.0, is_fraud: bool = False
+    ) -> None:
         self.at_s += after_s
         self.acts.append(
             Act(at_s=round(self.at_s, 3), member=self.member, kind=kind, says=says, is_fraud=is_fraud)
@@ -136,52 +140,54 @@ def _visit(member: Member, draw: random.Random, *, payments_max: int) -> Sequenc
     if draw.random() < IN_SHOPS:
         merchant, category = draw.choice(member.merchants)
         where = {"channel": "in_store", "terminal_id": f"ter_{merchant[4:]}", "device_id": None, "ip": None}
-        scene.act("payment", **_payment(member, draw, merchant, category), **where)
+        scene.act("payment", _payment(member, draw, merchant, category) | where)
         return scene.acts
     device = draw.choice(member.devices)
     here = {"device_id": device, "ip": member.ip, "session_id": f"ses_{draw.getrandbits(48):012x}"}
     if draw.random() < FORGETFUL:
-        scene.act("login", **here, succeeded=False)
-    scene.act("login", **here, after_s=draw.uniform(2, 20), succeeded=True)
-    scene.act("device", **here, after_s=0.2)
+        scene.act("login", {**here, "succeeded": False})
+    scene.act("login", {**here, "succeeded": True}, after_s=draw.uniform(2, 20))
+    scene.act("device", here, after_s=0.2)
     begins_s, clicks = scene.at_s, draw.randint(3, 12)
     for _ in range(clicks):
-        scene.act("click", **here, after_s=draw.expovariate(1 / 9), page=draw.choice(PAGES))
+        after_s = draw.expovariate(1 / 9)
+        scene.act("click", {**here, "page": draw.choice(PAGES)}, after_s=after_s)
     for _ in range(min(payments_max, draw.choice((0, 1, 1, 1, 2)))):
         merchant, category = draw.choice(member.merchants)
-        where = {"channel": "online", "terminal_id": None, "device_id": device, "ip": member.ip}
-        scene.act(
-            "payment", after_s=draw.uniform(5, 40), **_payment(member, draw, merchant, category), **where
-        )
-    scene.act("session", **here, after_s=5, duration_s=round(scene.at_s - begins_s), clicks=clicks)
+        after_s = draw.uniform(5, 40)
+        paid = _payment(member, draw, merchant, category) | _online(device, member.ip)
+        scene.act("payment", paid, after_s=after_s)
+    lasted = {"duration_s": round(scene.at_s + 5 - begins_s), "clicks": clicks}
+    scene.act("session", {**here, **lasted}, after_s=5)
     return scene.acts
 
 
 def _takeover(victim: Member, draw: random.Random, *, payments: int) -> Sequence[Act]:
     """Somebody gets into a member's account and pays with it; the middle of the story, so that habits are known."""
     scene = _Scene(member=victim.number, at_s=draw.uniform(DURATION_S / 2, DURATION_S - 900))
-    here = {
-        "device_id": f"dev_{draw.getrandbits(48):012x}",
-        "ip": f"203.0.113.{draw.randint(1, 20)}",
-        "session_id": f"ses_{draw.getrandbits(48):012x}",
-    }
+    device, ip = f"dev_{draw.getrandbits(48):012x}", f"203.0.113.{draw.randint(1, 20)}"
+    here = {"device_id": device, "ip": ip, "session_id": f"ses_{draw.getrandbits(48):012x}"}
     for _ in range(draw.choice(TRIES)):
-        scene.act("login", **here, after_s=draw.uniform(0.5, 3), succeeded=False)
-    scene.act("login", **here, after_s=1, succeeded=True)
-    scene.act("device", **here, after_s=0.2)
+        scene.act("login", {**here, "succeeded": False}, after_s=draw.uniform(0.5, 3))
+    scene.act("login", {**here, "succeeded": True}, after_s=1)
+    scene.act("device", here, after_s=0.2)
     begins_s = scene.at_s
-    scene.act("click", **here, after_s=2, page="account")
-    if draw.random() < 0.7:
-        scene.act("password_change", **here, after_s=draw.uniform(5, 20))
+    scene.act("click", {**here, "page": "account"}, after_s=2)
+    if draw.random() < CHANGED:
+        scene.act("password_change", here, after_s=draw.uniform(5, 20))
     country = draw.choice(FAR_COUNTRIES)
     for _ in range(payments):
         merchant, category = draw.choice(SPOILS)
-        amount = round(victim.mean_minor * draw.uniform(4, 15))
-        paid = _payment(victim, draw, merchant, category) | {"amount_minor": amount, "country": country}
-        where = {"channel": "online", "terminal_id": None, "device_id": here["device_id"], "ip": here["ip"]}
-        scene.act("payment", after_s=draw.uniform(10, 60), is_fraud=True, **paid, **where)
-    scene.act("session", **here, after_s=2, duration_s=round(scene.at_s - begins_s), clicks=1)
+        much = {"amount_minor": round(victim.mean_minor * draw.uniform(4, 15)), "country": country}
+        paid = _payment(victim, draw, merchant, category) | much | _online(device, ip)
+        scene.act("payment", paid, after_s=draw.uniform(10, 60), is_fraud=True)
+    lasted = {"duration_s": round(scene.at_s + 2 - begins_s), "clicks": 1}
+    scene.act("session", {**here, **lasted}, after_s=2)
     return scene.acts
+
+
+def _online(device: str, ip: str) -> dict[str, Any]:
+    return {"channel": "online", "terminal_id": None, "device_id": device, "ip": ip}
 
 
 def _payment(member: Member, draw: random.Random, merchant: str, category: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Runs `0041_fraud_models_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
+"""Runs `0041_fraud_ingested_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
 
 from faregate.infra.migrations import run_sql_beside
 

@@ -1,0 +1,10 @@
+"""Runs `0038_fraud_decisions_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
+
+from faregate.infra.migrations import run_sql_beside
+
+revision = "0038"
+down_revision = "0037"
+
+
+def upgrade() -> None:
+    run_sql_beside(__file__)

@@ -1,0 +1,10 @@
+"""Runs `0039_fraud_models_before.sql`. `before` in the name: it runs before the code that needs it is deployed."""
+
+from faregate.infra.migrations import run_sql_beside
+
+revision = "0039"
+down_revision = "0038"
+
+
+def upgrade() -> None:
+    run_sql_beside(__file__)

@@ -1,0 +1,1 @@
+"""What payments ask outside of themselves: the scorer, over HTTP."""
