@@ -138,7 +138,12 @@ class Archive:
             [row] = await (await conn.execute(_QUERIES["try_archive_lock"])).fetchall()
             if not row["held"]:
                 raise ArchiveBusy("another process moves events")
-            yield
+            try:
+                yield
+            finally:
+                # The server would notice a moment after us that we are gone, and refuse whoever comes next.
+                if not conn.closed:
+                    await conn.execute(_QUERIES["leave_archive_lock"])
 
     async def _obstacle(self, segment: Segment, *, older_than: timedelta) -> str | None:
         """Say why a segment stays where it is, None if nothing keeps it."""

@@ -172,6 +172,10 @@ copy eventlog.event (
 -- Makes sure that one process at a time moves events; held until the connection ends.
 select pg_try_advisory_lock(eventlog.border_lock() + 2) as held
 
+-- name: leave_archive_lock
+-- Lets another process move events.
+select pg_advisory_unlock(eventlog.border_lock() + 2)
+
 -- name: limit_lock_wait
 -- Gives up soon when readers hold what a change needs: those who come after us wait behind us.
 set local lock_timeout = '500ms'
