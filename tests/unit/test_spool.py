@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -89,8 +90,13 @@ async def test_nobody_takes_the_file_of_a_process_that_lives(tmp_path: Path) -> 
     living.open()
     await living.append(b"mine")
     assert await taken_by_another(tmp_path) == []
+    another = Spool(tmp_path, bytes_max=LARGE)
+    another.open()
+    assert (another.is_empty, another.finds_others()) == (True, True)
+    assert another.held_bytes > 0
     [part] = await living.take()
     assert part.records == [b"mine"]
+    assert not living.finds_others()
     assert await taken_by_another(tmp_path) == []
     living.close()
     assert await taken_by_another(tmp_path) == [b"mine"]
@@ -114,6 +120,37 @@ async def test_what_is_appended_while_a_part_is_out_comes_into_another(tmp_path:
     assert not spool.is_empty
     [second] = await spool.take()
     assert (first.records, second.records) == ([b"first"], [b"second"])
+    spool.close()
+
+
+async def test_parts_are_taken_while_others_go_on_appending_without_a_pause(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, bytes_max=LARGE)
+    spool.open()
+    written: list[bytes] = []
+
+    async def go_on(name: int) -> None:
+        for number in itertools.count():
+            await spool.append(record := f"{name}-{number}".encode())
+            written.append(record)
+
+    appenders = [asyncio.create_task(go_on(name)) for name in range(16)]
+    found: list[bytes] = []
+    async with asyncio.timeout(30):
+        while len(found) < 500:
+            for part in await spool.take():
+                found += part.records
+                spool.forget(part)
+            await asyncio.sleep(0)
+    for appender in appenders:
+        appender.cancel()
+    await asyncio.gather(*appenders, return_exceptions=True)
+    async with asyncio.timeout(30):
+        while not spool.is_empty:
+            for part in await spool.take():
+                found += part.records
+                spool.forget(part)
+    assert len(found) == len(set(found))
+    assert set(written) <= set(found)
     spool.close()
 
 

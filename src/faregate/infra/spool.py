@@ -56,7 +56,7 @@ class Part:
 
 
 class Spool:
-    """The files of a folder, of which this process appends to one. At most `bytes_max` in all of them."""
+    """The files of a folder, of which this process appends to one. At most about `bytes_max` in all of them."""
 
     def __init__(self, folder: Path, *, bytes_max: int) -> None:
         self._folder, self._bytes_max = folder, bytes_max
@@ -64,29 +64,35 @@ class Spool:
         self._file: int | None = None
         self._path = folder
         self._file_bytes = 0
+        self._sizes: dict[Path, int] = {}
         self._locked: dict[Path, int] = {}
-        self._held = 0
+        self._others_bytes = 0
         self._appending = 0
+        self._writing = asyncio.Lock()
         self._coalescer = Coalescer[bytes, None](write=self._write, batch_max=_BATCH_MAX, writers_max=1)
 
     def open(self) -> None:
         """Make the folder, and look at what is in it."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._held = sum(path.stat().st_size for path in self._folder.glob("*.spool"))
+        self._look_at_others()
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes wait, those that others left in the folder included."""
-        return self._held
+        """How many bytes wait, those that others had in the folder at the last look included."""
+        return self._file_bytes + sum(self._sizes.values()) + self._others_bytes
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits and nothing is being appended."""
-        return not self._held and not self._appending
+        """Whether nothing of this process waits, and nothing is being appended. What others hold is theirs."""
+        return self._file is None and not self._locked and not self._appending
+
+    def finds_others(self) -> bool:
+        """Return whether there are files that are not ours: of processes that live, or of some that do not."""
+        return self._look_at_others()
 
     async def append(self, record: bytes) -> None:
         """Return when the record is on the disk. Raises SpoolFull and SpoolBroken."""
-        if self._held + len(record) > self._bytes_max:
+        if self.held_bytes + len(record) > self._bytes_max:
             raise SpoolFull("the spool is full", bytes_max=self._bytes_max, retry_after_s=1)
         self._appending += 1
         try:
@@ -96,9 +102,8 @@ class Spool:
 
     async def take(self) -> list[Part]:
         """Return what waits, oldest first; what is appended from now on comes into another file."""
-        if self._appending:
-            await self._coalescer.close()
-        self._close_file()
+        async with self._writing:  # between two batches: whoever waits for a pause may wait for ever
+            self._close_file()
         return await asyncio.to_thread(self._taken)
 
     def forget(self, part: Part) -> None:
@@ -109,8 +114,8 @@ class Spool:
         else:
             part.path.unlink()
         os.close(self._locked.pop(part.path))
+        self._sizes.pop(part.path, None)
         self._sync_folder()
-        self._held = max(0, self._held - part.size)
 
     def set_aside(self, record: bytes) -> None:
         """Write a record that nobody takes into a file of its own, for people to look at."""
@@ -128,7 +133,8 @@ class Spool:
         self._locked = {}
 
     async def _write(self, records: Sequence[bytes]) -> Sequence[None]:
-        await asyncio.to_thread(self._append, records)
+        async with self._writing:
+            await asyncio.to_thread(self._append, records)
         return [None] * len(records)
 
     def _append(self, records: Sequence[bytes]) -> None:
@@ -145,7 +151,6 @@ class Spool:
         except OSError as error:
             raise SpoolBroken(f"the spool cannot be written: {error.strerror}", retry_after_s=1) from error
         self._file_bytes += len(data)
-        self._held += len(data)
 
     def _opened_file(self) -> int:
         name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers)}.spool"
@@ -156,13 +161,12 @@ class Spool:
         os.fsync(file)
         self._sync_folder()
         self._file, self._path, self._file_bytes = file, path, len(MAGIC)
-        self._held += len(MAGIC)
         return file
 
     def _close_file(self) -> None:
         if self._file is not None:
-            self._locked[self._path] = self._file
-            self._file = None
+            self._locked[self._path], self._sizes[self._path] = self._file, self._file_bytes
+            self._file, self._file_bytes = None, 0
 
     def _taken(self) -> list[Part]:
         found = []
@@ -170,9 +174,19 @@ class Spool:
             if path == self._path and self._file is not None:
                 continue
             if path in self._locked or self._take_over(path):
-                found.append(_read(path))
-        self._held = sum(path.stat().st_size for path in self._folder.glob("*.spool"))
+                part = _read(path)
+                self._sizes[path] = part.size
+                found.append(part)
+        self._look_at_others()
         return found
+
+    def _look_at_others(self) -> bool:
+        others = [path for path in self._folder.glob("*.spool") if not self._is_ours(path)]
+        self._others_bytes = sum(_size(path) for path in others)
+        return bool(others)
+
+    def _is_ours(self, path: Path) -> bool:
+        return path in self._locked or (self._file is not None and path == self._path)
 
     def _take_over(self, path: Path) -> bool:
         """Lock what another process left behind; false if it lives, or somebody else was faster."""
@@ -197,6 +211,14 @@ class Spool:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file; nothing for one that its owner deleted a moment ago."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _head(record: bytes) -> bytes:

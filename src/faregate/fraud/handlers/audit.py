@@ -187,15 +187,20 @@ class DecisionLog:
             self._wake.clear()
             if self._spool.is_empty:
                 self._is_spooling = False
-                continue
+                if not self._spool.finds_others():
+                    continue
             try:
                 shipped = await self.ship()
             except Exception as error:  # noqa: BLE001 - the shipper outlives whatever PostgreSQL or the disk do
                 _log.warning("fraud_spool_waits", bytes=self._spool.held_bytes, why=str(error))
                 await asyncio.sleep(SHIP_S)
                 continue
-            _log.info("fraud_spool_shipped", decisions=shipped)
-            self._wake.set()  # look again at once: what came meanwhile, or that nothing is left
+            if shipped:
+                _log.info("fraud_spool_shipped", decisions=shipped)
+            if self._spool.is_empty:
+                self._is_spooling = False
+            else:
+                self._wake.set()  # what came meanwhile is brought at once
 
     async def _ship_some(self, rows: Sequence[Mapping[str, Any]]) -> int:
         try:
