@@ -54,17 +54,34 @@ class FraudChaos:
 
 @dataclass(frozen=True, slots=True)
 class TimedScorer:
-    """The scorer, with the time for which each caller was held."""
+    """The scorer, with the time for which each caller was held, and that of a bare timer set at the same moment.
+
+    What the machine does to the loop meanwhile it does to both.
+    """
 
     inner: Scorer
     waited_s: dict[str, float] = field(default_factory=dict)
+    control_s: dict[str, float] = field(default_factory=dict)
+    _controls: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def score(self, payment_id: str, attempt: Attempt) -> Asked:
         """Return what came of it."""
+        control = asyncio.create_task(self._control(payment_id))
+        self._controls.add(control)
+        control.add_done_callback(self._controls.discard)
         began = perf_counter()
         asked = await self.inner.score(payment_id, attempt)
         self.waited_s[payment_id] = perf_counter() - began
         return asked
+
+    async def close(self) -> None:
+        """Wait for the last timers."""
+        await asyncio.gather(*self._controls)
+
+    async def _control(self, payment_id: str) -> None:
+        began = perf_counter()
+        await asyncio.sleep(DEADLINE_S)
+        self.control_s[payment_id] = perf_counter() - began
 
 
 async def run_chaos_fraud(plan: FraudChaos, *, home: Path, say: Say) -> PaymentsRun:
@@ -103,10 +120,9 @@ class _Run:
         self._plan, self._api, self._scorer, self._cards, self._say = plan, api, scorer, cards, say
         self._dice = random.Random(plan.seed)  # noqa: S311 - faults are to come again, not to be secret
         self._answers: list[dict[str, Any]] = []
-        self._control_s: list[float] = []
 
     async def decide_all(self) -> float:
-        """Begin a call and a timer of the control at a steady rate; return how long all took."""
+        """Begin calls at a steady rate; return how long all took."""
         gc.collect()
         gc.freeze()
         begin = perf_counter()
@@ -115,9 +131,9 @@ class _Run:
                 due = begin + number / self._plan.rate_per_s
                 await asyncio.sleep(max(0.0, due - perf_counter()))
                 group.create_task(self._call(number))
-                group.create_task(self._control())
                 if number % 1_000 == 0:
                     self._say(f"{number:,} of {self._plan.calls:,} payments")
+        await self._scorer.close()
         return perf_counter() - begin
 
     async def judged(self, *, seconds: float) -> PaymentsRun:
@@ -137,7 +153,6 @@ class _Run:
                 why[row["why"]] += row["decisions"]
         return PaymentsRun(
             calls=[self._judged(answer) for answer in self._answers],
-            control_s=self._control_s,
             written=written,
             kept=kept,
             seconds=seconds,
@@ -149,6 +164,7 @@ class _Run:
         return Call(
             dealt=dealt_to(payment_id, self._plan.seed),
             waited_s=self._scorer.waited_s[payment_id],
+            control_s=self._scorer.control_s[payment_id],
             amount_minor=answer["amount_minor"],
             status=answer["status"],
             is_flagged=answer["flagged"],
@@ -177,11 +193,6 @@ class _Run:
         if not isinstance(answer, StoredResponse):
             raise TypeError(f"payment {number} was not decided: {answer}")
         self._answers.append(orjson.loads(answer.body))
-
-    async def _control(self) -> None:
-        began = perf_counter()
-        await asyncio.sleep(DEADLINE_S)
-        self._control_s.append(perf_counter() - began)
 
 
 async def _cards(api: PaymentsApi) -> list[str]:

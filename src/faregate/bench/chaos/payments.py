@@ -24,10 +24,14 @@ _OUTCOMES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One payment: what was dealt to it, how long its scorer was waited for, and what was answered."""
+    """One payment: what was dealt to it, how long its scorer was waited for, and what was answered.
+
+    `control_s` is how long a bare timer of the hard time took that was set in the same loop at the same moment.
+    """
 
     dealt: Dealt
     waited_s: float
+    control_s: float
     amount_minor: int
     status: str
     is_flagged: bool
@@ -52,13 +56,9 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentsRun:
-    """What came of a run. `control_s` are timers of the hard time alone, set in the same loop beside each call.
-
-    `written` says the action of each cell, `kept` how many decisions of each cell stand in the table for analysis.
-    """
+    """What came of a run. `written` says each cell, `kept` how many decisions of each stand in the table."""
 
     calls: Sequence[Call]
-    control_s: Sequence[float]
     written: Mapping[str, Mapping[str, Any]]
     kept: Mapping[str, int]
     seconds: float
@@ -71,10 +71,12 @@ class PaymentsRun:
 
     @property
     def released_ms(self) -> Mapping[str, float]:
-        """How long callers waited, and the timers of the control."""
-        timed_out = sorted(call.waited_s for call in self.calls if call.is_timed_out)
+        """How long callers waited whom the hard time released, how long their bare timers, and all callers."""
+        timed = [call for call in self.calls if call.is_timed_out]
+        timed_out = sorted(call.waited_s for call in timed)
+        control = sorted(call.control_s for call in timed)
+        beyond = sorted(call.waited_s - call.control_s for call in timed)
         all_ = sorted(call.waited_s for call in self.calls)
-        control = sorted(self.control_s)
         return {
             "timed_out_p50": _at(timed_out, 0.5),
             "timed_out_p99_9": _at(timed_out, 0.999),
@@ -83,6 +85,7 @@ class PaymentsRun:
             "control_p50": _at(control, 0.5),
             "control_p99_9": _at(control, 0.999),
             "control_max": _at(control, 1.0),
+            "each_beyond_its_own_timer_p99_9": _at(beyond, 0.999),
         }
 
     @property

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from faregate.infra.clock import SystemClock
 from faregate.infra.database import Database
@@ -22,7 +23,7 @@ def own_token(home: Path) -> str:
     """Return the home's token; whoever comes first makes it, in a file that only its owner may read."""
     file = private_folder(home) / KEY_FILE
     if not file.exists():
-        fresh = file.with_name(f"{KEY_FILE}.{os.getpid()}")
+        fresh = file.with_name(f"{KEY_FILE}.{uuid4().hex}")
         fresh.touch(mode=0o600)
         fresh.write_text(make_token(), encoding="ascii")
         with suppress(FileExistsError):  # another process was faster: its token counts
