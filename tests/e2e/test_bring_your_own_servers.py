@@ -95,7 +95,7 @@ def test_the_howto_names_every_context_and_every_role() -> None:
     assert f'ROLES="$ROLES {RELAY}"' in sections()[KAFKA]
 
 
-@pytest.mark.soak  # all of it but its Kafka, which the next one adds
+@pytest.mark.soak
 @pytest.mark.timeout(420)
 @pytest.mark.requirement("P2")
 async def test_the_howto_decides_an_application_with_one_process_a_part_each_under_its_own_login(
@@ -104,6 +104,7 @@ async def test_the_howto_decides_an_application_with_one_process_a_part_each_und
     await decides_an_application(tmp_path, processes=[*CONTEXTS, *roles_of(kafka=False)])
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(420)
 @pytest.mark.requirement("P2")
 async def test_the_howto_decides_an_application_over_a_kafka_that_is_somebody_elses(
