@@ -1,7 +1,7 @@
 """The demo: 1,000 real applicants decided by the running system while the outside world misbehaves.
 
-It starts everything in a home of its own, submits as a partner would, lets who was approved travel, and checks what
-must hold.
+It starts everything in a home of its own, submits as a partner would, lets who was approved travel and pay, and
+checks what must hold.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from faregate.bench.partner import Partner, Submitted, wait_until
 from faregate.bench.verdict import Verdict, judge, percentile
 from faregate.credit.api import CreditApi
+from faregate.entrypoints.demo_payments import Spending, pay_a_while
 from faregate.entrypoints.demo_travel import Journeys, travel_a_while
 from faregate.entrypoints.local_client import connected, new_token, set_faults
 from faregate.gateway.api import summary as calls_summary
@@ -51,11 +52,12 @@ class DemoReport:
     calls: list[dict[str, Any]]
     example: str
     journeys: Journeys
+    spending: Spending
 
     @property
     def checks(self) -> Mapping[str, bool]:
         """Everything that must hold, by its sentence."""
-        return {**self.verdict.checks, **self.journeys.checks}
+        return {**self.verdict.checks, **self.spending.checks, **self.journeys.checks}
 
 
 @contextmanager
@@ -104,7 +106,15 @@ async def run_demo(system: LocalSystem, *, applicants: int, console: Console) ->
         example = await _example(partner, submitted)
     approved = sum(outcome == "approved" for outcome in verdict.outcomes.values())
     journeys = await travel_a_while(system, approved=approved, applicants=applicants, console=console)
-    report = DemoReport(submitted=submitted, verdict=verdict, calls=calls, example=example, journeys=journeys)
+    spending = await pay_a_while(system, approved=approved, console=console)
+    report = DemoReport(
+        submitted=submitted,
+        verdict=verdict,
+        calls=calls,
+        example=example,
+        journeys=journeys,
+        spending=spending,
+    )
     return report, token
 
 
@@ -154,6 +164,7 @@ def summary_of(report: DemoReport) -> dict[str, Any]:
         "outcomes": outcome_table(report),
         "provider_calls": provider_calls(report),
         "audit_replayed": verdict.replayed,
+        "payments": report.spending.document(),
         "travel": report.journeys.document(),
         "checks": dict(report.checks),
     }

@@ -62,6 +62,9 @@ def _figures(summary: Mapping[str, Any]) -> Table:
     for name, value in summary["provider_calls"].items():
         table.add_row(f"provider calls: {name.replace('_', ' ')}", f"{value:,}")
     table.add_section()
+    for name, value in summary["payments"].items():
+        table.add_row(f"payments: {name.replace('_', ' ')}", f"{value:,}")
+    table.add_section()
     for name, value in summary["travel"].items():
         table.add_row(f"travel: {name.replace('_', ' ')}", f"{value:,}")
     return table

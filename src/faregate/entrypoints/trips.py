@@ -28,9 +28,10 @@ SCOPES = ("travel:read", "travel:write", "points:write")
 
 @dataclass(kw_only=True)
 class Lookout:
-    """What can be seen from outside. `tried_again` counts what an operator had to help."""
+    """What can be seen from outside. `stack` closes what is opened besides; `tried_again` counts an operator's help."""
 
     site: Site
+    stack: AsyncExitStack
     travel: TravelApi
     ledger: PointsApi
     members: MembersApi
@@ -99,6 +100,7 @@ async def looking_at(system: LocalSystem) -> AsyncIterator[Lookout]:
         connector = aiohttp.TCPConnector(limit=0)
         yield Lookout(
             site=site,
+            stack=stack,
             travel=await travel_api(process, database=await process.database("travel", connections_max=2)),
             ledger=await points_api(stack, site, database=await process.database("points")),
             members=members_on(await process.database("members"), site.settings),

@@ -64,7 +64,10 @@ class Stage:
 
 @dataclass(kw_only=True)
 class Told:
-    """What the system said. `answers` counts the answers to payments by what they say; of frauds apart."""
+    """What the system said. `answers` counts the answers to payments by what they say; of frauds apart.
+
+    `passed` has the ids of payments that were authorised without more ado, with their amounts in minor units.
+    """
 
     seconds: float = 0.0
     events: Counter[str] = field(default_factory=Counter)
@@ -72,6 +75,7 @@ class Told:
     frauds: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     answers_to_frauds: Counter[str] = field(default_factory=Counter)
+    passed: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary for programs."""
@@ -198,6 +202,8 @@ class _Teller:
         self.told.payments += 1
         self.told.frauds += act.is_fraud
         self.told.answers[said] += 1
+        if said == "authorised":
+            self.told.passed[answer["payment_id"]] = body["amount_minor"]
         if act.is_fraud:
             self.told.answers_to_frauds[said] += 1
         self._say(self.told.payments)

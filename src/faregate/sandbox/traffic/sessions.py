@@ -193,7 +193,7 @@ def _online(device: str, ip: str) -> dict[str, Any]:
 def _payment(member: Member, draw: random.Random, merchant: str, category: int) -> dict[str, Any]:
     return {
         "amount_minor": max(50, round(draw.lognormvariate(0, 0.6) * member.mean_minor)),
-        "currency": "USD",
+        "currency": "EUR",
         "merchant": merchant,
         "merchant_category": category,
         "country": member.country,
