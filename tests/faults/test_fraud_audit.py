@@ -51,11 +51,13 @@ def servers_of(tmp_path: Path) -> Iterator[OwnServers]:
 
 
 @asynccontextmanager
-async def service(servers: OwnServers, **changed: Any) -> AsyncIterator[FraudWorld]:
+async def service(
+    servers: OwnServers, *, home: Path | None = None, **changed: Any
+) -> AsyncIterator[FraudWorld]:
     """Serve fraud on these servers; it is patient with Valkey only."""
     settings = Settings(
         _env_file=None,  # type: ignore[call-arg]
-        home=servers.home,
+        home=home or servers.home,
         database_url=SecretStr(servers.database_url),
         valkey_url=SecretStr(url := f"unix://{servers.valkey_socket}"),
         fraud_features_ms_max=PATIENT["fraud_features_ms_max"],
@@ -83,7 +85,7 @@ async def assert_all_there(servers: OwnServers, answers: Answers) -> None:
         assert recorded[decision_id] == {**answer, "degraded": without}
 
 
-async def until_direct(fraud: FraudWorld, asked: Asked) -> None:
+async def until_direct(fraud: FraudWorld, asked: Asked, *, pause_s: float = 0.05) -> None:
     """Ask until an answer does not go to the spool any more, whose refusals do not count."""
     async with asyncio.timeout(30):
         while True:
@@ -92,7 +94,7 @@ async def until_direct(fraud: FraudWorld, asked: Asked) -> None:
                 asked.answers[reply.json["decision_id"]] = reply.json
                 if "audit_spooled" not in reply.json["degraded"]:
                     return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause_s)
 
 
 async def test_decisions_go_on_while_postgres_is_stopped_and_arrive_once_when_it_is_back(
@@ -128,9 +130,32 @@ async def test_a_slow_postgres_keeps_nobody_waiting_and_gets_each_decision_once(
                 for _ in range(5):
                     assert all("audit_spooled" in one["degraded"] for one in await asked.some(fraud, 20))
                 await blocker.rollback()
-            await until_direct(fraud, asked)
+            async with asyncio.timeout(
+                60
+            ):  # nobody pauses: under load there is always something in the spool
+                await asyncio.gather(*(until_direct(fraud, asked, pause_s=0.0) for _ in range(8)))
         await assert_all_there(servers, asked.answers)
         assert len(await rows(servers)) == len(asked.answers)
+
+
+async def test_of_two_machines_that_decided_one_payment_meanwhile_both_are_recorded_and_the_first_counts(
+    tmp_path: Path,
+) -> None:
+    payment = new_payment(ip=None)  # the two have keys of their own, and so other pseudonyms for one address
+    with servers_of(tmp_path) as servers:
+        async with service(servers) as here, service(servers, home=tmp_path / "there") as there:
+            for fraud in (here, there):
+                await fraud.decided()  # the key is known from now on
+            servers.postgres.kill9()
+            told = [await fraud.decided(payment) for fraud in (here, there)]
+            servers.postgres.start()
+            for fraud in (here, there):
+                await until_direct(fraud, Asked())
+            kept = [row for row in await rows(servers) if row["payment_id"] == payment["payment_id"]]
+            assert {row["id"] for row in kept} == {answer["decision_id"] for answer in told}
+            [counts] = [row["id"] for row in kept if row["is_first"]]
+            found = await here.get(f"/payments/{payment['payment_id']}/decision")
+            assert found.json["answer"]["decision_id"] == counts
 
 
 async def test_a_full_spool_refuses_instead_of_answering_what_nobody_would_know(tmp_path: Path) -> None:

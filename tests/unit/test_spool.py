@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,29 @@ async def test_what_is_appended_while_a_part_is_out_comes_into_another(tmp_path:
     [second] = await spool.take()
     assert (first.records, second.records) == ([b"first"], [b"second"])
     spool.close()
+
+
+async def test_nobody_takes_a_file_that_is_just_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, is_made, may_go_on = fcntl.flock, threading.Event(), threading.Event()
+
+    def held_up(file: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX:  # of the one that makes it; who looks for files does not wait
+            is_made.set()
+            may_go_on.wait(30)
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", held_up)
+    spool = Spool(tmp_path, bytes_max=LARGE)
+    spool.open()
+    appending = asyncio.create_task(spool.append(b"mine"))
+    await asyncio.to_thread(is_made.wait, 30)
+    assert await taken(tmp_path) == ([], False)
+    may_go_on.set()
+    await appending
+    spool.close()
+    assert await taken(tmp_path) == ([b"mine"], False)
 
 
 async def test_parts_are_taken_while_others_go_on_appending_without_a_pause(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,6 +28,8 @@ from faregate.infra.local_system import Plan, local_system
 
 Say = Callable[[str], None]
 CUSTOMERS = 1_000
+ARRIVES_S = 30.0
+"""So long it is waited for decisions that the service had in its spool."""
 
 
 async def bench_score(plan: ScorePlan, *, home: Path, say: Say) -> BenchResult:
@@ -59,14 +63,19 @@ async def bench_score(plan: ScorePlan, *, home: Path, say: Say) -> BenchResult:
             cpu_now=lambda: cpu_seconds(system.pids()),
             on_progress=progress,
         )
-        counted = await kept(stack, site)
+        counted = await kept(stack, site, until=found.answered)
         say("each stage alone")
         fraud = await fraud_api(Process(stack, site), loop_lag=LoopLag())
         return result_of(found, counted, stages=await measure_stages(fraud, run=uuid4().hex[:8]))
 
 
-async def kept(stack: AsyncExitStack, site: Site) -> Kept:
-    """Count the decisions in the database."""
+async def kept(stack: AsyncExitStack, site: Site, *, until: int) -> Kept:
+    """Count the decisions in the database, once those of the spool have arrived."""
     database = await site.database(stack, "fraud", connections_max=1)
-    async with database.connection() as conn:
-        return Kept(**await tally(conn))
+    deadline = time.monotonic() + ARRIVES_S
+    while True:
+        async with database.connection() as conn:
+            counted = Kept(**await tally(conn))
+        if counted.decisions >= until or time.monotonic() > deadline:
+            return counted
+        await asyncio.sleep(0.2)

@@ -153,12 +153,14 @@ class Spool:
         self._file_bytes += len(data)
 
     def _opened_file(self) -> int:
-        name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers)}.spool"
-        path = self._folder / name
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        """Make a file. It gets its name once it is locked: whoever finds one without a lock takes it for left behind."""
+        name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers)}"
+        new, path = self._folder / f"{name}.new", self._folder / f"{name}.spool"
+        file = os.open(new, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
         os.write(file, MAGIC)
         os.fsync(file)
+        new.rename(path)
         self._sync_folder()
         self._file, self._path, self._file_bytes = file, path, len(MAGIC)
         return file

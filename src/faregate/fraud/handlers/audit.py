@@ -2,12 +2,14 @@
 
 While PostgreSQL is quick, an answer waits for the commit that its decision shares with others. The first that waits too
 long turns everybody to the spool, which is on this machine's disk; a shipper brings what is in it to PostgreSQL, each
-decision once, and turns back when nothing is left. A decision may be written by both ways: its id makes it one.
+decision once, and turns back when PostgreSQL took that quickly. A decision may be written by both ways: its id makes it
+one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -77,6 +79,7 @@ class DecisionLog:
         self._spooled: dict[str, Decided] = {}
         self._appending: dict[str, asyncio.Lock] = {}
         self._is_spooling = False
+        self._took_s = 0.0  # how long PostgreSQL took for what was shipped last
         self._wake = asyncio.Event()
         self._counted = metrics.counter(
             "faregate_fraud_audit_total", "Decisions kept, by where they went first", labels=("way",)
@@ -197,14 +200,19 @@ class DecisionLog:
                 continue
             if shipped:
                 _log.info("fraud_spool_shipped", decisions=shipped)
-            if self._spool.is_empty:
-                self._is_spooling = False
-            else:
-                self._wake.set()  # what came meanwhile is brought at once
+            if self._took_s <= self._options.wait_s:
+                self._is_spooling = (
+                    False  # also if something came meanwhile: under load there is always something
+                )
+            if not self._spool.is_empty:
+                self._wake.set()
 
     async def _ship_some(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        began = time.monotonic()
         try:
-            return await store.ship(self._database, rows)
+            shipped = await store.ship(self._database, rows)
+            self._took_s = time.monotonic() - began
+            return shipped
         except DecisionUnwritable:
             if len(rows) > 1:
                 middle = len(rows) // 2

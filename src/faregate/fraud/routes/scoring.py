@@ -121,22 +121,21 @@ _LIST = operation(
     scope=READ_SCOPE,
     limited=True,
 )
-_ONE = operation(
-    summary="One decision, with its reasons; of an approval, too",
-    parameters=query_parameters(ScoreQuery),
-    answers={200: Answer(description="As it was answered", model=FraudDecisionAnswer)},
-    problems=[DecisionNotFound, ValidationFailed, DatabaseUnavailable],
-    scope=READ_SCOPE,
-    limited=True,
-)
-_OF_PAYMENT = operation(
-    summary="The decision that counts for a payment",
-    parameters=query_parameters(ScoreQuery),
-    answers={200: Answer(description="As it was answered", model=FraudDecisionAnswer)},
-    problems=[DecisionNotFound, ValidationFailed, DatabaseUnavailable],
-    scope=READ_SCOPE,
-    limited=True,
-)
+
+
+def _one(summary: str) -> dict[str, Any]:
+    return operation(
+        summary=summary,
+        parameters=query_parameters(ScoreQuery),
+        answers={200: Answer(description="As it was answered", model=FraudDecisionAnswer)},
+        problems=[DecisionNotFound, ValidationFailed, DatabaseUnavailable],
+        scope=READ_SCOPE,
+        limited=True,
+    )
+
+
+_ONE = _one("One decision, with its reasons; of an approval, too")
+_OF_PAYMENT = _one("The decision that counts for a payment")
 
 
 def scoring_routes(*, fraud: FraudApi, authenticator: Authenticator, gate: Gate, clock: Clock) -> APIRouter:

@@ -69,7 +69,7 @@ async def write(database: Database, decisions: Sequence[StoredDecision]) -> list
 
     async def act() -> list[Decided | None]:
         async with _writing(database) as conn:
-            rows = await _inserted(conn, "write_decisions", [row_of(one) for one in decisions])
+            rows = await _inserted(conn, [row_of(one) for one in decisions], were_answered=False)
             written = {row["id"] for row in rows}
             others = [one.payment.payment_id for one in decisions if one.id not in written]
             found = await decided(conn, others) if others else {}
@@ -83,7 +83,7 @@ async def ship(database: Database, decisions: Sequence[Mapping[str, Any]]) -> in
 
     async def act() -> int:
         async with _writing(database) as conn:
-            return len(await _inserted(conn, "ship_decisions", decisions))
+            return len(await _inserted(conn, decisions, were_answered=True))
 
     return await _with_months(database, act, [datetime.fromisoformat(row["decided_at"]) for row in decisions])
 
@@ -178,7 +178,10 @@ async def _with_months(
         return await act()
 
 
-async def _inserted(conn: Connection, query: str, rows: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+async def _inserted(
+    conn: Connection, rows: Sequence[Mapping[str, Any]], *, were_answered: bool
+) -> Sequence[Mapping[str, Any]]:
     # One document and not an array a column: quoting records for an array took a quarter of the service's time.
     document = orjson.dumps([{**row, "record": orjson.Fragment(row["record"])} for row in rows])
-    return await (await conn.execute(_Q[query], {"rows": document.decode()})).fetchall()
+    given = {"rows": document.decode(), "were_answered": were_answered}
+    return await (await conn.execute(_Q["write_decisions"], given)).fetchall()

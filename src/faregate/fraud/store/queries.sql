@@ -1,27 +1,5 @@
 -- name: write_decisions
--- Writes decisions, as far as their payments have none yet; says which were written.
-with given as (
-    select g.*, decode(hex, 'hex') as digest from json_to_recordset(%(rows)s::json) as g (
-        id text, decided_at timestamptz, payment_id text, hex text, action text, score float8, amount_minor bigint,
-        currency text, card_token text, degraded text, record json
-    )
-),
-first as (
-    insert into fraud.scored_payment (payment_id, decision_id, digest)
-    select payment_id, id, digest from given order by payment_id
-    on conflict (payment_id) do nothing
-    returning decision_id
-)
-insert into fraud.decision (
-    id, decided_at, payment_id, is_first, action, score, amount_minor, currency, card_token, degraded, record
-)
-select id, decided_at, payment_id, true, action, score, amount_minor, currency, card_token,
-    string_to_array(degraded, ','), record
-from given where id in (select decision_id from first)
-returning id
-
--- name: ship_decisions
--- Writes decisions that were answered already, each once, whether their payments have one or not.
+-- Writes decisions whose payments have none yet, and others too if they were answered already; says which were written.
 with given as (
     select g.*, decode(hex, 'hex') as digest from json_to_recordset(%(rows)s::json) as g (
         id text, decided_at timestamptz, payment_id text, hex text, action text, score float8, amount_minor bigint,
@@ -37,11 +15,12 @@ first as (
 insert into fraud.decision (
     id, decided_at, payment_id, is_first, action, score, amount_minor, currency, card_token, degraded, record
 )
-select id, decided_at, payment_id, id in (select decision_id from first), action, score, amount_minor, currency,
-    card_token, string_to_array(degraded, ','), record
-from given
+select id, decided_at, payment_id, decision_id is not null, action, score, amount_minor, currency, card_token,
+    string_to_array(degraded, ','), record
+from given left join first on decision_id = id
+where decision_id is not null or %(were_answered)s
 on conflict (id, decided_at) do nothing
-returning id, is_first
+returning id
 
 -- name: make_months
 -- Makes the tables of the months of these instants.
