@@ -19,6 +19,8 @@ from faregate.infra.http.idempotency_store import (
 )
 from faregate.infra.http.idempotency_store import (
     Fresh,
+    InFlight,
+    KeyScope,
     KeyState,
     StoredResponse,
     check_attempts,
@@ -71,9 +73,22 @@ class Authoriser:
     book: PolicyBook = field(default_factory=PolicyBook)
     watch: Watch
     writes: Coalescer[Draft, Answer]
+    _deciding: set[KeyScope] = field(default_factory=set)
 
     async def __call__(self, key: KeyAttempt, attempt: Attempt) -> Answer:
-        """Answer an attempt once a key. `member_id` of the attempt is that of the card's holder, whatever it says."""
+        """Answer an attempt once a key.
+
+        The second of two at once is told so before anybody scores it: the scorer would take it for another payment.
+        """
+        if key.scope in self._deciding:
+            return InFlight()
+        self._deciding.add(key.scope)
+        try:
+            return await self._decide(key, attempt)
+        finally:
+            self._deciding.discard(key.scope)
+
+    async def _decide(self, key: KeyAttempt, attempt: Attempt) -> Answer:
         async with self.database.transaction() as conn:
             [state] = await check_attempts(conn, [key])
             if not isinstance(state, Fresh):
