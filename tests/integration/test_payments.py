@@ -176,6 +176,7 @@ async def test_of_many_of_the_same_key_at_once_one_is_decided_and_all_are_told_t
     assert len(told) == 1
     assert {one.status for one in replies} <= {201, 409}
     [payment] = told
+    assert [asked["payment_id"] for asked in shared.scorer.asked] == [payment]
     assert [type_ for type_, _ in await shared.events(payment)] == ["authorised"]
 
 

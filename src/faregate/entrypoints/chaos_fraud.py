@@ -119,7 +119,7 @@ class _Run:
     ) -> None:
         self._plan, self._api, self._scorer, self._cards, self._say = plan, api, scorer, cards, say
         self._dice = random.Random(plan.seed)  # noqa: S311 - faults are to come again, not to be secret
-        self._answers: list[dict[str, Any]] = []
+        self._answers: list[bytes] = []  # read at the end: what is read now, the garbage collector walks over
 
     async def decide_all(self) -> float:
         """Begin calls at a steady rate; return how long all took."""
@@ -152,7 +152,7 @@ class _Run:
             if row["why"]:
                 why[row["why"]] += row["decisions"]
         return PaymentsRun(
-            calls=[self._judged(answer) for answer in self._answers],
+            calls=[self._judged(orjson.loads(answer)) for answer in self._answers],
             written=written,
             kept=kept,
             seconds=seconds,
@@ -192,7 +192,7 @@ class _Run:
         answer = await self._api.authorise(KeyAttempt(scope, number.to_bytes(32)), attempt)
         if not isinstance(answer, StoredResponse):
             raise TypeError(f"payment {number} was not decided: {answer}")
-        self._answers.append(orjson.loads(answer.body))
+        self._answers.append(answer.body)
 
 
 async def _cards(api: PaymentsApi) -> list[str]:

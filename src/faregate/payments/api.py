@@ -17,7 +17,7 @@ from faregate.payments.contracts.payments import Attempt, Degraded, Payment
 from faregate.payments.domain.cards import checked_number
 from faregate.payments.handlers.acts import PaymentActs
 from faregate.payments.handlers.answers import METHOD, ROUTE, payment_document
-from faregate.payments.handlers.authorise import Answer, Authoriser, Draft, PaymentExists, Writer
+from faregate.payments.handlers.authorise import Answer, Authoriser, Draft, Looker, PaymentExists, Writer
 from faregate.payments.handlers.cards import CardDesk
 from faregate.payments.handlers.issuing import Issuer
 from faregate.payments.handlers.policies import PolicyDesk, publish_first_policy
@@ -103,6 +103,7 @@ __all__ = [
     "CardDesk",
     "Draft",
     "Issuer",
+    "Looker",
     "PaymentActs",
     "PaymentExists",
     "PaymentsApi",

@@ -30,6 +30,7 @@ from faregate.payments.api import (
     CardDesk,
     Draft,
     Issuer,
+    Looker,
     PaymentActs,
     PaymentsApi,
     PolicyDesk,
@@ -73,7 +74,11 @@ def payments_on(
     own = _tools()
     writes: Coalescer[Draft, Answer] = Coalescer(write=Writer(database=database, tools=own))
     authoriser = Authoriser(
-        database=database, tools=own, scorer=scorer, watch=Watch.of(metrics), writes=writes
+        tools=own,
+        scorer=scorer,
+        watch=Watch.of(metrics),
+        looks=Coalescer(write=Looker(database=database)),
+        writes=writes,
     )
     api = PaymentsApi(
         database=database,

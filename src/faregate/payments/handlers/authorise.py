@@ -19,6 +19,8 @@ from faregate.infra.http.idempotency_store import (
 )
 from faregate.infra.http.idempotency_store import (
     Fresh,
+    InFlight,
+    KeyScope,
     KeyState,
     StoredResponse,
     check_attempts,
@@ -38,6 +40,7 @@ from faregate.payments.handlers.tools import EXPIRES_AFTER, Tools, payment_id_of
 from faregate.payments.handlers.watch import Watch
 from faregate.payments.store import cards as card_store
 from faregate.payments.store import payments as store
+from faregate.payments.store.cards import Look
 from faregate.payments.store.payments import NewPayment
 
 Answer = StoredResponse | KeyState
@@ -61,25 +64,63 @@ class Draft:
     asked: Asked | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a decision begins with, as of the moment at which it was looked."""
+
+    look: Look
+    version: PolicyVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looker:
+    """Looks at batches of attempts: what is known of their keys, else their cards and the policy that counts."""
+
+    database: Database
+    book: PolicyBook = field(default_factory=PolicyBook)
+
+    async def __call__(self, asked: Sequence[tuple[KeyAttempt, Attempt]]) -> list[Sight | KeyState]:
+        """Return what was seen of each, in their order."""
+        async with self.database.transaction() as conn:
+            states = await check_attempts(conn, [key for key, _ in asked])
+            looks = await card_store.look(conn, [(one.card_token, one.currency) for _, one in asked])
+            return [
+                Sight(look=look, version=await self.book.version(conn, look.policy_version))
+                if isinstance(state, Fresh)
+                else state
+                for state, look in zip(states, looks, strict=True)
+            ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Authoriser:
     """Decides payments."""
 
-    database: Database
     tools: Tools
     scorer: Scorer
-    book: PolicyBook = field(default_factory=PolicyBook)
     watch: Watch
+    looks: Coalescer[tuple[KeyAttempt, Attempt], Sight | KeyState]
     writes: Coalescer[Draft, Answer]
+    _deciding: set[KeyScope] = field(default_factory=set)
 
     async def __call__(self, key: KeyAttempt, attempt: Attempt) -> Answer:
-        """Answer an attempt once a key. `member_id` of the attempt is that of the card's holder, whatever it says."""
-        async with self.database.transaction() as conn:
-            [state] = await check_attempts(conn, [key])
-            if not isinstance(state, Fresh):
-                return state
-            look = await card_store.look(conn, attempt.card_token, attempt.currency)
-            version = await self.book.version(conn, look.policy_version)
+        """Answer an attempt once a key.
+
+        The second of two at once is told so before anybody scores it: the scorer would take it for another payment.
+        """
+        if key.scope in self._deciding:
+            return InFlight()
+        self._deciding.add(key.scope)
+        try:
+            return await self._decide(key, attempt)
+        finally:
+            self._deciding.discard(key.scope)
+
+    async def _decide(self, key: KeyAttempt, attempt: Attempt) -> Answer:
+        seen = await self.looks.submit((key, attempt))
+        if not isinstance(seen, Sight):
+            return seen
+        look, version = seen.look, seen.version
         attempt = _held_by(attempt, look.card)
         reason = _against(attempt, look.card, look.spending, version, self.tools.clock.now())
         payment_id = payment_id_of(key.scope.client_id, key.scope.key)

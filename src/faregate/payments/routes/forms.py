@@ -67,7 +67,6 @@ class AuthorisationForm(BaseModel):
         default=None,
         pattern=NUMBER_PATTERN,
         description="Kept nowhere.",
-        examples=["9999990000000004"],
         repr=False,
     )
     member_id: str | None = Field(
@@ -75,16 +74,14 @@ class AuthorisationForm(BaseModel):
         pattern=MEMBER_ID_PATTERN,
         description="Pays with the active card that was issued first and pays in this currency.",
     )
-    amount_minor: _Amount = Field(description="In the minor unit of the currency.", examples=[4_250])
-    currency: _Currency = Field(examples=["USD"])
-    merchant: _Id = Field(examples=["mer_0042"])
-    merchant_category: int = Field(ge=0, le=9_999, description="ISO 18245.", examples=[5_812])
+    amount_minor: _Amount = Field(description="In the minor unit of the currency.")
+    currency: _Currency
+    merchant: _Id
+    merchant_category: int = Field(ge=0, le=9_999, description="ISO 18245.")
     channel: PaymentChannel = Field(strict=False)
-    country: str = Field(
-        pattern=COUNTRY_PATTERN, description="ISO 3166: where the payment is made.", examples=["US"]
-    )
-    terminal_id: _Id | None = Field(default=None, examples=["ter_0042"])
-    device_id: _Id | None = Field(default=None, examples=["dev_9f8e7d6c"])
+    country: str = Field(pattern=COUNTRY_PATTERN, description="ISO 3166: where the payment is made.")
+    terminal_id: _Id | None = Field(default=None)
+    device_id: _Id | None = Field(default=None)
     ip: str | None = Field(
         default=None, min_length=1, max_length=45, description="IPv4 or IPv6; kept nowhere.", repr=False
     )

@@ -49,11 +49,18 @@ class CardEntry:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def look(conn: Connection, token: str | None, currency: str) -> Look:
-    """Return the card, how much it spent in a currency, and which version of the policy counts now."""
-    row: Any = await (await conn.execute(_Q["look"], {"token": token, "currency": currency})).fetchone()
-    card = None if row["token"] is None else _card(row)
-    return Look(policy_version=row["policy_version"], card=card, spending=_spending(row))
+async def look(conn: Connection, wanted: Sequence[tuple[str | None, str]]) -> Sequence[Look]:
+    """Return for each card and currency the card, what it spent, and which version of the policy counts now."""
+    given = {"tokens": [token for token, _ in wanted], "currencies": [currency for _, currency in wanted]}
+    cursor = await conn.execute(_Q["look"], given)
+    return [
+        Look(
+            policy_version=row["policy_version"],
+            card=None if row["token"] is None else _card(row),
+            spending=_spending(row),
+        )
+        for row in await cursor.fetchall()
+    ]
 
 
 async def find(conn: Connection, candidates: Sequence[BlindDigest]) -> tuple[str, str] | None:

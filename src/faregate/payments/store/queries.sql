@@ -1,10 +1,12 @@
 -- name: look
--- What a decision begins with: the card, its limit in the currency of the payment, and which policy counts now.
+-- What decisions begin with, in their order: the card, its limit in the currency of the payment, and which policy counts.
 select p.version as policy_version, c.*, l.currency as limit_currency, l.transaction_minor_max, l.day_minor_max, l.spent_on,
        l.spent_minor
 from (select max(version) as version from payments.policy) p
-left join payments.card c on c.token = %(token)s
-left join payments.card_limit l on l.card_token = c.token and l.currency = %(currency)s;
+cross join unnest(%(tokens)s::text[], %(currencies)s::text[]) with ordinality as w (token, currency, n)
+left join payments.card c on c.token = w.token
+left join payments.card_limit l on l.card_token = c.token and l.currency = w.currency
+order by w.n;
 
 -- name: find_card
 -- The card that has a number with one of these keyed hashes, and the key of the hash that was found.
