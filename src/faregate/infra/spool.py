@@ -153,7 +153,7 @@ class Spool:
         self._file_bytes += len(data)
 
     def _opened_file(self) -> int:
-        """Make a file. It gets its name once it is locked: whoever finds one without a lock takes it for left behind."""
+        """Make a file, which gets its name once it is locked: one without a lock is taken for left behind."""
         name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers)}"
         new, path = self._folder / f"{name}.new", self._folder / f"{name}.spool"
         file = os.open(new, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
