@@ -64,7 +64,10 @@ APART: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "payments": (("serve", "payments"), ("access", "payments")),
     "travel": (("serve", "travel"), ("access", "travel")),
     "redemptions": (("work", "runs", "partners"), ("credit", "travel", "workflow")),
-    "accounts": (("work", "consumers.points.accounts"), ("credit", "members", "points")),
+    "accounts": (
+        ("work", "consumers.points.accounts"),
+        ("credit", "members", "payments", "points"),
+    ),
     "bus": (("work", "sequencer", "relay"), ("eventlog",)),
 }
 """Each process: what it runs, and the parts as which it may act. Who travels may be no other part."""

@@ -151,13 +151,15 @@ async def test_replay_recomputes_every_decision_by_command(desk: Desk) -> None:
 async def test_replay_finds_a_published_ruleset_that_was_rewritten_with_its_hash(desk: Desk) -> None:
     application = await desk.decided()
     rewrite = (
-        "update rules.ruleset_version set content = t.text, sha256 = encode(sha256(convert_to(t.text, 'UTF8')), 'hex')"
-        " from (select replace(content, %(old)s, %(new)s) as text from rules.ruleset_version where version = 1) as t"
-        " where version = 1"
+        "update rules.ruleset_version set content = t.text,"
+        " sha256 = encode(sha256(convert_to(t.text, 'UTF8')), 'hex') from ("
+        "select replace(content, %(old)s, %(new)s) as text from rules.ruleset_version"
+        " where (name, version) = (%(name)s, 1)) as t"
+        " where (name, version) = (%(name)s, 1)"
     )
-    await past_the_triggers(desk, rewrite, old="< 0.45", new="< 0.46")
+    await past_the_triggers(desk, rewrite, name="card-eligibility", old="< 0.45", new="< 0.46")
     replayed = await audit(desk, "replay", application)
-    await past_the_triggers(desk, rewrite, old="< 0.46", new="< 0.45")
+    await past_the_triggers(desk, rewrite, name="card-eligibility", old="< 0.46", new="< 0.45")
     assert replayed.exit_code == 1
     assert f"{application}/1" in replayed.stdout
     assert (await audit(desk, "replay", application)).exit_code == 0

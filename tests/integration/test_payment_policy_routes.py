@@ -70,7 +70,7 @@ async def test_a_policy_that_is_not_whole_is_refused_by_its_cell_and_nothing_cha
     del policy["tables"][0]["bands"][2]["cells"]["model_missing"]
     async with shared.world.unchanged():
         reply = await shared.post("/policy", {"policy": policy, "reason": "a mistake"})
-    assert reply.problem == (400, "policy-invalid")
+    assert reply.problem == (400, "payment-policy-invalid")
     assert reply.json["place"] == "everything.high.model_missing"
 
 

@@ -50,7 +50,8 @@ class Listener:
         self.payments.append(body)
         self.keys.append(request.headers["Idempotency-Key"])
         status = "declined" if body["amount_minor"] > 10_000 else "authorised"
-        return web.json_response({"status": status, "flagged": body["amount_minor"] % 10 == 0}, status=201)
+        answer = {"payment_id": f"pay_{len(self.payments)}", "status": status}
+        return web.json_response(answer | {"flagged": body["amount_minor"] % 10 == 0}, status=201)
 
     def busy(self, request: web.Request) -> web.Response | None:
         assert request.headers["Authorization"] == "Bearer secret"

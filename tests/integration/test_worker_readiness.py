@@ -60,7 +60,7 @@ async def test_a_whole_worker_says_what_it_needs_by_name(settings: Settings) -> 
     assert sorted(name for name, said in found.items() if said == "ok") == [*databases, "engine", "loops"]
     behind = {f"lag.credit.{name}" for name in ("runs", "signals", "snapshots", "webhooks")}
     behind |= {"lag.members.enrolment", "lag.members.tiers", "lag.points.accounts"}
-    behind |= {"lag.points.payments", "lag.points.tiers"}
+    behind |= {"lag.points.payments", "lag.points.tiers", "lag.payments.cards"}
     unready = {name: said for name, said in found.items() if said != "ok"}
     assert unready == dict.fromkeys(behind, "ConsumersBehind: no member has joined yet")
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from faregate.payments.contracts.payments import AMOUNT_MAX, Attempt, PaymentChannel
 from faregate.payments.contracts.policy import CellAction, Policy, ScorerState
 from faregate.payments.contracts.scoring import NoScore, Score, ScorerAction
-from faregate.payments.domain.policy import PolicyInvalid, band_of, read_policy, table_of
+from faregate.payments.domain.policy import PaymentPolicyInvalid, band_of, read_policy, table_of
 from faregate.payments.domain.verdict import decide
 from faregate.payments.handlers.policies import first_policy
 
@@ -123,7 +123,7 @@ def _country_in_words(policy: Any) -> None:
 def test_a_policy_that_is_not_whole_is_refused_by_its_place(spoil: Callable[[Any], None], place: str) -> None:
     document = deepcopy(first_policy())
     spoil(document)
-    with pytest.raises(PolicyInvalid) as refused:
+    with pytest.raises(PaymentPolicyInvalid) as refused:
         read_policy(document)
     assert refused.value.facts["place"] == place
 

@@ -25,7 +25,7 @@ class ModelNameInvalid(InvalidError):
     """A model is named by lower-case letters, digits and hyphens, a version by that, a hyphen and its number."""
 
 
-class NothingToRollBackTo(ConflictError):
+class NoEarlierModel(ConflictError):
     """No other model was active before the active one."""
 
 
@@ -82,13 +82,13 @@ class ModelRegistry:
     async def roll_back(self, *, doing: Doing) -> ModelVersion:
         """Let the version decide that was active before the active one; a second time goes on backwards.
 
-        Raises NothingToRollBackTo and ModelUnusable.
+        Raises NoEarlierModel and ModelUnusable.
         """
         async with self._database.transaction() as conn:
             await store.lock_acts(conn)
             before = previous(await store.activations(conn))
             if before is None:
-                raise NothingToRollBackTo("no other model was active before the active one")
+                raise NoEarlierModel("no other model was active before the active one")
             version = await self._usable(conn, f"{before[0]}-{before[1]}")
             await _note(conn, "rolled_back", version, doing)
         return version

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from faregate.fraud.api import Doing, FraudApi
 from faregate.fraud.contracts.release import ModelVersion
 from faregate.fraud.handlers.models import ModelNotFound, ModelUnusable
-from faregate.fraud.handlers.registry import ModelNameInvalid, NothingToRollBackTo
+from faregate.fraud.handlers.registry import ModelNameInvalid, NoEarlierModel
 from faregate.fraud.routes.scoring import MANAGE_SCOPE, READ_SCOPE
 from faregate.infra.database import DatabaseUnavailable
 from faregate.infra.http.authentication import Authenticator
@@ -93,7 +93,7 @@ _ROLL_BACK = operation(
     summary="Let the model decide again that was active before",
     body=ModelRollBackForm,
     answers=_CHANGED,
-    problems=[NothingToRollBackTo, ModelUnusable, DatabaseUnavailable],
+    problems=[NoEarlierModel, ModelUnusable, DatabaseUnavailable],
     scope=MANAGE_SCOPE,
 )
 _SHADOW = operation(

@@ -27,7 +27,7 @@ _STATES: Final = tuple(ScorerState)
 COUNTRY_PATTERN: Final = r"^[A-Z]{2}$"
 
 
-class PolicyInvalid(InvalidError):
+class PaymentPolicyInvalid(InvalidError):
     """The policy is not whole, or contradicts itself. `place` names the table, band and state.
 
     Every table has bands from 0 on without a gap or an overlap, the last without an end; every band has a cell for each
@@ -89,13 +89,13 @@ class PaymentPolicyDocument(_Part):
 
 
 def read_policy(document: Mapping[str, Any]) -> Policy:
-    """Return the policy that a document says. Raises PolicyInvalid, which names the place."""
+    """Return the policy that a document says. Raises PaymentPolicyInvalid, which names the place."""
     try:
         said = PaymentPolicyDocument.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise PolicyInvalid(f"{place}: {first['msg']}", place=place) from None
+        raise PaymentPolicyInvalid(f"{place}: {first['msg']}", place=place) from None
     for country in said.sanctioned_countries:
         if len(country) != 2 or not (country.isascii() and country.isalpha() and country.isupper()):
             raise _invalid("sanctioned_countries", "a country is two capital letters (ISO 3166)")
@@ -244,5 +244,5 @@ def _is_for(scope: Scope, attempt: Attempt) -> bool:
     )
 
 
-def _invalid(place: str, why: str) -> PolicyInvalid:
-    return PolicyInvalid(f"{place}: {why}", place=place)
+def _invalid(place: str, why: str) -> PaymentPolicyInvalid:
+    return PaymentPolicyInvalid(f"{place}: {why}", place=place)

@@ -64,7 +64,7 @@ class PolicyDesk:
     async def set(
         self, conn: Connection, document: Mapping[str, Any], *, by: str, reason: str
     ) -> PolicyVersion:
-        """Add a version, which counts from the commit on. Raises PolicyInvalid."""
+        """Add a version, which counts from the commit on. Raises PaymentPolicyInvalid."""
         read_policy(document)
         await store.lock(conn)
         version = await store.insert(conn, document, by=by, reason=reason, now=self.clock.now())

@@ -11,7 +11,7 @@ from faregate.infra.http.acts import REPLAYED, to_json
 from faregate.infra.http.body import read_json, validate
 from faregate.infra.http.openapi import Answer, operation
 from faregate.infra.http.routing import make_router
-from faregate.payments.domain.policy import PolicyInvalid, PolicyVersionUnknown, read_policy
+from faregate.payments.domain.policy import PaymentPolicyInvalid, PolicyVersionUnknown, read_policy
 from faregate.payments.domain.verdict import verdict_in
 from faregate.payments.routes import forms
 from faregate.payments.routes.edge import POLICY_SCOPE, READ_SCOPE, PaymentsEdge
@@ -40,7 +40,7 @@ _PUT = operation(
     summary="Set the policy: it is checked, kept as a further version, and counts at once in every process",
     body=forms.PaymentPolicySetForm,
     answers=_SET,
-    problems=[PolicyInvalid, DatabaseUnavailable],
+    problems=[PaymentPolicyInvalid, DatabaseUnavailable],
     scope=POLICY_SCOPE,
     idempotent=True,
     limited=True,
@@ -68,7 +68,7 @@ _TRY = operation(
         }
     },
     answers={200: Answer(description="What would be done", model=forms.PaymentPolicyTryAnswer)},
-    problems=[PolicyInvalid, DatabaseUnavailable],
+    problems=[PaymentPolicyInvalid, DatabaseUnavailable],
     scope=READ_SCOPE,
     limited=True,
 )
