@@ -48,12 +48,12 @@ class PaymentIdReused(ConflictError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditOptions:
-    """How long an answer waits for PostgreSQL, and how decisions are gathered."""
+    """How long an answer waits for PostgreSQL, and how decisions are gathered: a batch begins `every_s` at most."""
 
     wait_s: float = 0.04
     batch_max: int = 200
     writers_max: int = 2
-    every_s: float = 0.0
+    every_s: float = 0.004
 
 
 class DecisionLog:

@@ -28,6 +28,8 @@ MISSES_MAX: Final = 5
 TRY_AGAIN_S: Final = 0.1
 BATCH_MAX: Final = 32
 WRITERS_MAX: Final = 2
+EVERY_S: Final = 0.003
+"""Least time between two batches: of a busy service each holds more than one payment; a lone one waits for nothing."""
 FORGOTTEN_S: Final = 2.0
 """A look that is older says nothing any more."""
 
@@ -50,7 +52,7 @@ class FeatureReader:
         self._look, self._wait_s = look, wait_s
         # Payments that come together share a round trip: the client's own work is most of what one costs.
         self._coalescer = Coalescer[FeatureEvent, Observed](
-            write=features.apply, batch_max=BATCH_MAX, writers_max=WRITERS_MAX
+            write=features.apply, batch_max=BATCH_MAX, writers_max=WRITERS_MAX, every_s=EVERY_S
         )
         self._misses = 0
         self._try_again_at = 0.0
